@@ -1,0 +1,1 @@
+//! The configuration: as written ([`file`]), then as meant ([`validate`]).

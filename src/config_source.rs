@@ -1,0 +1,1 @@
+//! Which configuration files, read how.

@@ -1,0 +1,2 @@
+//! argv → logging → command → exit code, nothing else.
+fn main() {}
