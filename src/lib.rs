@@ -12,3 +12,5 @@
 
 pub mod config;
 pub mod config_source;
+pub mod policy;
+pub mod ruleset;
