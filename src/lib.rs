@@ -10,7 +10,12 @@
 //!                                                 drift ◀──── ObservedTable ◀──────────┘
 //! ```
 
+pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod config_source;
+pub mod daemon;
+pub mod kernel;
+pub mod logging;
 pub mod policy;
 pub mod ruleset;

@@ -1,2 +1,36 @@
 //! argv → logging → command → exit code, nothing else.
-fn main() {}
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use non_masquerade_daemon::cli;
+use non_masquerade_daemon::commands::{self, ExitStatus};
+use non_masquerade_daemon::kernel::worker;
+
+fn main() -> ExitCode {
+    let is_worker = std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == worker::WORKER_ARGUMENT);
+    if is_worker {
+        return serve();
+    }
+    match cli::parse(std::env::args_os()) {
+        Ok(parsed) => commands::execute(parsed).into(),
+        Err(error) => {
+            // Where neither stream can be written, the exit code says it.
+            let _ = error.print();
+            u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+        }
+    }
+}
+
+/// The worker has no log of its own: its last words reach the daemon's.
+fn serve() -> ExitCode {
+    match worker::serve() {
+        Ok(()) => ExitStatus::Done.into(),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{error}");
+            ExitStatus::Failed.into()
+        }
+    }
+}

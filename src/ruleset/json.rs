@@ -109,23 +109,32 @@ fn written<'a>(
     Ok(match command {
         Command::AddTable => Written::Amended(add_table(ruleset)?),
         Command::AddSet(set) => Written::Amended(add_set(ruleset, set, form)?),
-        Command::AddCounter(name) => Written::Crate(add_counter(ruleset, name)),
         Command::AddChain(chain) => Written::Crate(add_chain(ruleset, chain)),
         Command::AddRule(chain, rule) => Written::Crate(add_rule(ruleset, chain, rule)),
-        Command::AddElements(set, elements) => Written::Elements(ElementCommand::Add {
-            element: Elements::of(ruleset, set, elements),
-        }),
-        Command::DeleteElements(set, elements) => Written::Elements(ElementCommand::Delete {
-            element: Elements::of(ruleset, set, elements),
-        }),
-        Command::FlushSet(name) => amended(ruleset, "flush", "set", name),
-        Command::FlushMap(name) => amended(ruleset, "flush", "map", name),
-        Command::FlushChain(name) => amended(ruleset, "flush", "chain", name),
-        Command::Delete(kind, name) => amended(ruleset, "delete", kind, name),
+        Command::AddElements(set, elements) => {
+            let elem = elements.iter().map(|element| CommentedElement::of(element));
+            Written::Elements(ElementCommand::Add {
+                element: Elements::new(ruleset, set, elem.collect()),
+            })
+        }
+        Command::DeleteElements(set, intervals) => {
+            let elem = intervals
+                .iter()
+                .map(|&(first, last)| ElementValue::of(first, last));
+            Written::Elements(ElementCommand::Delete {
+                element: Elements::new(ruleset, set, elem.collect()),
+            })
+        }
+        // Not by the crate: its counter writes `bytes` even where there are none.
+        Command::AddCounter(name) => by_name(ruleset, "add", "counter", name),
+        Command::FlushSet(name) => by_name(ruleset, "flush", "set", name),
+        Command::FlushMap(name) => by_name(ruleset, "flush", "map", name),
+        Command::FlushChain(name) => by_name(ruleset, "flush", "chain", name),
+        Command::Delete(kind, name) => by_name(ruleset, "delete", kind, name),
     })
 }
 
-fn amended<'a>(ruleset: &Ruleset, verb: &str, kind: &str, name: &str) -> Written<'a> {
+fn by_name<'a>(ruleset: &Ruleset, verb: &str, kind: &str, name: &str) -> Written<'a> {
     let object = json!({ "family": ruleset.family.name(), "table": ruleset.table, "name": name });
     Written::Amended(json!({ verb: { kind: object } }))
 }
@@ -177,20 +186,6 @@ fn amend(command: &mut Value, kind: &str, key: &str, value: Value) {
     {
         object.insert(key.to_owned(), value);
     }
-}
-
-/// ```text
-/// add counter ip non-masquerade-daemon masqueraded
-/// ```
-fn add_counter<'a>(ruleset: &'a Ruleset, name: &'a str) -> NfCmd<'a> {
-    NfCmd::Add(NfListObject::Counter(schema::Counter {
-        family: family(ruleset),
-        table: Cow::Borrowed(&ruleset.table),
-        name: Cow::Borrowed(name),
-        handle: None,
-        packets: None,
-        bytes: None,
-    }))
 }
 
 /// ```text
@@ -268,16 +263,31 @@ fn statement(statement: &Statement) -> stmt::Statement<'_> {
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 enum ElementCommand<'a> {
-    Add { element: Elements<'a> },
-    Delete { element: Elements<'a> },
+    Add {
+        element: Elements<'a, CommentedElement<'a>>,
+    },
+    Delete {
+        element: Elements<'a, ElementValue>,
+    },
 }
 
 #[derive(Serialize)]
-struct Elements<'a> {
+struct Elements<'a, E> {
     family: &'static str,
     table: &'a str,
     name: &'a str,
-    elem: Vec<CommentedElement<'a>>,
+    elem: Vec<E>,
+}
+
+impl<'a, E> Elements<'a, E> {
+    fn new(ruleset: &'a Ruleset, set: &'a str, elem: Vec<E>) -> Self {
+        Self {
+            family: ruleset.family.name(),
+            table: &ruleset.table,
+            name: set,
+            elem,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -291,6 +301,17 @@ struct ElementObject<'a> {
     comment: &'a str,
 }
 
+impl<'a> CommentedElement<'a> {
+    fn of(element: &'a Element) -> Self {
+        Self {
+            elem: ElementObject {
+                val: ElementValue::of(element.first, element.last),
+                comment: &element.comment,
+            },
+        }
+    }
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 enum ElementValue {
@@ -298,31 +319,14 @@ enum ElementValue {
     Range([IpAddr; 2]),
 }
 
-impl<'a> Elements<'a> {
-    fn of(ruleset: &'a Ruleset, set: &'a str, elements: &[&'a Element]) -> Self {
-        let written = |element: &&'a Element| CommentedElement {
-            elem: ElementObject {
-                val: ElementValue::of(element),
-                comment: &element.comment,
-            },
-        };
-        Self {
-            family: ruleset.family.name(),
-            table: &ruleset.table,
-            name: set,
-            elem: elements.iter().map(written).collect(),
-        }
-    }
-}
-
 impl ElementValue {
-    fn of(element: &Element) -> Self {
-        match as_prefix(element.first, element.last) {
+    fn of(first: IpAddr, last: IpAddr) -> Self {
+        match as_prefix(first, last) {
             Some(prefix) => Self::Prefix {
                 addr: prefix.addr(),
                 len: prefix.prefix_len(),
             },
-            None => Self::Range([element.first, element.last]),
+            None => Self::Range([first, last]),
         }
     }
 }

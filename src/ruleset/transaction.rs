@@ -5,6 +5,8 @@
 //! flows were treated wrongly while such transactions ran (design §6). So the commands that make
 //! and fill sets come in a transaction of their own, before any rule names the set.
 
+use std::net::IpAddr;
+
 use super::{Chain, Element, Rule, Ruleset, Set};
 
 /// One change to the table, in the order in which libnftables is to see them.
@@ -18,8 +20,8 @@ pub enum Command<'a> {
     FlushSet(&'a str),
     /// Adds elements to a set.
     AddElements(&'a str, Vec<&'a Element>),
-    /// Takes elements away from a set, by their intervals.
-    DeleteElements(&'a str, Vec<&'a Element>),
+    /// Takes elements away from a set, by their first and last addresses.
+    DeleteElements(&'a str, Vec<(IpAddr, IpAddr)>),
     /// Makes a named counter; one that exists keeps its value.
     AddCounter(&'a str),
     /// Makes the chain without rules; one that exists keeps its rules.

@@ -1,0 +1,362 @@
+//! The command line: options and commands, each option from the environment as well.
+
+mod go_arguments;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::config::Flags;
+use crate::ruleset::{ChosenNames, names};
+
+/// Where the configuration is, without `--config`.
+const DEFAULT_CONFIG: &str = "/etc/config/non-masquerade-daemon";
+
+/// Keeps the pod's source address towards the configured CIDRs and masquerades all other traffic
+/// that leaves the node, with one nftables table of its own.
+///
+/// Options stand before or after the command; the last of a repeated one counts. Booleans take Go's
+/// spellings: --flag, --flag=true, =1, =T, =false, =0, =F.
+#[derive(Debug, Parser)]
+#[command(name = "non-masquerade-daemon", version, args_override_self = true)]
+pub struct Cli {
+    /// What stands on the command line besides the command.
+    #[command(flatten)]
+    pub options: Options,
+    /// `run` where none is given.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Configuration file, YAML or JSON; absent: the defaults.
+    #[arg(
+        long, global = true, value_name = "PATH", value_delimiter = ':', default_value = DEFAULT_CONFIG,
+        env = "NON_MASQUERADE_DAEMON_CONFIG"
+    )]
+    pub config: Vec<PathBuf>,
+
+    /// Exempt by default all IPv4 ranges that RFCs reserve, not only those of RFC 1918. For a file
+    /// without nonMasqueradeCIDRs.
+    #[arg(
+        long, global = true, value_name = "BOOL", value_parser = go_arguments::boolean, num_args = 0..=1,
+        require_equals = true, default_missing_value = "true", default_value = "false",
+        action = clap::ArgAction::Set, env = "NON_MASQUERADE_DAEMON_NOMASQ_ALL_RESERVED_RANGES"
+    )]
+    pub nomasq_all_reserved_ranges: bool,
+
+    /// Choose the source ports of masqueraded connections at random (masquerade fully-random).
+    #[arg(
+        long, global = true, value_name = "BOOL", value_parser = go_arguments::boolean, num_args = 0..=1,
+        require_equals = true, default_missing_value = "true", default_value = "true",
+        action = clap::ArgAction::Set, env = "NON_MASQUERADE_DAEMON_RANDOM_FULLY"
+    )]
+    pub random_fully: bool,
+
+    /// Name of the chain that decides.
+    #[arg(
+        long, global = true, value_name = "NAME", value_parser = names::checked_masq_chain,
+        default_value = names::DEFAULT_MASQ_CHAIN, env = "NON_MASQUERADE_DAEMON_MASQ_CHAIN"
+    )]
+    pub masq_chain: String,
+
+    /// Name of the table; not one of iptables-nft's.
+    #[arg(
+        long, global = true, value_name = "NAME", value_parser = names::checked_table,
+        default_value = names::DEFAULT_TABLE, env = "NON_MASQUERADE_DAEMON_TABLE"
+    )]
+    pub table: String,
+
+    /// Where to serve /metrics, /healthz and /readyz, or off. Accepted; not served by this version.
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDR:PORT|off",
+        default_value = "127.0.0.1:19110",
+        env = "NON_MASQUERADE_DAEMON_HTTP_ADDRESS"
+    )]
+    pub http_address: HttpAddress,
+
+    /// How log lines are written, to standard error.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text",
+        env = "NON_MASQUERADE_DAEMON_LOG_FORMAT"
+    )]
+    pub log_format: LogFormat,
+
+    /// error, warn, info, debug or trace [default: RUST_LOG, or else info]
+    #[arg(
+        long,
+        global = true,
+        value_name = "LEVEL",
+        env = "NON_MASQUERADE_DAEMON_LOG_LEVEL"
+    )]
+    pub log_level: Option<LogLevel>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Program the table and keep it in step with the file (the default)
+    Run {
+        /// Apply, read back, and exit
+        #[arg(long)]
+        once: bool,
+    },
+    /// Validate configuration files and print the effective policy; needs no privilege
+    Check {
+        /// In place of --config; it is an error where one is not there
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Print the table as JSON for `nft -j -f -`; needs no privilege
+    Render,
+}
+
+/// `--http-address`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpAddress {
+    /// `ADDR:PORT`
+    On(SocketAddr),
+    /// `off`
+    Off,
+}
+
+impl FromStr for HttpAddress {
+    type Err = String;
+
+    fn from_str(written: &str) -> Result<Self, String> {
+        if written == "off" {
+            return Ok(Self::Off);
+        }
+        written.parse().map(Self::On).map_err(|_| {
+            "write an IP address and a port, 127.0.0.1:19110 or [::1]:19110, or off".to_owned()
+        })
+    }
+}
+
+/// `--log-format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// `--log-level`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Options {
+    /// What the command line contributes to the configuration.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        Flags {
+            nomasq_all_reserved_ranges: self.nomasq_all_reserved_ranges,
+            random_fully: self.random_fully,
+        }
+    }
+
+    /// The names that the command line chooses.
+    #[must_use]
+    pub fn chosen_names(&self) -> ChosenNames {
+        ChosenNames {
+            table: self.table.clone(),
+            masq_chain: self.masq_chain.clone(),
+        }
+    }
+}
+
+/// What was asked for, and klog's flags that were passed over.
+#[derive(Debug)]
+pub struct Parsed {
+    /// What was asked for.
+    pub cli: Cli,
+    /// klog's flags, as written.
+    pub klog_flags: Vec<String>,
+}
+
+/// Reads the arguments, the program's name first.
+///
+/// # Errors
+/// What clap prints: a wrong argument (exit code 2), or the help or version that was asked for
+/// (exit code 0).
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, clap::Error> {
+    // An empty variable is one that is not set: manifests cannot take a variable away.
+    let command = Cli::command().mut_args(|argument| {
+        let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
+        if argument.get_env().is_some_and(is_empty) {
+            argument.env(None::<&str>)
+        } else {
+            argument
+        }
+    });
+    let go_arguments::Normal {
+        arguments,
+        klog_flags,
+    } = go_arguments::normal(arguments, &command);
+    let mut matches = command.clone().try_get_matches_from(arguments)?;
+    let cli = Cli::from_arg_matches_mut(&mut matches)
+        .map_err(|error| error.format(&mut command.clone()))?;
+    Ok(Parsed { cli, klog_flags })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Parsed {
+        let words = ["non-masquerade-daemon"]
+            .into_iter()
+            .chain(line.split_whitespace());
+        parse(words.map(OsString::from)).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    fn refused(line: &str) -> String {
+        let words = ["non-masquerade-daemon"]
+            .into_iter()
+            .chain(line.split_whitespace());
+        let error = parse(words.map(OsString::from)).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{line}");
+        error.to_string()
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_it_runs() {
+        assert_eq!(parsed("").cli.command, Command::Run { once: false });
+        assert_eq!(parsed("--once").cli.command, Command::Run { once: true });
+        assert_eq!(
+            parsed("run --once").cli.command,
+            Command::Run { once: true }
+        );
+        assert_eq!(
+            parsed("--once run").cli.command,
+            Command::Run { once: true }
+        );
+        assert!(refused("--once check").contains("--once"));
+    }
+
+    #[test]
+    fn options_stand_before_or_after_the_command() {
+        let cli = parsed("--table a check --table b FILE --config x --masq-chain c").cli;
+        assert_eq!(cli.options.table, "b");
+        assert_eq!(cli.options.masq_chain, "c");
+        let files = vec![PathBuf::from("FILE")];
+        assert_eq!(cli.command, Command::Check { files });
+        let before_and_after = parsed("--config a check --config=b").cli.options.config;
+        assert_eq!(before_and_after, [PathBuf::from("a"), PathBuf::from("b")]);
+        assert_eq!(
+            parsed("check").cli.options.config,
+            [PathBuf::from(DEFAULT_CONFIG)]
+        );
+    }
+
+    #[test]
+    fn booleans_take_go_s_spellings_and_the_last_counts() {
+        for on in ["", "=true", "=1", "=T", "=t", "=TRUE", "=True"] {
+            let options = parsed(&format!("--nomasq-all-reserved-ranges{on}"))
+                .cli
+                .options;
+            assert!(options.nomasq_all_reserved_ranges, "{on}");
+        }
+        for off in ["=false", "=0", "=F", "=f", "=FALSE", "=False"] {
+            assert!(
+                !parsed(&format!("--random-fully{off}"))
+                    .cli
+                    .options
+                    .random_fully
+            );
+            assert!(
+                !parsed(&format!("-random-fully{off}"))
+                    .cli
+                    .options
+                    .random_fully
+            );
+        }
+        assert!(
+            parsed("--random-fully=false --random-fully run")
+                .cli
+                .options
+                .random_fully
+        );
+        assert!(
+            !parsed("--random-fully run --random-fully=0")
+                .cli
+                .options
+                .random_fully
+        );
+        assert!(refused("--random-fully=yes").contains("yes"));
+        assert!(parsed("").cli.options.random_fully);
+    }
+
+    #[test]
+    fn klog_s_flags_are_passed_over() {
+        let parsed = parsed(
+            "--v=2 -v 4 --logtostderr -alsologtostderr=true --vmodule a=1 --log-dir=/x check --stderrthreshold INFO F",
+        );
+        let files = vec![PathBuf::from("F")];
+        assert_eq!(parsed.cli.command, Command::Check { files });
+        assert_eq!(parsed.klog_flags.len(), 7);
+    }
+
+    #[test]
+    fn tables_of_iptables_and_names_of_base_chains_are_refused() {
+        assert!(refused("--table nat").contains("incompatible"));
+        assert!(refused("run --table=filter").contains("iptables-nft"));
+        assert!(refused("--masq-chain postrouting").contains("base chains"));
+        assert!(refused("--masq-chain enforce").contains("base chains"));
+        assert!(refused("--table a{").contains("identifier"));
+    }
+
+    #[test]
+    fn the_http_address_is_checked() {
+        assert_eq!(
+            parsed("--http-address off").cli.options.http_address,
+            HttpAddress::Off
+        );
+        assert!(matches!(
+            parsed("--http-address=[::1]:80").cli.options.http_address,
+            HttpAddress::On(_)
+        ));
+        assert!(refused("--http-address=localhost").contains("127.0.0.1:19110"));
+    }
+
+    #[test]
+    fn help_is_not_taken_for_a_run() {
+        for line in [
+            "--help",
+            "-h",
+            "--version",
+            "help",
+            "help check",
+            "check --help",
+        ] {
+            let words = ["non-masquerade-daemon"].into_iter().chain(line.split(' '));
+            let error = parse(words.map(OsString::from)).unwrap_err();
+            assert_eq!(error.exit_code(), 0, "{line}");
+        }
+        assert!(refused("chekc").contains("check"));
+        assert!(refused("--tabel x").contains("--table"));
+    }
+}

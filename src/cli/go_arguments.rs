@@ -1,0 +1,152 @@
+//! Arguments as Go's programs take them, made into what clap wants.
+//!
+//! Manifests written for ip-masq-agent hold Go's spellings (package flag: one dash or two) and the
+//! flags of klog. The command is put first, so that options before it and behind it are one list:
+//! clap lets the list behind a command replace that before it.
+
+use std::ffi::OsString;
+
+/// klog's flags (k8s.io/klog/v2, `InitFlags`), and whether each stands without a value.
+const KLOG_FLAGS: [(&str, bool); 14] = [
+    ("v", false),
+    ("vmodule", false),
+    ("stderrthreshold", false),
+    ("log_dir", false),
+    ("log_file", false),
+    ("log_file_max_size", false),
+    ("log_backtrace_at", false),
+    ("logtostderr", true),
+    ("alsologtostderr", true),
+    ("add_dir_header", true),
+    ("skip_headers", true),
+    ("skip_log_headers", true),
+    ("one_output", true),
+    ("legacy_stderr_threshold_behavior", true),
+];
+
+/// Arguments for clap.
+pub(super) struct Normal {
+    pub(super) arguments: Vec<OsString>,
+    /// klog's flags, as written.
+    pub(super) klog_flags: Vec<String>,
+}
+
+/// A boolean as Go's `strconv.ParseBool` takes it.
+pub(super) fn boolean(written: &str) -> Result<bool, String> {
+    match written {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("write true or false".to_owned()),
+    }
+}
+
+/// `program [OPTIONS] [COMMAND] [OPTIONS] [ARGUMENTS]` → `program COMMAND OPTIONS ARGUMENTS`.
+pub(super) fn normal(
+    arguments: impl IntoIterator<Item = OsString>,
+    command: &clap::Command,
+) -> Normal {
+    let as_written: Vec<OsString> = arguments.into_iter().collect();
+    let mut remaining = as_written.iter().cloned();
+    let program = remaining.next();
+    let mut klog_flags = Vec::new();
+    let mut options: Vec<OsString> = Vec::new();
+    let mut words: Vec<OsString> = Vec::new();
+    while let Some(argument) = remaining.next() {
+        let Some(flag) = argument.to_str().and_then(Flag::of) else {
+            let is_end_of_options = argument == "--";
+            words.push(argument);
+            if is_end_of_options {
+                words.extend(remaining);
+                break;
+            }
+            continue;
+        };
+        if let Some(stands_alone) = flag.of_klog() {
+            klog_flags.push(argument.to_string_lossy().into_owned());
+            if !stands_alone && flag.value.is_none() {
+                remaining.next();
+            }
+            continue;
+        }
+        let Some(takes_value) = takes_value(command, flag.name) else {
+            // Whether the next word is its value or the command is not to be told: clap names it.
+            return Normal {
+                arguments: as_written,
+                klog_flags,
+            };
+        };
+        let has_value = flag.value.is_some();
+        options.push(flag.for_clap().into());
+        if takes_value && !has_value {
+            options.extend(remaining.next());
+        }
+    }
+    let asks_for_help = |option: &OsString| {
+        ["--help", "-h", "--version", "-V"]
+            .iter()
+            .any(|help| option == help)
+    };
+    let is_command = |word: &OsString| word != "--";
+    let first = if words.first().is_some_and(is_command) {
+        Some(words.remove(0))
+    } else {
+        (!options.iter().any(asks_for_help)).then(|| OsString::from("run"))
+    };
+    let arguments = program.into_iter().chain(first).chain(options).chain(words);
+    Normal {
+        arguments: arguments.collect(),
+        klog_flags,
+    }
+}
+
+/// `-name`, `--name`, `-name=value` or `--name=value`.
+struct Flag<'a> {
+    name: &'a str,
+    value: Option<&'a str>,
+}
+
+impl<'a> Flag<'a> {
+    fn of(argument: &'a str) -> Option<Self> {
+        let flag = argument.strip_prefix("--").or(argument.strip_prefix('-'))?;
+        if flag.is_empty() {
+            return None;
+        }
+        let (name, value) = match flag.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (flag, None),
+        };
+        Some(Self { name, value })
+    }
+
+    /// Whether it is one of klog's, and stands without a value.
+    fn of_klog(&self) -> Option<bool> {
+        let name = self.name.replace('-', "_");
+        let found = KLOG_FLAGS.iter().find(|(klog, _)| *klog == name);
+        found.map(|&(_, stands_alone)| stands_alone)
+    }
+
+    /// One dash before a short name, two before a long one.
+    fn for_clap(&self) -> String {
+        let dashes = if self.name.chars().count() == 1 {
+            "-"
+        } else {
+            "--"
+        };
+        match self.value {
+            Some(value) => format!("{dashes}{}={value}", self.name),
+            None => format!("{dashes}{}", self.name),
+        }
+    }
+}
+
+/// Whether the option takes the next argument for its value; `None`: there is no such option.
+fn takes_value(command: &clap::Command, name: &str) -> Option<bool> {
+    if ["help", "h", "version", "V"].contains(&name) {
+        return Some(false);
+    }
+    let all = [command].into_iter().chain(command.get_subcommands());
+    let option = all
+        .flat_map(clap::Command::get_arguments)
+        .find(|argument| argument.get_long() == Some(name))?;
+    Some(option.get_action().takes_values() && !option.is_require_equals_set())
+}

@@ -1,0 +1,107 @@
+//! `run`: the daemon; with `--once`, one pass of it.
+
+use std::path::PathBuf;
+
+use tracing::{error, info, warn};
+
+use super::{ExitStatus, bad_configuration, load};
+use crate::cli::Options;
+use crate::daemon::event_loop::{self, Settings};
+use crate::kernel::error::KernelError;
+use crate::kernel::{Kernel, SyncReport, capability};
+use crate::policy::Policy;
+use crate::ruleset::Ruleset;
+
+/// The program itself, whatever became of the file it was started from, proc(5).
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// Keeps the kernel in step with the file until it is told to end.
+pub(super) fn daemon(options: &Options) -> ExitStatus {
+    if let Err(status) = require_net_admin() {
+        return status;
+    }
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = ?options.config,
+        table = options.table,
+        masq_chain = options.masq_chain,
+        random_fully = options.random_fully,
+        nomasq_all_reserved_ranges = options.nomasq_all_reserved_ranges,
+        "non-masquerade-daemon starts"
+    );
+    let settings = Settings {
+        config: options.config.clone(),
+        flags: options.flags(),
+        names: options.chosen_names(),
+        program: PathBuf::from(OWN_PROGRAM),
+    };
+    match event_loop::run(settings) {
+        Ok(()) => ExitStatus::Done,
+        Err(error) => {
+            error!("{error}");
+            ExitStatus::Failed
+        }
+    }
+}
+
+/// Applies the configuration, reads it back, and ends.
+pub(super) fn once(options: &Options) -> ExitStatus {
+    if let Err(status) = require_net_admin() {
+        return status;
+    }
+    let loaded = match load(options) {
+        Ok(loaded) => loaded,
+        Err(error) => return bad_configuration(&error),
+    };
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    let policy = Policy::new(&loaded.config);
+    info!("policy: {policy}");
+    match sync_once(&Ruleset::ipv4(&policy, &options.chosen_names())) {
+        Ok(report) => {
+            info!("{report}");
+            ExitStatus::Done
+        }
+        Err(error) => {
+            error!("{error}");
+            ExitStatus::Failed
+        }
+    }
+}
+
+/// Why one pass failed.
+#[derive(Debug, thiserror::Error)]
+enum OnceError {
+    #[error("the event loop cannot be made: {0}")]
+    Runtime(#[source] std::io::Error),
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+fn sync_once(ruleset: &Ruleset) -> Result<SyncReport, OnceError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(OnceError::Runtime)?;
+    let mut kernel = Kernel::new(PathBuf::from(OWN_PROGRAM));
+    Ok(runtime.block_on(kernel.sync(ruleset))?)
+}
+
+fn require_net_admin() -> Result<(), ExitStatus> {
+    match capability::raise_net_admin() {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            error!(
+                "CAP_NET_ADMIN is missing: run as root, or grant the capability (Kubernetes: \
+                 securityContext.capabilities.add: [NET_ADMIN], as root or with a file capability; systemd: \
+                 AmbientCapabilities=CAP_NET_ADMIN)"
+            );
+            Err(ExitStatus::NotPermitted)
+        }
+        Err(error) => {
+            error!("the capabilities of this process cannot be read: {error}");
+            Err(ExitStatus::NotPermitted)
+        }
+    }
+}

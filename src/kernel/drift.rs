@@ -1,0 +1,408 @@
+//! Drift: in what the kernel's table differs from the ruleset, and the transactions that mend it in
+//! place.
+//!
+//! A set in use is changed by its elements, rules by flushing and filling their chain; the table
+//! and its base chains are never deleted to change them (design §6 has the measured reasons). Only
+//! what cannot be changed in place is deleted: a base chain with a wrong hook, priority or type, a
+//! set of a wrong kind, and foreign objects.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+use super::observed::{
+    ObservedChain, ObservedHook, ObservedRule, ObservedSet, ObservedTable, canonical,
+};
+use crate::ruleset::json::{self, Form};
+use crate::ruleset::transaction::{self, Command, Transaction};
+use crate::ruleset::{Chain, Element, Rule, Ruleset, Set};
+
+/// One thing in which the kernel's table differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Difference {
+    /// There is no table.
+    TableMissing,
+    /// libnftables' listing is no JSON.
+    ListingUnreadable,
+    /// The table's base chains are not hooked.
+    TableDormant,
+    /// The set does not exist.
+    SetMissing(String),
+    /// The set has another type, other flags or statements, a timeout or a size.
+    SetOfWrongKind(String),
+    /// Elements are missing or have another comment.
+    ElementsMissing(String, Vec<String>),
+    /// Elements are there that should not be.
+    ElementsForeign(String, Vec<String>),
+    /// The named counter does not exist.
+    CounterMissing(String),
+    /// The chain does not exist.
+    ChainMissing(String),
+    /// The chain is hooked elsewhere, or where it should not be.
+    ChainOfWrongKind(String),
+    /// The chain's policy is not `accept`.
+    PolicyDiffers(String),
+    /// The chain's rules are others, more, fewer or in another order.
+    RulesDiffer(String),
+    /// An object that the daemon did not make: its kind and name.
+    Foreign(String, String),
+}
+
+/// How many elements a message names.
+const ELEMENTS_NAMED: usize = 4;
+
+fn named(elements: &[String]) -> String {
+    let shown: Vec<&str> = elements
+        .iter()
+        .take(ELEMENTS_NAMED)
+        .map(String::as_str)
+        .collect();
+    match elements.len().saturating_sub(ELEMENTS_NAMED) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TableMissing => f.write_str("there is no table"),
+            Self::ListingUnreadable => f.write_str("the table's listing cannot be read"),
+            Self::TableDormant => f.write_str("the table is dormant"),
+            Self::SetMissing(name) => write!(f, "set {name} is missing"),
+            Self::SetOfWrongKind(name) => write!(f, "set {name} is of a wrong kind"),
+            Self::ElementsMissing(set, elements) => {
+                write!(f, "set {set} lacks {}", named(elements))
+            }
+            Self::ElementsForeign(set, elements) => {
+                write!(f, "set {set} has {} too many", named(elements))
+            }
+            Self::CounterMissing(name) => write!(f, "counter {name} is missing"),
+            Self::ChainMissing(name) => write!(f, "chain {name} is missing"),
+            Self::ChainOfWrongKind(name) => write!(f, "chain {name} is of a wrong kind"),
+            Self::PolicyDiffers(name) => write!(f, "chain {name} has a wrong policy"),
+            Self::RulesDiffer(name) => write!(f, "chain {name} has other rules"),
+            Self::Foreign(kind, name) => write!(f, "foreign {kind} {name}"),
+        }
+    }
+}
+
+/// In what the kernel's table differs, and what mends it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Drift<'a> {
+    /// Empty: the kernel has the ruleset.
+    pub differences: Vec<Difference>,
+    /// To be applied in order; sets before the rules that look them up.
+    pub repair: Vec<Transaction<'a>>,
+}
+
+impl<'a> Drift<'a> {
+    /// There is no table.
+    #[must_use]
+    pub fn of_missing_table(ruleset: &'a Ruleset) -> Self {
+        Self {
+            differences: vec![Difference::TableMissing],
+            repair: ruleset.creation().into(),
+        }
+    }
+
+    /// There is a table, whose listing cannot be read.
+    #[must_use]
+    pub fn of_unreadable_table(ruleset: &'a Ruleset) -> Self {
+        Self {
+            differences: vec![Difference::ListingUnreadable],
+            repair: ruleset.blind_rewrite().into(),
+        }
+    }
+
+    /// Compares the table that the kernel has with the ruleset.
+    ///
+    /// # Errors
+    /// Where `serde_json` cannot write a rule to compare it; not known to happen.
+    pub fn of_table(ruleset: &'a Ruleset, observed: &'a ObservedTable) -> serde_json::Result<Self> {
+        let mut comparison = Comparison {
+            ruleset,
+            observed,
+            differences: Vec::new(),
+            objects: Vec::new(),
+            rules: Vec::new(),
+            rebuilds_all_rules: false,
+        };
+        comparison.table();
+        comparison.sets();
+        comparison.counters();
+        comparison.chains()?;
+        comparison.foreign_objects();
+        Ok(comparison.drift())
+    }
+}
+
+struct Comparison<'a> {
+    ruleset: &'a Ruleset,
+    observed: &'a ObservedTable,
+    differences: Vec<Difference>,
+    /// Commands that make objects which rules refer to.
+    objects: Vec<Command<'a>>,
+    /// Commands on chains and rules, and those that take away what no rule refers to any more.
+    rules: Vec<Command<'a>>,
+    /// All chains of the table have been emptied, to free an object for deletion.
+    rebuilds_all_rules: bool,
+}
+
+impl<'a> Comparison<'a> {
+    fn differs(&mut self, difference: Difference) {
+        self.differences.push(difference);
+    }
+
+    fn table(&mut self) {
+        if self.observed.is_dormant {
+            self.differs(Difference::TableDormant);
+            self.objects.push(Command::AddTable);
+        }
+    }
+
+    fn sets(&mut self) {
+        for set in &self.ruleset.sets {
+            let name = || set.name.to_owned();
+            match self.observed.sets.iter().find(|o| o.name == set.name) {
+                None => {
+                    self.differs(Difference::SetMissing(name()));
+                    self.objects.extend(transaction::create_set(set));
+                }
+                Some(observed) if !is_of_the_kind(self.ruleset, observed) => {
+                    self.differs(Difference::SetOfWrongKind(name()));
+                    self.empty_all_chains();
+                    self.objects.push(Command::Delete("set", set.name));
+                    self.objects.extend(transaction::create_set(set));
+                }
+                Some(observed) if observed.strange_elements > 0 => {
+                    let strange = format!("{} strange elements", observed.strange_elements);
+                    self.differs(Difference::ElementsForeign(name(), vec![strange]));
+                    self.objects.push(Command::FlushSet(set.name));
+                    self.objects.extend(transaction::add_elements(set));
+                }
+                Some(observed) => self.elements(set, observed),
+            }
+        }
+    }
+
+    fn elements(&mut self, set: &'a Set, observed: &'a ObservedSet) {
+        let mut missing: HashMap<(IpAddr, IpAddr), &Element> = set
+            .elements
+            .iter()
+            .map(|element| ((element.first, element.last), element))
+            .collect();
+        let mut foreign = Vec::new();
+        for element in &observed.elements {
+            let interval = (element.first, element.last);
+            match missing.get(&interval) {
+                Some(wanted) if element.comment.as_ref() == Some(&wanted.comment) => {
+                    missing.remove(&interval);
+                }
+                _ => foreign.push(interval),
+            }
+        }
+        // In the ruleset's order again.
+        let missing: Vec<&Element> = set
+            .elements
+            .iter()
+            .filter(|element| missing.contains_key(&(element.first, element.last)))
+            .collect();
+        let interval = |(first, last): &(IpAddr, IpAddr)| format!("{first}-{last}");
+        if !foreign.is_empty() {
+            let named = foreign.iter().map(interval).collect();
+            self.differs(Difference::ElementsForeign(set.name.to_owned(), named));
+            self.objects
+                .push(Command::DeleteElements(set.name, foreign));
+        }
+        if !missing.is_empty() {
+            let named = missing
+                .iter()
+                .map(|e| interval(&(e.first, e.last)))
+                .collect();
+            self.differs(Difference::ElementsMissing(set.name.to_owned(), named));
+            self.objects.push(Command::AddElements(set.name, missing));
+        }
+    }
+
+    fn counters(&mut self) {
+        for &name in &self.ruleset.counters {
+            if !self.observed.counters.iter().any(|o| o == name) {
+                self.differs(Difference::CounterMissing(name.to_owned()));
+                self.objects.push(Command::AddCounter(name));
+            }
+        }
+    }
+
+    /// Frees every object of the table for deletion.
+    fn empty_all_chains(&mut self) {
+        if self.rebuilds_all_rules {
+            return;
+        }
+        self.rebuilds_all_rules = true;
+        let chains = self.observed.chains.iter();
+        let emptying = chains.map(|chain| Command::FlushChain(&chain.name));
+        let maps = maps(self.observed).map(Command::FlushMap);
+        self.objects.splice(0..0, emptying.chain(maps));
+    }
+
+    fn chains(&mut self) -> serde_json::Result<()> {
+        let mut differing = Vec::new();
+        for chain in &self.ruleset.chains {
+            let name = || chain.name.clone();
+            match self.observed.chains.iter().find(|o| o.name == chain.name) {
+                None => {
+                    self.differs(Difference::ChainMissing(name()));
+                    self.rules.push(Command::AddChain(chain));
+                    differing.push(chain);
+                }
+                Some(observed) if !is_hooked_right(chain, observed) => {
+                    self.differs(Difference::ChainOfWrongKind(name()));
+                    self.empty_all_chains();
+                    self.rules.extend([
+                        Command::Delete("chain", &chain.name),
+                        Command::AddChain(chain),
+                    ]);
+                    differing.push(chain);
+                }
+                Some(observed) => {
+                    if observed
+                        .hook
+                        .as_ref()
+                        .is_some_and(|hook| hook.policy != "accept")
+                    {
+                        self.differs(Difference::PolicyDiffers(name()));
+                        self.rules.push(Command::AddChain(chain));
+                    }
+                    if !has_the_rules(chain, observed)? {
+                        self.differs(Difference::RulesDiffer(name()));
+                        differing.push(chain);
+                    }
+                }
+            }
+        }
+        if self.rebuilds_all_rules {
+            let all = self.ruleset.chains.iter();
+            self.rules.extend(all.flat_map(transaction::add_rules));
+        } else {
+            let all = differing.into_iter();
+            self.rules.extend(all.flat_map(transaction::rewrite_rules));
+        }
+        Ok(())
+    }
+
+    /// Takes away what the daemon did not make: last, when none of the daemon's rules refers to it.
+    fn foreign_objects(&mut self) {
+        let is_ours = |name: &str| self.ruleset.chains.iter().any(|chain| chain.name == name);
+        let chains: Vec<&'a str> = self
+            .observed
+            .chains
+            .iter()
+            .map(|chain| chain.name.as_str())
+            .filter(|name| !is_ours(name))
+            .collect();
+        // All are emptied before the first is deleted: they may jump to one another.
+        let emptying = chains.iter().map(|name| Command::FlushChain(name));
+        self.rules.extend(emptying);
+        self.rules
+            .extend(maps(self.observed).map(Command::FlushMap));
+        for name in chains {
+            self.delete_foreign("chain", name);
+        }
+        for set in &self.observed.sets {
+            if !self.ruleset.sets.iter().any(|ours| ours.name == set.name) {
+                self.delete_foreign("set", &set.name);
+            }
+        }
+        for (kind, name) in &self.observed.others {
+            self.delete_foreign(kind, name);
+        }
+        for counter in &self.observed.counters {
+            if !self.ruleset.counters.contains(&counter.as_str()) {
+                self.delete_foreign("counter", counter);
+            }
+        }
+    }
+
+    fn delete_foreign(&mut self, kind: &'a str, name: &'a str) {
+        self.differs(Difference::Foreign(kind.to_owned(), name.to_owned()));
+        self.rules.push(Command::Delete(kind, name));
+    }
+
+    fn drift(mut self) -> Drift<'a> {
+        let ruleset = self.ruleset;
+        let transactions = if self.rebuilds_all_rules {
+            // In between the rules would be gone: all at once.
+            self.objects.append(&mut self.rules);
+            vec![self.objects]
+        } else {
+            vec![self.objects, self.rules]
+        };
+        Drift {
+            differences: self.differences,
+            repair: transactions
+                .into_iter()
+                .filter(|commands| !commands.is_empty())
+                .map(|commands| ruleset.transaction(commands))
+                .collect(),
+        }
+    }
+}
+
+fn maps(observed: &ObservedTable) -> impl Iterator<Item = &str> {
+    let is_map = |(kind, _): &&(String, String)| kind == "map";
+    observed
+        .others
+        .iter()
+        .filter(is_map)
+        .map(|(_, name)| name.as_str())
+}
+
+/// `typeof ip daddr` or `type ipv4_addr`, and `flags interval; counter`, no more.
+fn is_of_the_kind(ruleset: &Ruleset, observed: &ObservedSet) -> bool {
+    let has_type = [Form::Typeof, Form::Portable]
+        .iter()
+        .any(|&form| observed.value_type == json::set_type(ruleset.family, form));
+    let counts = match observed.statements.as_array().map(Vec::as_slice) {
+        Some([statement]) => statement.get("counter").is_some(),
+        _ => false,
+    };
+    has_type && counts && observed.flags == ["interval"] && !observed.is_limited
+}
+
+fn is_hooked_right(chain: &Chain, observed: &ObservedChain) -> bool {
+    match (&chain.hook, &observed.hook) {
+        (None, None) => true,
+        (Some(hook), Some(observed)) => {
+            let ObservedHook {
+                chain_type,
+                hook: place,
+                priority,
+                policy: _,
+            } = observed;
+            chain_type == "nat"
+                && place == "postrouting"
+                && *priority == Some(i64::from(hook.priority))
+        }
+        _ => false,
+    }
+}
+
+fn has_the_rules(chain: &Chain, observed: &ObservedChain) -> serde_json::Result<bool> {
+    if chain.rules.len() != observed.rules.len() {
+        return Ok(false);
+    }
+    for (rule, observed) in chain.rules.iter().zip(&observed.rules) {
+        if !is_the_rule(rule, observed)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn is_the_rule(rule: &Rule, observed: &ObservedRule) -> serde_json::Result<bool> {
+    let statements: Value = canonical(json::statements(rule)?);
+    Ok(observed.comment.as_deref() == Some(rule.comment) && observed.statements == statements)
+}

@@ -1,0 +1,116 @@
+//! What can go wrong between the daemon and the kernel.
+
+use super::drift::Difference;
+use super::worker::WorkerError;
+
+/// Why the kernel's table could not be made right.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The worker gave no answer.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// A document could not be written.
+    #[error("the transaction cannot be written as JSON: {0}")]
+    Encode(#[from] serde_json::Error),
+    /// libnftables or the kernel refused.
+    #[error("{doing}: {said}{}", remedy(.said))]
+    Refused {
+        /// What was tried.
+        doing: String,
+        /// libnftables' words.
+        said: String,
+    },
+    /// What was applied is not what is there.
+    #[error("after {rounds} rounds the kernel's table still differs: {}", listed(.differences))]
+    StillDiffers {
+        /// How often the table was read and written.
+        rounds: usize,
+        /// In what.
+        differences: Vec<Difference>,
+    },
+}
+
+impl KernelError {
+    /// libnftables or the kernel refused; `said` in their words.
+    pub(super) fn refused(doing: String, said: &str) -> Self {
+        Self::Refused {
+            doing,
+            said: one_line(said),
+        }
+    }
+}
+
+/// libnftables' messages, one behind the other, without the place in the input (`internal:0:0-0`
+/// wherever the input is JSON).
+fn one_line(said: &str) -> String {
+    let messages: Vec<&str> = said
+        .lines()
+        .map(|line| {
+            line.trim()
+                .trim_start_matches("internal:0:0-0: ")
+                .trim_start_matches("Error: ")
+        })
+        .filter(|line| !line.is_empty())
+        .collect();
+    if messages.is_empty() {
+        "refused without a reason".to_owned()
+    } else {
+        messages.join("; ")
+    }
+}
+
+/// What to do about it. libnftables tells its reasons in English only (it never calls setlocale),
+/// and as text only: strerror(3) of the kernel's answer.
+fn remedy(said: &str) -> &'static str {
+    const REMEDIES: [(&str, &str); 4] = [
+        (
+            "Operation not permitted",
+            " (is CAP_NET_ADMIN granted in the user namespace that owns this network namespace?)",
+        ),
+        (
+            "Message too long",
+            " (the transaction outgrows the netlink send buffer, which only CAP_NET_ADMIN in the initial user \
+             namespace can raise: sysctl -w net.core.wmem_max=67108864, or fewer CIDRs)",
+        ),
+        (
+            "No such file or directory",
+            " (where the table is new: the kernel needs CONFIG_NF_TABLES_IPV4, CONFIG_NFT_FIB_IPV4, CONFIG_NFT_NAT and CONFIG_NFT_MASQ)",
+        ),
+        (
+            "Operation not supported",
+            " (the kernel needs CONFIG_NF_TABLES_IPV4, CONFIG_NFT_FIB_IPV4, CONFIG_NFT_NAT and CONFIG_NFT_MASQ)",
+        ),
+    ];
+    REMEDIES
+        .iter()
+        .find(|(reason, _)| said.contains(reason))
+        .map_or("", |(_, remedy)| remedy)
+}
+
+/// Differences, one behind the other.
+pub(crate) fn listed(differences: &[Difference]) -> String {
+    let shown: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    shown.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_what_was_tried_the_reason_and_the_remedy() {
+        let error = KernelError::refused(
+            "adding the set".to_owned(),
+            "internal:0:0-0: Error: Could not process rule: Operation not permitted\n\n\n",
+        );
+        assert_eq!(
+            error.to_string(),
+            "adding the set: Could not process rule: Operation not permitted (is CAP_NET_ADMIN granted in the \
+             user namespace that owns this network namespace?)"
+        );
+        assert_eq!(
+            KernelError::refused("x".to_owned(), "\n").to_string(),
+            "x: refused without a reason"
+        );
+    }
+}

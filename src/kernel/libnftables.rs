@@ -1,0 +1,109 @@
+//! A safe libnftables context. Only the worker process makes one: libnftables may call `exit()`
+//! and may crash its caller (design §6).
+
+use std::ffi::{CStr, CString, c_char};
+use std::ptr::NonNull;
+
+use super::sys;
+
+/// One libnftables context with its netlink socket, JSON in and JSON out.
+///
+/// Neither `Send` nor `Sync` (it holds a pointer): libnftables keeps state in statics.
+pub struct Context {
+    ctx: NonNull<sys::NftCtx>,
+}
+
+/// What libnftables said to one document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// False: nothing of the document was applied.
+    pub succeeded: bool,
+    /// The listing, where one was asked for; its bytes need be neither JSON nor whole.
+    pub output: String,
+    /// Error messages.
+    pub error: String,
+}
+
+/// Why there is no context.
+#[derive(Debug, thiserror::Error)]
+pub enum ContextError {
+    /// `nft_ctx_new` gave none.
+    #[error("libnftables made no context; is memory or the number of open files exhausted?")]
+    New,
+    /// `nft_ctx_buffer_output` or `nft_ctx_buffer_error` failed.
+    #[error("libnftables cannot buffer its output; is memory exhausted?")]
+    Buffer,
+}
+
+impl Context {
+    /// Makes a context.
+    ///
+    /// # Errors
+    /// Where libnftables cannot make one. Where it cannot open a netlink socket it calls `exit()`.
+    pub fn new() -> Result<Self, ContextError> {
+        // SAFETY: takes flags only; NULL is the one failure it knows.
+        let ctx = unsafe { sys::nft_ctx_new(sys::NFT_CTX_DEFAULT) };
+        let context = Self {
+            ctx: NonNull::new(ctx).ok_or(ContextError::New)?,
+        };
+        let ctx = context.ctx.as_ptr();
+        // SAFETY: `ctx` came from nft_ctx_new and lives until `drop`.
+        let failures = unsafe {
+            sys::nft_ctx_output_set_flags(ctx, sys::NFT_CTX_OUTPUT_JSON);
+            sys::nft_ctx_buffer_output(ctx) | sys::nft_ctx_buffer_error(ctx)
+        };
+        if failures == 0 {
+            Ok(context)
+        } else {
+            Err(ContextError::Buffer)
+        }
+    }
+
+    /// Runs one JSON document: all its commands take effect, or none.
+    pub fn run(&mut self, document: &CStr) -> Said {
+        let ctx = self.ctx.as_ptr();
+        // SAFETY: `ctx` is a live context that nobody else holds (`&mut self`); the document ends
+        // with NUL and outlives the call.
+        let status = unsafe { sys::nft_run_cmd_from_buffer(ctx, document.as_ptr()) };
+        // Both buffers after every command: what is not read is still there after the next one.
+        // SAFETY: as above; the buffers are owned by the context and copied before its next call.
+        let (output, error) = unsafe {
+            (
+                copied(sys::nft_ctx_get_output_buffer(ctx)),
+                copied(sys::nft_ctx_get_error_buffer(ctx)),
+            )
+        };
+        Said {
+            succeeded: status == 0,
+            output,
+            error,
+        }
+    }
+
+    /// Runs `document`, which must not hold a NUL.
+    ///
+    /// # Errors
+    /// Where it does.
+    pub fn run_str(&mut self, document: &str) -> Result<Said, std::ffi::NulError> {
+        Ok(self.run(&CString::new(document)?))
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: `ctx` came from nft_ctx_new and is freed once, here.
+        unsafe { sys::nft_ctx_free(self.ctx.as_ptr()) }
+    }
+}
+
+/// # Safety
+/// `buffer` is NULL or a NUL-terminated string that lives during the call.
+unsafe fn copied(buffer: *const c_char) -> String {
+    if buffer.is_null() {
+        return String::new();
+    }
+    // SAFETY: the caller's promise.
+    unsafe { CStr::from_ptr(buffer) }
+        .to_string_lossy()
+        .into_owned()
+}

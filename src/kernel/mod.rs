@@ -1,0 +1,206 @@
+//! The kernel: reads back what it has, makes it the ruleset's.
+
+pub mod capability;
+pub mod drift;
+pub mod error;
+pub mod libnftables;
+pub mod observed;
+mod sys;
+pub mod worker;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use tracing::debug;
+
+use crate::ruleset::json::{self, Form};
+use crate::ruleset::transaction::{Command, Transaction};
+use crate::ruleset::{Family, Ruleset};
+use drift::{Difference, Drift};
+use error::KernelError;
+use libnftables::Said;
+use observed::ObservedTable;
+use worker::Worker;
+
+/// How often a listing that is no JSON is asked for: one that a writer interrupted comes out cut.
+const LISTING_TRIES: usize = 3;
+
+/// How often the table is written before what still differs is an error: others may write as well.
+const ROUNDS: usize = 3;
+
+/// The nftables of this network namespace, as far as the daemon's table goes.
+pub struct Kernel {
+    worker: Worker,
+    form: Form,
+}
+
+/// What the kernel has under the table's name.
+#[derive(Debug)]
+pub enum Observation {
+    /// No table.
+    Missing,
+    /// A table.
+    Table(ObservedTable),
+    /// A table, whose listing cannot be read.
+    Unreadable,
+}
+
+/// What a sync did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SyncReport {
+    /// In what the kernel differed before; empty: nothing was written.
+    pub differences: Vec<Difference>,
+}
+
+impl fmt::Display for SyncReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.differences.is_empty() {
+            return f.write_str("in step already, nothing written");
+        }
+        write!(
+            f,
+            "applied and read back ({})",
+            error::listed(&self.differences)
+        )
+    }
+}
+
+impl Kernel {
+    /// Through a worker that runs `program`; it starts with the first request.
+    #[must_use]
+    pub fn new(program: PathBuf) -> Self {
+        Self {
+            worker: Worker::new(program),
+            form: Form::Typeof,
+        }
+    }
+
+    /// Makes the kernel's table that of `ruleset`, in place, and reads it back. Writes nothing where
+    /// it is so already.
+    ///
+    /// # Errors
+    /// Where the worker or the kernel refuses, or something else is there after each of
+    /// [`ROUNDS`] rounds. Each transaction took effect as a whole or not at all.
+    pub async fn sync(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
+        let mut report = None;
+        let mut rounds = 0;
+        let mut refusal = None;
+        loop {
+            let observation = self.observe(ruleset.family, &ruleset.table).await?;
+            let drift = drift_of(ruleset, &observation)?;
+            if drift.differences.is_empty() {
+                return Ok(report.unwrap_or_default());
+            }
+            if rounds == ROUNDS {
+                return Err(refusal.unwrap_or(KernelError::StillDiffers {
+                    rounds,
+                    differences: drift.differences,
+                }));
+            }
+            rounds += 1;
+            refusal = self.repair(&drift).await?;
+            report.get_or_insert(SyncReport {
+                differences: drift.differences,
+            });
+        }
+    }
+
+    /// Reads the table.
+    ///
+    /// # Errors
+    /// Where the worker or the kernel refuses.
+    pub async fn observe(
+        &mut self,
+        family: Family,
+        table: &str,
+    ) -> Result<Observation, KernelError> {
+        let request = json::list_table(family, table);
+        for _ in 0..LISTING_TRIES {
+            let said = self.worker.run(&request).await?;
+            if !said.succeeded {
+                if is_missing(&said) {
+                    return Ok(Observation::Missing);
+                }
+                let doing = format!("listing table {} {table}", family.name());
+                return Err(KernelError::refused(doing, &said.error));
+            }
+            match observed::read(&said.output) {
+                Ok(table) => return Ok(Observation::Table(table)),
+                Err(error) => debug!("a listing that is no JSON: {error}"),
+            }
+        }
+        Ok(Observation::Unreadable)
+    }
+
+    /// Applies the transactions, up to the first that is refused. That a table which someone else
+    /// changed in between refuses one is no error yet.
+    async fn repair(&mut self, drift: &Drift<'_>) -> Result<Option<KernelError>, KernelError> {
+        for transaction in &drift.repair {
+            if let Err(refusal) = self.apply(transaction).await? {
+                return Ok(Some(refusal));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Applies one transaction: as a whole, or not at all and says why.
+    async fn apply(
+        &mut self,
+        transaction: &Transaction<'_>,
+    ) -> Result<Result<(), KernelError>, KernelError> {
+        let said = self.run(transaction, self.form).await?;
+        if said.succeeded {
+            return Ok(Ok(()));
+        }
+        // libnftables before 1.1.0 does not know `typeof` in JSON. Trying is what tells: Debian and
+        // others port fixes to old versions, so a version number does not.
+        if self.form == Form::Typeof && declares_a_set(transaction) {
+            let portable = self.run(transaction, Form::Portable).await?;
+            if portable.succeeded {
+                debug!("libnftables takes no typeof in JSON; sets are declared by type");
+                self.form = Form::Portable;
+                return Ok(Ok(()));
+            }
+            return Ok(Err(refused(transaction, &portable)));
+        }
+        Ok(Err(refused(transaction, &said)))
+    }
+
+    async fn run(
+        &mut self,
+        transaction: &Transaction<'_>,
+        form: Form,
+    ) -> Result<Said, KernelError> {
+        let document = json::document(transaction, form)?;
+        Ok(self.worker.run(&document).await?)
+    }
+}
+
+fn drift_of<'a>(
+    ruleset: &'a Ruleset,
+    observation: &'a Observation,
+) -> Result<Drift<'a>, KernelError> {
+    Ok(match observation {
+        Observation::Missing => Drift::of_missing_table(ruleset),
+        Observation::Unreadable => Drift::of_unreadable_table(ruleset),
+        Observation::Table(table) => Drift::of_table(ruleset, table)?,
+    })
+}
+
+/// ENOENT, which libnftables tells by strerror(3) only; it never calls setlocale, so in English.
+fn is_missing(said: &Said) -> bool {
+    said.error.contains("No such file or directory")
+}
+
+fn declares_a_set(transaction: &Transaction<'_>) -> bool {
+    transaction
+        .commands
+        .iter()
+        .any(|command| matches!(command, Command::AddSet(_)))
+}
+
+fn refused(transaction: &Transaction<'_>, said: &Said) -> KernelError {
+    let ruleset = transaction.ruleset;
+    let doing = format!("changing table {} {}", ruleset.family.name(), ruleset.table);
+    KernelError::refused(doing, &said.error)
+}

@@ -1,0 +1,29 @@
+//! The functions of libnftables that are called, and nothing else: the only FFI.
+//!
+//! Prototypes as in nftables/libnftables.h; each exists since `LIBNFTABLES_1`. The attribute links
+//! the library, so no build script is needed.
+
+use std::ffi::{c_char, c_int, c_uint};
+
+/// `NFT_CTX_DEFAULT`
+pub(super) const NFT_CTX_DEFAULT: u32 = 0;
+/// `NFT_CTX_OUTPUT_JSON`
+pub(super) const NFT_CTX_OUTPUT_JSON: c_uint = 1 << 4;
+
+/// `struct nft_ctx`, opaque.
+#[repr(C)]
+pub(super) struct NftCtx {
+    _private: [u8; 0],
+}
+
+#[link(name = "nftables")]
+unsafe extern "C" {
+    pub(super) fn nft_ctx_new(flags: u32) -> *mut NftCtx;
+    pub(super) fn nft_ctx_free(ctx: *mut NftCtx);
+    pub(super) fn nft_ctx_output_set_flags(ctx: *mut NftCtx, flags: c_uint);
+    pub(super) fn nft_ctx_buffer_output(ctx: *mut NftCtx) -> c_int;
+    pub(super) fn nft_ctx_get_output_buffer(ctx: *mut NftCtx) -> *const c_char;
+    pub(super) fn nft_ctx_buffer_error(ctx: *mut NftCtx) -> c_int;
+    pub(super) fn nft_ctx_get_error_buffer(ctx: *mut NftCtx) -> *const c_char;
+    pub(super) fn nft_run_cmd_from_buffer(ctx: *mut NftCtx, buf: *const c_char) -> c_int;
+}

@@ -1,0 +1,233 @@
+//! The daemon's side of the worker.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::value::RawValue;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::{Answer, Request, WORKER_ARGUMENT, WORKER_NAME};
+use crate::kernel::libnftables::Said;
+
+/// How long a request may take at first. 100,000 elements take about a second.
+const FIRST_DEADLINE: Duration = Duration::from_secs(5);
+/// A deadline that was missed is doubled up to this: on a node that gives the daemon a hundredth of
+/// a core, a deadline that never grows would kill each worker before it is done.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(160);
+/// How long a worker whose output has ended may take to end itself.
+const ENDING: Duration = Duration::from_millis(500);
+/// What is kept of a dead worker's last words, in bytes.
+const LAST_WORDS_BYTES: u64 = 4 * 1024;
+
+/// Why a request has no answer. The worker is gone then; the next request starts another one.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// It did not start.
+    #[error("the worker did not start: {0}")]
+    Start(#[source] io::Error),
+    /// A document that is not JSON.
+    #[error("the worker's request cannot be written: {0}")]
+    Request(#[source] serde_json::Error),
+    /// It was killed, crashed, or libnftables called `exit()`.
+    #[error("the worker {}{}", how_it_ended(*.status), last_words(.said))]
+    Ended {
+        /// How.
+        status: ExitStatus,
+        /// The end of its standard error.
+        said: String,
+    },
+    /// It hung.
+    #[error("the worker gave no answer within {} s and was killed; the next one gets longer", .deadline.as_secs())]
+    Hung {
+        /// How long it had.
+        deadline: Duration,
+    },
+    /// It cannot be waited for.
+    #[error("the worker cannot be waited for: {0}")]
+    Wait(#[source] io::Error),
+    /// It answered something else.
+    #[error("the worker's answer is not one to the request: {0}")]
+    Answer(String),
+}
+
+fn how_it_ended(status: ExitStatus) -> String {
+    match (status.signal().map(Signal::try_from), status.code()) {
+        (Some(Ok(Signal::SIGSEGV)), _) => "crashed inside of libnftables (SIGSEGV): libnftables \
+             before 1.1.4 does so where a set of any table on the host was written by a newer nftables; \
+             update libnftables or remove that set"
+            .to_owned(),
+        (Some(Ok(signal)), _) => format!("was killed by {signal}"),
+        (Some(Err(_)), _) => format!("was killed: {status}"),
+        (None, Some(code)) => format!(
+            "ended with exit status {code}: libnftables ends its caller where memory or a netlink socket is not to be had"
+        ),
+        (None, None) => format!("ended: {status}"),
+    }
+}
+
+fn last_words(said: &str) -> String {
+    match said.trim() {
+        "" => String::new(),
+        words => format!("; it said: {}", words.replace('\n', " / ")),
+    }
+}
+
+/// The worker, started when it is first needed and replaced when it ends or hangs.
+pub struct Worker {
+    program: PathBuf,
+    running: Option<Running>,
+    deadline: Duration,
+}
+
+struct Running {
+    child: Child,
+    requests: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    errors: ChildStderr,
+    last_id: u64,
+}
+
+impl Worker {
+    /// A worker that runs `program nft-worker`; none is started yet.
+    #[must_use]
+    pub fn new(program: PathBuf) -> Self {
+        Self {
+            program,
+            running: None,
+            deadline: FIRST_DEADLINE,
+        }
+    }
+
+    /// Has libnftables run `document`.
+    ///
+    /// # Errors
+    /// Where there is no answer, and no worker any more. Whether the document took effect is then
+    /// unknown: read back. What libnftables refuses is an answer.
+    pub async fn run(&mut self, document: &str) -> Result<Said, WorkerError> {
+        let document: &RawValue = serde_json::from_str(document).map_err(WorkerError::Request)?;
+        // Out of `self` while the request is under way: dropped at any point, it is killed.
+        let mut running = self.take_running()?;
+        match timeout(self.deadline, running.exchange(document)).await {
+            Ok(Ok(said)) => {
+                self.deadline = FIRST_DEADLINE;
+                self.running = Some(running);
+                Ok(said)
+            }
+            Ok(Err(Exchange::Over)) => Err(running.end().await),
+            Ok(Err(Exchange::Wrong(error))) => Err(error),
+            Err(_elapsed) => {
+                let deadline = self.deadline;
+                self.deadline = (deadline * 2).min(LONGEST_DEADLINE);
+                running.kill().await;
+                Err(WorkerError::Hung { deadline })
+            }
+        }
+    }
+
+    fn take_running(&mut self) -> Result<Running, WorkerError> {
+        if let Some(mut running) = self.running.take() {
+            match running.child.try_wait().map_err(WorkerError::Wait)? {
+                None => return Ok(running),
+                // Nothing was asked of it, so nothing has failed.
+                Some(status) => warn!(
+                    "the worker {} while it was idle; it is replaced",
+                    how_it_ended(status)
+                ),
+            }
+        }
+        Running::start(&self.program).map_err(WorkerError::Start)
+    }
+}
+
+/// Why an exchange gave no answer.
+enum Exchange {
+    /// A stream is at its end.
+    Over,
+    /// The answer is not to be understood.
+    Wrong(WorkerError),
+}
+
+impl Running {
+    fn start(program: &PathBuf) -> io::Result<Self> {
+        let mut child = Command::new(program)
+            .arg0(WORKER_NAME.to_string_lossy().as_ref())
+            .arg(WORKER_ARGUMENT)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let missing = || io::Error::other("a standard stream is missing");
+        Ok(Self {
+            requests: child.stdin.take().ok_or_else(missing)?,
+            answers: BufReader::new(child.stdout.take().ok_or_else(missing)?),
+            errors: child.stderr.take().ok_or_else(missing)?,
+            child,
+            last_id: 0,
+        })
+    }
+
+    async fn exchange(&mut self, document: &RawValue) -> Result<Said, Exchange> {
+        self.last_id += 1;
+        let id = self.last_id;
+        let mut line = serde_json::to_vec(&Request { id, document })
+            .map_err(|error| Exchange::Wrong(WorkerError::Request(error)))?;
+        line.push(b'\n');
+        let sent = self.requests.write_all(&line).await;
+        sent.map_err(|_broken| Exchange::Over)?;
+        line.clear();
+        match self.answers.read_until(b'\n', &mut line).await {
+            Ok(1..) if line.ends_with(b"\n") => {}
+            _ => return Err(Exchange::Over),
+        }
+        let wrong = |what: String| Exchange::Wrong(WorkerError::Answer(what));
+        let answer: Answer<'_> =
+            serde_json::from_slice(&line).map_err(|error| wrong(error.to_string()))?;
+        if answer.id != id {
+            return Err(wrong(format!("number {} in place of {id}", answer.id)));
+        }
+        Ok(Said {
+            succeeded: answer.succeeded,
+            output: answer.output.into_owned(),
+            error: answer.error.into_owned(),
+        })
+    }
+
+    /// What became of a worker whose stream is at its end.
+    async fn end(mut self) -> WorkerError {
+        let status = match timeout(ENDING, self.child.wait()).await {
+            Ok(Ok(status)) => status,
+            Ok(Err(error)) => return WorkerError::Wait(error),
+            Err(_elapsed) => {
+                self.kill().await;
+                return WorkerError::Answer("it closed its output".to_owned());
+            }
+        };
+        let mut said = Vec::new();
+        // What it said is a courtesy: without it the status stands for itself.
+        let _ = timeout(
+            ENDING,
+            (&mut self.errors)
+                .take(LAST_WORDS_BYTES)
+                .read_to_end(&mut said),
+        )
+        .await;
+        WorkerError::Ended {
+            status,
+            said: String::from_utf8_lossy(&said).into_owned(),
+        }
+    }
+
+    async fn kill(&mut self) {
+        if let Err(error) = self.child.kill().await {
+            warn!("the worker cannot be killed: {error}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The worker: a process of its own that alone calls libnftables.
+//!
+//! libnftables may call `exit()` inside of its caller (an over-long comment, no memory, no socket)
+//! and may crash it (one set of another table, written by nftables ≥ 1.1.2, makes 1.0.6 call a NULL
+//! pointer on any apply). In a process of its own each of these is an error value. The process is
+//! long-lived rather than forked per call, because the netlink socket of its one context is what
+//! owns the table.
+//!
+//! The daemon writes requests to the worker's standard input, the worker answers on its standard
+//! output; each is one JSON document in one line. Without an answer in time the worker is killed
+//! and replaced.
+
+mod client;
+mod process;
+
+pub use client::{Worker, WorkerError};
+pub use process::serve;
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// The argument that makes the program a worker.
+pub const WORKER_ARGUMENT: &str = "nft-worker";
+
+/// The worker's name in ps(1); `TASK_COMM_LEN` leaves 15 bytes, prctl(2).
+pub const WORKER_NAME: &std::ffi::CStr = c"nmd-nft-worker";
+
+/// The daemon asks.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Request<'a> {
+    /// The answer carries the same number.
+    pub id: u64,
+    /// What libnftables is to run.
+    #[serde(borrow)]
+    pub document: &'a RawValue,
+}
+
+/// The worker answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answer<'a> {
+    /// The request's number.
+    pub id: u64,
+    /// False: nothing of the document was applied.
+    pub succeeded: bool,
+    /// libnftables' output; a string, for its bytes need not be JSON.
+    #[serde(borrow)]
+    pub output: Cow<'a, str>,
+    /// libnftables' error messages.
+    #[serde(borrow)]
+    pub error: Cow<'a, str>,
+}

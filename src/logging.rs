@@ -1,0 +1,51 @@
+//! Logging, to standard error.
+
+use std::io;
+
+use tracing::level_filters::LevelFilter;
+use tracing::warn;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+use crate::cli::{LogFormat, LogLevel, Options};
+
+/// Starts logging as the command line says; without `--log-level`, as `RUST_LOG` says.
+pub fn start(options: &Options) {
+    let rust_log = std::env::var("RUST_LOG").ok().filter(|set| !set.is_empty());
+    let from_environment = rust_log.as_deref().map(str::parse::<Targets>);
+    let filter = match (options.log_level, &from_environment) {
+        (Some(level), _) => Targets::new().with_default(filter_of(level)),
+        (None, Some(Ok(targets))) => targets.clone(),
+        (None, _) => Targets::new().with_default(LevelFilter::INFO),
+    };
+    // A log that cannot be written (a full disk, a closed pipe) must not end the daemon: without
+    // `log_internal_errors(false)` the subscriber panics where standard error is closed.
+    let layer = fmt::layer()
+        .with_writer(io::stderr)
+        .with_target(false)
+        .with_ansi(false)
+        .log_internal_errors(false);
+    let layer = match options.log_format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    };
+    let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
+    if subscriber.try_init().is_err() {
+        return; // Logging has been started before: it goes on as it was.
+    }
+    if let (None, Some(Err(error))) = (options.log_level, from_environment) {
+        warn!("RUST_LOG is not understood, so it is taken for info: {error}");
+    }
+}
+
+fn filter_of(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
+}
