@@ -1,11 +1,10 @@
 //! The built daemon as a process in a namespace, its configuration file and its log.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::netns::Namespace;
-use super::nft::{Nft, TABLE};
+use super::nft::{Nft, TABLE, debian_13_root};
 use super::wait_until;
 
 /// Name of the daemon's worker process.
@@ -23,6 +22,18 @@ const WORKER: &str = "nmd-nft-worker";
 const END_LIMIT: Duration = Duration::from_secs(1);
 /// Generous: only a test that fails waits so long.
 const WAIT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Runs the daemon below another root: shell words `root program config-directory arguments…`. Each
+/// step becomes the next one, so that the process id stays.
+const ENTER_ROOT: &str = r#"
+root=$0 program=$1 directory=$2
+shift 2
+mount --rbind /proc "$root/proc"
+mount --rbind /dev "$root/dev"
+mount --bind "$directory" "$root/srv"
+mount --bind "$(dirname "$program")" "$root/mnt"
+exec chroot "$root" "/mnt/$(basename "$program")" run --config /srv/config "$@"
+"#;
 
 /// A directory that is removed when dropped.
 #[derive(Debug)]
@@ -65,23 +76,45 @@ pub struct Daemon {
 impl Daemon {
     /// Starts `program run --config FILE` and `arguments` in the namespace, with this text as the file.
     pub fn start(
-        program: impl AsRef<OsStr>,
+        program: impl AsRef<Path>,
         namespace: &Namespace,
         configuration: &str,
         arguments: &[&str],
     ) -> io::Result<Self> {
         let directory = TemporaryDirectory::new()?;
+        let mut command = namespace.command(program.as_ref());
+        command.arg("run").arg("--config");
+        command.arg(config_file(&directory)).args(arguments);
+        Self::spawn(command, namespace, directory, configuration)
+    }
+
+    /// The same with Debian 13's libraries: in a mount namespace of its own, below the root that `make
+    /// test` installs if it is run by root.
+    pub fn start_on_debian_13(
+        program: impl AsRef<Path>,
+        namespace: &Namespace,
+        configuration: &str,
+        arguments: &[&str],
+    ) -> io::Result<Self> {
+        let directory = TemporaryDirectory::new()?;
+        let program = fs::canonicalize(program)?;
+        let mut command = namespace.command("unshare");
+        command.args(["--mount", "sh", "-ceu", ENTER_ROOT]);
+        command.arg(debian_13_root()).arg(program);
+        command.arg(directory.path()).args(arguments);
+        Self::spawn(command, namespace, directory, configuration)
+    }
+
+    fn spawn(
+        mut command: Command,
+        namespace: &Namespace,
+        directory: TemporaryDirectory,
+        configuration: &str,
+    ) -> io::Result<Self> {
         write_by_rename(&config_file(&directory), configuration)?;
         let log = fs::File::create(log_file(&directory))?;
-        let mut command = namespace.command(program);
-        command
-            .arg("run")
-            .arg("--config")
-            .arg(config_file(&directory))
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        command.stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log);
         // SAFETY: between fork and exec only prctl(2) is called, which is async-signal-safe.
         unsafe {
             // An interrupted test must not leave its daemon behind. The signal comes when the thread
@@ -138,7 +171,12 @@ impl Daemon {
 
     /// Waits until its table masquerades: its base chain is there, which comes last.
     pub fn wait_for_table(&mut self) -> io::Result<()> {
-        let waited = wait_until(WAIT_LIMIT, || {
+        self.wait_for_table_within(WAIT_LIMIT)
+    }
+
+    /// The same with a limit.
+    pub fn wait_for_table_within(&mut self, limit: Duration) -> io::Result<()> {
+        let waited = wait_until(limit, || {
             self.has_ended() || has_base_chain(&self.namespace)
         });
         if self.has_ended() {

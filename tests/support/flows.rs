@@ -17,6 +17,7 @@ use nix::sys::socket::{
     MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt, sockopt,
 };
 
+use super::bind_soon;
 use super::lab::Lab;
 
 /// Port on which the outside receives the flows.
@@ -33,7 +34,9 @@ const RECEIVE_BUFFER_BYTES: usize = 64 << 20;
 const GRACE: Duration = Duration::from_millis(300);
 /// Wrong flows that are kept to be shown.
 const EXAMPLES: usize = 5;
-/// Odd, so that it walks through a pool of any power of two; other sizes are corrected by [`stride`].
+/// One batch of so many goes to the list that must be masqueraded, if both lists are given.
+const MASQUERADED_EVERY: u64 = 8;
+/// Odd, so that it walks through a row of any power of two; other sizes are corrected by [`stride`].
 const STRIDE: u64 = 2_654_435_761;
 
 /// Which flows to send.
@@ -54,6 +57,8 @@ pub struct Counts {
     pub sent: u64,
     /// Packets that arrived outside.
     pub received: u64,
+    /// Those of them that had to keep the pod's address.
+    pub to_exempt: u64,
     /// Flows that had to keep the pod's address and came with another.
     pub wrong_source: u64,
     /// Flows that had to come with the node's address and came with another.
@@ -72,9 +77,9 @@ impl Counts {
         self.sent.saturating_sub(self.received)
     }
 
-    /// New flows a second that arrived.
-    pub fn rate(&self) -> f64 {
-        self.received as f64 / self.elapsed.as_secs_f64()
+    /// New flows a second to exempt destinations.
+    pub fn exempt_rate(&self) -> f64 {
+        self.to_exempt as f64 / self.elapsed.as_secs_f64()
     }
 }
 
@@ -82,10 +87,10 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} flows in {:.1} s ({:.0}/s): {} with a wrong source, {} not masqueraded, {} lost, {} conntrack failures",
+            "{} flows in {:.1} s, {:.0}/s to exempt destinations: {} with a wrong source, {} not masqueraded, {} lost, {} conntrack failures",
             self.received,
             self.elapsed.as_secs_f64(),
-            self.rate(),
+            self.exempt_rate(),
             self.wrong_source,
             self.not_masqueraded,
             self.lost(),
@@ -130,7 +135,7 @@ impl Flows {
         };
         let sockets = lab.pod.run(|| {
             SOURCE_PORTS
-                .map(|port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)))
+                .map(|port| bind_soon(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))))
                 .collect::<io::Result<Vec<_>>>()
         })?;
         let sender = {
@@ -173,21 +178,25 @@ impl Running {
     }
 }
 
-/// The addresses of some prefixes as one numbered row.
-struct Pool {
+/// The addresses of some prefixes as one numbered row, each used once with every source port.
+struct Row {
     prefixes: Vec<Ipv4Net>,
     size: u64,
     stride: u64,
+    must_be_masqueraded: u8,
+    next: u64,
 }
 
-impl Pool {
-    fn new(prefixes: &[Ipv4Net]) -> Self {
+impl Row {
+    fn new(prefixes: &[Ipv4Net], must_be_masqueraded: u8) -> Option<Self> {
         let size = prefixes.iter().map(prefix_size).sum();
-        Self {
+        (size > 0).then(|| Self {
             prefixes: prefixes.to_vec(),
             size,
             stride: stride(size),
-        }
+            must_be_masqueraded,
+            next: 0,
+        })
     }
 
     /// The destination of flow number `number`, and which source port it takes. No two numbers give
@@ -205,7 +214,37 @@ impl Pool {
             }
             index -= prefix_size(prefix);
         }
-        unreachable!("the index is smaller than the pool");
+        unreachable!("the index is smaller than the row");
+    }
+
+    fn send_batch(
+        &mut self,
+        sockets: &[UdpSocket],
+        headers: &mut MultiHeaders<SockaddrIn>,
+    ) -> io::Result<u64> {
+        let numbers = self.next..self.next + BATCH as u64;
+        self.next = numbers.end;
+        // A batch has one source port. At the end of a round some of its flows take the next one early.
+        let (_, round) = self.flow(numbers.end - 1);
+        let socket = sockets.get(round).ok_or_else(|| {
+            io::Error::other("too few destinations: every new flow has been sent once")
+        })?;
+        let destinations: Vec<Ipv4Addr> = numbers.map(|number| self.flow(number).0).collect();
+        let payloads: Vec<[u8; PAYLOAD_BYTES]> = destinations
+            .iter()
+            .map(|destination| {
+                let [a, b, c, d] = destination.octets();
+                [a, b, c, d, self.must_be_masqueraded]
+            })
+            .collect();
+        let slices: Vec<[IoSlice<'_>; 1]> = payloads.iter().map(|p| [IoSlice::new(p)]).collect();
+        let addresses: Vec<Option<SockaddrIn>> = destinations
+            .iter()
+            .map(|destination| Some(SocketAddrV4::new(*destination, FLOWS_PORT).into()))
+            .collect();
+        let (socket, flags) = (socket.as_raw_fd(), MsgFlags::empty());
+        let sent = sendmmsg(socket, headers, &slices, &addresses, [], flags)?;
+        Ok(sent.count() as u64)
     }
 }
 
@@ -213,7 +252,7 @@ fn prefix_size(prefix: &Ipv4Net) -> u64 {
     1 << (32 - prefix.prefix_len())
 }
 
-/// A step that visits every index of a pool once, without visiting neighbours one after the other.
+/// A step that visits every index of a row once, without visiting neighbours one after the other.
 fn stride(size: u64) -> u64 {
     let mut stride = STRIDE % size.max(2);
     while gcd(stride, size) != 1 {
@@ -227,71 +266,29 @@ fn gcd(a: u64, b: u64) -> u64 {
 }
 
 fn send(flows: &Flows, sockets: &[UdpSocket], stop: &AtomicBool) -> io::Result<(u64, Duration)> {
-    let pools: Vec<(Pool, u8)> = [(&flows.keep_source, 0), (&flows.masqueraded, 1)]
-        .into_iter()
-        .filter(|(prefixes, _)| !prefixes.is_empty())
-        .map(|(prefixes, verdict)| (Pool::new(prefixes), verdict))
-        .collect();
+    let mut exempt = Row::new(&flows.keep_source, 0);
+    let mut masqueraded = Row::new(&flows.masqueraded, 1);
     let started = Instant::now();
     let mut sent = 0;
     let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
-    for batch in 0.. {
+    for batch in 1_u64.. {
         if stop.load(Ordering::Acquire) {
             break;
         }
-        // The lists take turns; each has a numbering of its own.
-        let lists = pools.len() as u64;
-        let (pool, verdict) = &pools[(batch % lists) as usize];
-        let first = batch / lists * BATCH as u64;
-        sent += send_batch(pool, *verdict, first, sockets, &mut headers)?;
+        let row = match (&mut exempt, &mut masqueraded) {
+            (Some(_), Some(row)) if batch.is_multiple_of(MASQUERADED_EVERY) => row,
+            (Some(row), _) | (None, Some(row)) => row,
+            (None, None) => return Err(io::Error::other("no destinations")),
+        };
+        sent += row.send_batch(sockets, &mut headers)?;
         let due = Duration::from_secs_f64(sent as f64 / f64::from(flows.rate));
         std::thread::sleep(due.saturating_sub(started.elapsed()));
     }
     Ok((sent, started.elapsed()))
 }
 
-fn send_batch(
-    pool: &Pool,
-    verdict: u8,
-    first: u64,
-    sockets: &[UdpSocket],
-    headers: &mut MultiHeaders<SockaddrIn>,
-) -> io::Result<u64> {
-    // A batch shares one source port: all of its numbers lie in one round, except at a round's end,
-    // where a few flows then take the next port early.
-    let (_, round) = pool.flow(first + BATCH as u64 - 1);
-    let socket = sockets.get(round).ok_or_else(|| {
-        io::Error::other("too few destinations: every new flow has been sent once")
-    })?;
-    let destinations: Vec<Ipv4Addr> = (first..first + BATCH as u64)
-        .map(|number| pool.flow(number).0)
-        .collect();
-    let payloads: Vec<[u8; PAYLOAD_BYTES]> = destinations
-        .iter()
-        .map(|destination| {
-            let [a, b, c, d] = destination.octets();
-            [a, b, c, d, verdict]
-        })
-        .collect();
-    let slices: Vec<[IoSlice<'_>; 1]> = payloads.iter().map(|p| [IoSlice::new(p)]).collect();
-    let addresses: Vec<Option<SockaddrIn>> = destinations
-        .iter()
-        .map(|destination| Some(SocketAddrV4::new(*destination, FLOWS_PORT).into()))
-        .collect();
-    let sent = sendmmsg(
-        socket.as_raw_fd(),
-        headers,
-        &slices,
-        &addresses,
-        [],
-        MsgFlags::empty(),
-    )?
-    .count();
-    Ok(sent as u64)
-}
-
 fn receive_socket() -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, FLOWS_PORT))?;
+    let socket = bind_soon(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, FLOWS_PORT)))?;
     // Beyond net.core.rmem_max only root of the host may go; others take what the limit gives.
     if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).is_err() {
         setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER_BYTES)?;
@@ -362,6 +359,7 @@ impl Counts {
             wrong
         } else {
             let wrong = source != pod;
+            self.to_exempt += 1;
             self.wrong_source += u64::from(wrong);
             wrong
         };

@@ -39,3 +39,20 @@ pub fn wait_until(limit: Duration, mut question: impl FnMut() -> bool) -> io::Re
     }
     Ok(())
 }
+
+/// Takes a port that a socket had which is closed already. A process that another test is just starting
+/// may hold a copy of that socket until it executes its program.
+pub fn bind_soon<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut bound = bind();
+    // The answer to a wait that took too long is the last attempt's error.
+    let _ = wait_until(Duration::from_secs(2), || {
+        let in_use = bound
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
+        if in_use {
+            bound = bind();
+        }
+        !in_use
+    });
+    bound
+}

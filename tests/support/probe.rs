@@ -12,6 +12,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
+use super::bind_soon;
 use super::lab::Lab;
 use super::netns::Namespace;
 
@@ -78,9 +79,10 @@ impl<'lab> Probe<'lab> {
 
     fn new(lab: &'lab Lab, from: &'lab Namespace, to: &Namespace) -> io::Result<Self> {
         to.run(|| {
-            let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PROBE_PORT))?;
+            let any = (Ipv4Addr::UNSPECIFIED, PROBE_PORT);
+            let udp = bind_soon(|| UdpSocket::bind(any))?;
             udp.set_read_timeout(Some(LIMIT))?;
-            let tcp = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PROBE_PORT))?;
+            let tcp = bind_soon(|| TcpListener::bind(any))?;
             let limit = TimeVal::milliseconds(LIMIT.as_millis() as i64);
             setsockopt(&tcp, sockopt::ReceiveTimeout, &limit)?;
             let icmp = raw_icmp()?;
