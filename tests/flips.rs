@@ -1,0 +1,142 @@
+//! No new flow is mistreated while the daemon changes the kernel.
+//!
+//! Atomic for a reader is not atomic for packets: what a transaction does to new flows shows only at
+//! tens of thousands of them a second.
+
+#![allow(clippy::unwrap_used)] // in a test, what cannot be unwrapped is a failure
+
+mod support;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use support::daemon::Daemon;
+use support::flows::{Counts, Flows};
+use support::lab::Lab;
+use support::netlink::generation;
+use support::netns::succeed;
+use support::nft::TABLE;
+
+const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
+
+/// Two files that treat the destinations of [`flows`] alike and cover them differently.
+const VERSIONS: [&str; 2] = [
+    "
+nonMasqueradeCIDRs:
+  - 10.0.0.0/8
+  - 172.16.0.0/13
+  - 172.24.0.0/13
+  - 192.168.0.0/16
+  - 198.51.100.0/24
+",
+    "
+nonMasqueradeCIDRs:
+  - 9.0.0.0/8
+  - 10.0.0.0/9
+  - 10.128.0.0/10
+  - 10.192.0.0/10
+  - 172.16.0.0/12
+  - 192.168.0.0/16
+  - 192.168.128.0/17
+  - 203.0.113.0/24
+",
+];
+
+/// Flows to exempt destinations that a test must have seen each second.
+const LEAST_RATE: f64 = 20_000.0;
+/// Flows a second that are sent. Seven of eight go to exempt destinations.
+const RATE: u32 = 26_000;
+const FLIP_EVERY: Duration = Duration::from_millis(5);
+const FLIP_TIME: Duration = Duration::from_secs(10);
+const DELETIONS: u32 = 100;
+/// A table that was deleted must be back within this time.
+const CREATION_LIMIT: Duration = Duration::from_secs(2);
+
+/// The machine has few cores: one stream of flows at a time.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Destinations that both versions exempt, and one prefix that both masquerade.
+fn flows() -> Flows {
+    let exempt = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"];
+    Flows {
+        rate: RATE,
+        keep_source: exempt.map(|prefix| prefix.parse().unwrap()).to_vec(),
+        masqueraded: vec!["100.64.0.0/10".parse().unwrap()],
+    }
+}
+
+fn start(lab: &Lab) -> Daemon {
+    let mut daemon = Daemon::start(DAEMON, &lab.node, VERSIONS[0], &[]).unwrap();
+    daemon.wait_for_table().unwrap();
+    daemon
+}
+
+fn assert_no_flow_was_mistreated(counts: &Counts) {
+    assert_eq!(counts.wrong_source, 0, "{counts}");
+    assert_eq!(counts.not_masqueraded, 0, "{counts}");
+    assert!(counts.exempt_rate() >= LEAST_RATE, "{counts}");
+    // A flow that was dropped has no source to be judged by.
+    assert!(counts.lost() * 1_000 <= counts.sent, "{counts}");
+}
+
+#[test]
+fn a_file_that_flips_mistreats_no_flow() {
+    let _turn = one_at_a_time();
+    let lab = Lab::new().unwrap();
+    let mut daemon = start(&lab);
+    let before = generation(&lab.node).unwrap();
+    let flows = flows().start(&lab).unwrap();
+    let started = Instant::now();
+    for flip in 1_u32.. {
+        let due = FLIP_EVERY * flip;
+        if due > FLIP_TIME {
+            break;
+        }
+        daemon
+            .replace_configuration(VERSIONS[flip as usize % 2])
+            .unwrap();
+        daemon.reload().unwrap();
+        std::thread::sleep(due.saturating_sub(started.elapsed()));
+    }
+    let counts = flows.stop(&lab).unwrap();
+    let commits = generation(&lab.node).unwrap().wrapping_sub(before);
+    println!("{commits} commits; {counts}");
+    assert!(!daemon.has_ended(), "{}", daemon.log());
+    // The daemon may take several flips at once, but not ignore them.
+    let flips = FLIP_TIME.as_millis() / FLIP_EVERY.as_millis();
+    assert!(
+        u128::from(commits) >= flips / 10,
+        "{commits} commits\n{}",
+        daemon.log()
+    );
+    assert_no_flow_was_mistreated(&counts);
+}
+
+#[test]
+fn a_table_that_is_deleted_and_created_anew_mistreats_no_flow() {
+    let _turn = one_at_a_time();
+    let lab = Lab::new().unwrap();
+    let mut daemon = start(&lab);
+    // Without the table nothing is masqueraded: only exempt destinations are treated alike throughout.
+    let flows = Flows {
+        masqueraded: Vec::new(),
+        ..flows()
+    };
+    let flows = flows.start(&lab).unwrap();
+    for _ in 0..DELETIONS {
+        succeed(
+            lab.node
+                .command("nft")
+                .args(["delete", "table", "ip", TABLE]),
+        )
+        .unwrap();
+        daemon.reload().unwrap();
+        daemon.wait_for_table_within(CREATION_LIMIT).unwrap();
+    }
+    let counts = flows.stop(&lab).unwrap();
+    println!("{DELETIONS} deletions; {counts}");
+    assert_no_flow_was_mistreated(&counts);
+}

@@ -1,0 +1,182 @@
+//! The main job on real packets: a configuration file becomes the node's NAT table.
+//!
+//! Runs the daemon in the node of a throw-away lab, sends real flows and prints what the receivers
+//! saw. Ends with 1 if a line is not as expected.
+//!
+//! ```text
+//! main_job DAEMON CONFIG-FILE
+//! ```
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::fmt;
+use std::io;
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+
+use support::daemon::Daemon;
+use support::lab::Lab;
+use support::nft::{Nft, TABLE};
+use support::oracle::Oracle;
+use support::probe::{Probe, Protocol};
+
+/// Destinations beside the edges of the prefixes: public ones, and cloud metadata.
+const OTHERS: [Ipv4Addr; 4] = [
+    Ipv4Addr::new(1, 1, 1, 1),
+    Ipv4Addr::new(8, 8, 8, 8),
+    Ipv4Addr::new(169, 254, 169, 254),
+    Ipv4Addr::new(203, 0, 113, 7),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [daemon, config_file] = arguments.as_slice() else {
+        eprintln!("usage: main_job DAEMON CONFIG-FILE");
+        return ExitCode::from(2);
+    };
+    match run(daemon, config_file) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(unexpected) => {
+            eprintln!("{unexpected} lines are not as expected");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("main_job: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns the number of lines that are not as expected.
+fn run(program: &str, config_file: &str) -> io::Result<usize> {
+    let configuration = std::fs::read_to_string(config_file)?;
+    let oracle = Oracle::new(&configuration)?;
+    let lab = Lab::new()?;
+    let addresses = lab.addresses;
+    println!(
+        "pod {} ── node {} ── outside; the daemon runs in the node with {config_file}\n",
+        addresses.pod, addresses.node_uplink
+    );
+    let mut daemon = Daemon::start(program, &lab.node, &configuration, &[])?;
+    daemon.wait_for_table()?;
+
+    let lines = probe_all(&lab, &oracle)?;
+    println!("{}", Line::HEADER);
+    for line in &lines {
+        println!("{line}");
+    }
+    let unexpected = lines.iter().filter(|line| !line.as_expected()).count();
+    println!("\n{} lines, {unexpected} not as expected\n", lines.len());
+    println!("# nft list table ip {TABLE}");
+    print!("{}", Nft::host().list_table_text(&lab.node, TABLE)?);
+    if daemon.has_ended() {
+        return Err(io::Error::other(format!(
+            "the daemon ended:\n{}",
+            daemon.log()
+        )));
+    }
+    let status = daemon.terminate()?;
+    if !status.success() {
+        return Err(io::Error::other(format!("SIGTERM: the daemon's {status}")));
+    }
+    Ok(unexpected)
+}
+
+fn probe_all(lab: &Lab, oracle: &Oracle) -> io::Result<Vec<Line>> {
+    let mut destinations = oracle.edges();
+    destinations.extend(OTHERS);
+    destinations.sort_unstable();
+    destinations.dedup();
+    let outside = Probe::from_pod(lab)?;
+    let node = Probe::from_pod_to_node(lab)?;
+    let mut lines = Vec::new();
+    for destination in destinations {
+        let rule = match oracle.deciding_prefix(destination) {
+            Some(prefix) => prefix.to_string(),
+            None => "none".to_owned(),
+        };
+        let expected = if oracle.masqueraded(destination) {
+            lab.addresses.node_uplink
+        } else {
+            lab.addresses.pod
+        };
+        lines.extend(Line::of_each_protocol(
+            &outside,
+            destination,
+            rule,
+            expected,
+            lab,
+        ));
+    }
+    let local = lab.addresses.node_uplink;
+    let expected = lab.addresses.pod;
+    lines.extend(Line::of_each_protocol(
+        &node,
+        local,
+        "LOCAL".to_owned(),
+        expected,
+        lab,
+    ));
+    Ok(lines)
+}
+
+/// One probe: what was expected, what was seen.
+struct Line {
+    destination: Ipv4Addr,
+    protocol: Protocol,
+    seen: io::Result<Ipv4Addr>,
+    pod: Ipv4Addr,
+    rule: String,
+    expected: Ipv4Addr,
+}
+
+impl Line {
+    const HEADER: &str =
+        "DESTINATION      PROTOCOL  SOURCE SEEN      TREATED       BY PREFIX           AS EXPECTED";
+
+    fn of_each_protocol(
+        probe: &Probe<'_>,
+        destination: Ipv4Addr,
+        rule: String,
+        expected: Ipv4Addr,
+        lab: &Lab,
+    ) -> impl Iterator<Item = Self> {
+        Protocol::ALL.into_iter().map(move |protocol| Self {
+            destination,
+            protocol,
+            seen: probe
+                .seen_source(protocol, destination)
+                .map(|source| *source.ip()),
+            pod: lab.addresses.pod,
+            rule: rule.clone(),
+            expected,
+        })
+    }
+
+    fn as_expected(&self) -> bool {
+        self.seen.as_ref().is_ok_and(|seen| *seen == self.expected)
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seen, treated) = match &self.seen {
+            Ok(seen) if *seen == self.pod => (seen.to_string(), "source kept"),
+            Ok(seen) => (seen.to_string(), "masqueraded"),
+            Err(_) => ("nothing".to_owned(), "lost"),
+        };
+        write!(
+            f,
+            "{:<16} {:<9} {seen:<16} {treated:<13} {:<19} ",
+            self.destination.to_string(),
+            self.protocol,
+            self.rule
+        )?;
+        match &self.seen {
+            _ if self.as_expected() => f.write_str("yes"),
+            Ok(_) => write!(f, "NO: expected {}", self.expected),
+            Err(error) => write!(f, "NO: {error}"),
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The daemon judged by real packets: pod → node → outside, and which source was seen there.
+
+#![allow(clippy::unwrap_used)] // in a test, what cannot be unwrapped is a failure
+
+mod support;
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use support::daemon::Daemon;
+use support::lab::Lab;
+use support::netns::{Namespace, succeed};
+use support::oracle::Oracle;
+use support::probe::{Probe, Protocol};
+use support::wait_until;
+
+const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
+
+/// All defaults.
+const DEFAULTS: &str = "";
+
+/// Prefixes of every kind: one address, adjacent, nested, public, and at the end of the address space.
+const MANY_PREFIXES: &str = "
+nonMasqueradeCIDRs:
+  - 10.0.0.0/9
+  - 10.128.0.0/9
+  - 10.1.0.0/16
+  - 100.64.0.0/10
+  - 192.0.2.128/25
+  - 203.0.113.7/32
+  - 203.0.113.8/31
+  - 240.0.0.0/4
+";
+
+/// Destinations that are judged beside the edges of the configured prefixes.
+const OTHERS: [Ipv4Addr; 4] = [
+    Ipv4Addr::new(1, 1, 1, 1),
+    Ipv4Addr::new(10, 96, 0, 10),
+    Ipv4Addr::new(169, 254, 169, 254),
+    Ipv4Addr::new(203, 0, 113, 200),
+];
+
+fn start(lab: &Lab, configuration: &str) -> Daemon {
+    let mut daemon = Daemon::start(DAEMON, &lab.node, configuration, &[]).unwrap();
+    daemon.wait_for_table().unwrap();
+    daemon
+}
+
+/// All that is not as the configuration says, one line each.
+fn mistakes(lab: &Lab, configuration: &str) -> Vec<String> {
+    let oracle = Oracle::new(configuration).unwrap();
+    let outside = Probe::from_pod(lab).unwrap();
+    let local = Probe::from_pod_to_node(lab).unwrap();
+    let mut mistakes = Vec::new();
+    let mut judge = |probe: &Probe<'_>, destination, expected| {
+        for protocol in Protocol::ALL {
+            match probe.seen_source(protocol, destination) {
+                Ok(seen) if *seen.ip() == expected => {}
+                Ok(seen) => mistakes.push(format!("{protocol} to {destination} came from {seen}")),
+                Err(error) => mistakes.push(error.to_string()),
+            }
+        }
+    };
+    for destination in oracle.edges().into_iter().chain(OTHERS) {
+        let masqueraded = oracle.masqueraded(destination);
+        let addresses = lab.addresses;
+        let expected = if masqueraded {
+            addresses.node_uplink
+        } else {
+            addresses.pod
+        };
+        judge(&outside, destination, expected);
+    }
+    // LOCAL addresses are left alone, whether a prefix contains them or not.
+    judge(&local, lab.addresses.node_uplink, lab.addresses.pod);
+    judge(&local, lab.addresses.pod_gateway, lab.addresses.pod);
+    mistakes
+}
+
+#[track_caller]
+fn assert_packets_follow(lab: &Lab, configuration: &str) {
+    let mistakes = mistakes(lab, configuration);
+    assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
+}
+
+fn packets_follow(configuration: &str) {
+    let lab = Lab::new().unwrap();
+    let _daemon = start(&lab, configuration);
+    assert_packets_follow(&lab, configuration);
+}
+
+#[test]
+fn every_edge_of_the_defaults() {
+    packets_follow(DEFAULTS);
+}
+
+#[test]
+fn every_edge_of_many_prefixes() {
+    packets_follow(MANY_PREFIXES);
+}
+
+#[test]
+fn every_edge_of_the_sample() {
+    packets_follow(include_str!("../daemon-config/config"));
+}
+
+#[test]
+fn link_local_is_masqueraded_on_request() {
+    packets_follow("masqLinkLocal: true\n");
+}
+
+#[test]
+fn an_empty_list_masquerades_all_but_link_local() {
+    packets_follow("nonMasqueradeCIDRs: []\n");
+}
+
+#[test]
+fn an_empty_list_and_link_local_masquerade_all() {
+    packets_follow("nonMasqueradeCIDRs: []\nmasqLinkLocal: true\n");
+}
+
+#[test]
+fn the_prefix_of_length_zero_keeps_every_source() {
+    packets_follow("nonMasqueradeCIDRs: [0.0.0.0/0]\n");
+}
+
+#[test]
+fn a_reload_changes_what_new_flows_see() {
+    let lab = Lab::new().unwrap();
+    let daemon = start(&lab, DEFAULTS);
+    assert_packets_follow(&lab, DEFAULTS);
+    for configuration in [MANY_PREFIXES, "masqLinkLocal: true\n", DEFAULTS] {
+        daemon.replace_configuration(configuration).unwrap();
+        daemon.reload().unwrap();
+        // Soon, then all of it.
+        let limit = Duration::from_secs(2);
+        wait_until(limit, || mistakes(&lab, configuration).is_empty()).unwrap();
+        assert_packets_follow(&lab, configuration);
+    }
+}
+
+#[test]
+fn the_rules_outlive_the_daemon() {
+    let lab = Lab::new().unwrap();
+    let daemon = start(&lab, MANY_PREFIXES);
+    assert!(daemon.terminate().unwrap().success());
+    assert_packets_follow(&lab, MANY_PREFIXES);
+}
+
+/// What kube-proxy writes, and a destination that it marks for masquerading.
+fn add_kube_proxy_rules(node: &Namespace) {
+    for rule in [
+        "-t nat -N KUBE-POSTROUTING",
+        "-t nat -A POSTROUTING -j KUBE-POSTROUTING",
+        "-t nat -A KUBE-POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE",
+        "-t mangle -A PREROUTING -d 10.99.99.99/32 -j MARK --or-mark 0x4000",
+    ] {
+        let words = rule.split_whitespace();
+        succeed(node.command("iptables-nft").args(words)).unwrap();
+    }
+}
+
+/// What `iptables-save` says of table `nat`, without comments (they hold the time) and counters.
+fn iptables_save(node: &Namespace) -> String {
+    let output = succeed(node.command("iptables-nft-save").args(["-t", "nat"])).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split(" [").next().unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[track_caller]
+fn assert_mark_masquerades(lab: &Lab) {
+    let probe = Probe::from_pod(lab).unwrap();
+    for protocol in Protocol::ALL {
+        let marked = Ipv4Addr::new(10, 99, 99, 99);
+        let seen = probe.seen_source(protocol, marked).unwrap();
+        assert_eq!(*seen.ip(), lab.addresses.node_uplink, "{protocol}");
+    }
+}
+
+#[test]
+fn beside_iptables_rules_that_were_there_before() {
+    let lab = Lab::new().unwrap();
+    add_kube_proxy_rules(&lab.node);
+    let before = iptables_save(&lab.node);
+    assert!(
+        before.contains("-A POSTROUTING -j KUBE-POSTROUTING"),
+        "{before}"
+    );
+
+    let daemon = start(&lab, DEFAULTS);
+    assert_packets_follow(&lab, DEFAULTS);
+    assert_mark_masquerades(&lab);
+    assert_eq!(iptables_save(&lab.node), before);
+
+    assert!(daemon.terminate().unwrap().success());
+    assert_packets_follow(&lab, DEFAULTS);
+    assert_eq!(iptables_save(&lab.node), before);
+}
+
+#[test]
+fn beside_iptables_rules_that_come_later() {
+    let lab = Lab::new().unwrap();
+    let daemon = start(&lab, DEFAULTS);
+    add_kube_proxy_rules(&lab.node);
+    let before = iptables_save(&lab.node);
+    assert_packets_follow(&lab, DEFAULTS);
+    assert_mark_masquerades(&lab);
+
+    daemon.replace_configuration(MANY_PREFIXES).unwrap();
+    daemon.reload().unwrap();
+    let limit = Duration::from_secs(2);
+    wait_until(limit, || mistakes(&lab, MANY_PREFIXES).is_empty()).unwrap();
+    assert_mark_masquerades(&lab);
+    assert_eq!(iptables_save(&lab.node), before);
+}
+
+/// These need Debian 13's root, which only root can install.
+mod needs_root {
+    use super::*;
+    use crate::support::nft::{Nft, TABLE};
+
+    /// Both versions of nft list the table of a living daemon, as text and as JSON.
+    fn assert_both_versions_of_nft_read(lab: &Lab) {
+        for nft in [Nft::host(), Nft::debian_13()] {
+            let text = nft.list_table_text(&lab.node, TABLE).unwrap();
+            assert!(text.contains("masquerade"), "{text}");
+            let set = "non-masquerade-cidrs";
+            let elements = nft.elements(&lab.node, TABLE, set).unwrap();
+            assert_eq!(elements.len(), 4, "{elements:?}");
+        }
+    }
+
+    #[test]
+    fn every_edge_with_the_libnftables_of_debian_13() {
+        let lab = Lab::new().unwrap();
+        let mut daemon = Daemon::start_on_debian_13(DAEMON, &lab.node, DEFAULTS, &[]).unwrap();
+        daemon.wait_for_table().unwrap();
+        assert_packets_follow(&lab, DEFAULTS);
+        assert_both_versions_of_nft_read(&lab);
+    }
+
+    #[test]
+    fn both_versions_of_nft_read_what_the_host_wrote() {
+        let lab = Lab::new().unwrap();
+        let _daemon = start(&lab, DEFAULTS);
+        assert_both_versions_of_nft_read(&lab);
+    }
+}

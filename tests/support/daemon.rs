@@ -1,0 +1,251 @@
+//! The built daemon as a process in a namespace, its configuration file and its log.
+
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::netns::Namespace;
+use super::nft::{Nft, TABLE, debian_13_root};
+use super::wait_until;
+
+/// Name of the daemon's worker process.
+const WORKER: &str = "nmd-nft-worker";
+/// The daemon promises to end within this time.
+const END_LIMIT: Duration = Duration::from_secs(1);
+/// Generous: only a test that fails waits so long.
+const WAIT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Runs the daemon below another root: shell words `root program config-directory arguments…`. Each
+/// step becomes the next one, so that the process id stays.
+const ENTER_ROOT: &str = r#"
+root=$0 program=$1 directory=$2
+shift 2
+mount --rbind /proc "$root/proc"
+mount --rbind /dev "$root/dev"
+mount --bind "$directory" "$root/srv"
+mount --bind "$(dirname "$program")" "$root/mnt"
+exec chroot "$root" "/mnt/$(basename "$program")" run --config /srv/config "$@"
+"#;
+
+/// A directory that is removed when dropped.
+#[derive(Debug)]
+pub struct TemporaryDirectory {
+    path: PathBuf,
+}
+
+impl TemporaryDirectory {
+    /// A new, empty one.
+    pub fn new() -> io::Result<Self> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("non-masquerade-daemon-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path)?;
+        Ok(Self { path })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for TemporaryDirectory {
+    fn drop(&mut self) {
+        // What is left lies in the temporary directory of the system, and the test is over.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// A running daemon. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    namespace: Namespace,
+    directory: TemporaryDirectory,
+}
+
+impl Daemon {
+    /// Starts `program run --config FILE` and `arguments` in the namespace, with this text as the file.
+    pub fn start(
+        program: impl AsRef<Path>,
+        namespace: &Namespace,
+        configuration: &str,
+        arguments: &[&str],
+    ) -> io::Result<Self> {
+        let directory = TemporaryDirectory::new()?;
+        let mut command = namespace.command(program.as_ref());
+        command.arg("run").arg("--config");
+        command.arg(config_file(&directory)).args(arguments);
+        Self::spawn(command, namespace, directory, configuration)
+    }
+
+    /// The same with Debian 13's libraries: in a mount namespace of its own, below the root that `make
+    /// test` installs if it is run by root.
+    pub fn start_on_debian_13(
+        program: impl AsRef<Path>,
+        namespace: &Namespace,
+        configuration: &str,
+        arguments: &[&str],
+    ) -> io::Result<Self> {
+        let directory = TemporaryDirectory::new()?;
+        let program = fs::canonicalize(program)?;
+        let mut command = namespace.command("unshare");
+        command.args(["--mount", "sh", "-ceu", ENTER_ROOT]);
+        command.arg(debian_13_root()).arg(program);
+        command.arg(directory.path()).args(arguments);
+        Self::spawn(command, namespace, directory, configuration)
+    }
+
+    fn spawn(
+        mut command: Command,
+        namespace: &Namespace,
+        directory: TemporaryDirectory,
+        configuration: &str,
+    ) -> io::Result<Self> {
+        write_by_rename(&config_file(&directory), configuration)?;
+        let log = fs::File::create(log_file(&directory))?;
+        command.stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log);
+        // SAFETY: between fork and exec only prctl(2) is called, which is async-signal-safe.
+        unsafe {
+            // An interrupted test must not leave its daemon behind. The signal comes when the thread
+            // that called this function ends.
+            command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?));
+        }
+        Ok(Self {
+            child: command.spawn()?,
+            namespace: namespace.clone(),
+            directory,
+        })
+    }
+
+    /// Its process id.
+    pub fn process_id(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"))
+    }
+
+    /// The process id of its worker, if it has one now.
+    pub fn worker(&self) -> Option<Pid> {
+        let parent = self.process_id();
+        fs::read_dir("/proc")
+            .ok()?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .find(|process| is_worker_of(*process, parent))
+            .map(Pid::from_raw)
+    }
+
+    /// Where its configuration file is.
+    pub fn config_file(&self) -> PathBuf {
+        config_file(&self.directory)
+    }
+
+    /// Replaces its configuration file in one step, as editors do. The daemon is not told.
+    pub fn replace_configuration(&self, text: &str) -> io::Result<()> {
+        write_by_rename(&self.config_file(), text)
+    }
+
+    /// Tells it to reload (SIGHUP).
+    pub fn reload(&self) -> io::Result<()> {
+        Ok(kill(self.process_id(), Signal::SIGHUP)?)
+    }
+
+    /// All that it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(log_file(&self.directory)).unwrap_or_default()
+    }
+
+    /// Waits until its log contains these words.
+    pub fn wait_for_log(&self, words: &str) -> io::Result<()> {
+        wait_until(WAIT_LIMIT, || self.log().contains(words))
+            .map_err(|error| self.with_log(&format!("no line with {words:?}: {error}")))
+    }
+
+    /// Waits until its table masquerades: its base chain is there, which comes last.
+    pub fn wait_for_table(&mut self) -> io::Result<()> {
+        self.wait_for_table_within(WAIT_LIMIT)
+    }
+
+    /// The same with a limit.
+    pub fn wait_for_table_within(&mut self, limit: Duration) -> io::Result<()> {
+        let waited = wait_until(limit, || {
+            self.has_ended() || has_base_chain(&self.namespace)
+        });
+        if self.has_ended() {
+            return Err(self.with_log("the daemon ended"));
+        }
+        waited.map_err(|error| self.with_log(&format!("no table: {error}")))
+    }
+
+    /// Whether it is no longer running.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Ends it by SIGTERM. An error if it takes longer than promised.
+    pub fn terminate(mut self) -> io::Result<ExitStatus> {
+        kill(self.process_id(), Signal::SIGTERM)?;
+        wait_until(END_LIMIT, || self.has_ended())
+            .map_err(|error| self.with_log(&format!("SIGTERM: {error}")))?;
+        self.child.wait()
+    }
+
+    /// Kills it (SIGKILL) and waits for its end.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+
+    fn with_log(&self, what: &str) -> io::Error {
+        io::Error::other(format!("{what}\nlog of the daemon:\n{}", self.log()))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // An error here says that it has ended already.
+        let _ = self.kill();
+        if std::thread::panicking() {
+            eprintln!("log of the daemon:\n{}", self.log());
+        }
+    }
+}
+
+fn config_file(directory: &TemporaryDirectory) -> PathBuf {
+    directory.path().join("config")
+}
+
+fn log_file(directory: &TemporaryDirectory) -> PathBuf {
+    directory.path().join("log")
+}
+
+fn write_by_rename(file: &Path, text: &str) -> io::Result<()> {
+    let new = file.with_extension("new");
+    fs::write(&new, text)?;
+    fs::rename(new, file)
+}
+
+fn has_base_chain(namespace: &Namespace) -> bool {
+    Nft::host()
+        .list_table_text(namespace, TABLE)
+        .is_ok_and(|text| text.contains("hook postrouting"))
+}
+
+fn is_worker_of(process: i32, parent: Pid) -> bool {
+    // proc(5): "pid (comm) state ppid …"
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let Some((before, after)) = stat.rsplit_once(')') else {
+        return false;
+    };
+    let name = before.split_once('(').map_or("", |(_, name)| name);
+    let parent_field = after.split_whitespace().nth(1);
+    name == WORKER && parent_field == Some(parent.to_string().as_str())
+}

@@ -1,0 +1,383 @@
+//! Many new flows a second from the pod, and what the outside saw of them.
+//!
+//! Every packet is a flow of its own (another destination or source port), because only the first
+//! packet of a connection passes a NAT chain.
+
+use std::fmt;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ipnet::Ipv4Net;
+use nix::sys::socket::{
+    MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt, sockopt,
+};
+
+use super::bind_soon;
+use super::lab::Lab;
+
+/// Port on which the outside receives the flows.
+const FLOWS_PORT: u16 = 7_001;
+/// Packets a system call.
+const BATCH: usize = 64;
+/// Source ports, all distinct from those of probes.
+const SOURCE_PORTS: std::ops::Range<u16> = 2_000..2_064;
+/// Destination address, then 1 if the flow must be masqueraded.
+const PAYLOAD_BYTES: usize = 5;
+/// Room for about 80,000 small packets, more than three seconds of 20,000 a second.
+const RECEIVE_BUFFER_BYTES: usize = 64 << 20;
+/// How long the receiver waits for the last packets.
+const GRACE: Duration = Duration::from_millis(300);
+/// Wrong flows that are kept to be shown.
+const EXAMPLES: usize = 5;
+/// One batch of so many goes to the list that must be masqueraded, if both lists are given.
+const MASQUERADED_EVERY: u64 = 8;
+/// Odd, so that it walks through a row of any power of two; other sizes are corrected by [`stride`].
+const STRIDE: u64 = 2_654_435_761;
+
+/// Which flows to send.
+#[derive(Clone, Debug)]
+pub struct Flows {
+    /// Flows a second to aim at.
+    pub rate: u32,
+    /// Destinations whose flows must keep the pod's address.
+    pub keep_source: Vec<Ipv4Net>,
+    /// Destinations whose flows must come with the node's address.
+    pub masqueraded: Vec<Ipv4Net>,
+}
+
+/// What became of the flows.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Packets handed to the pod's kernel.
+    pub sent: u64,
+    /// Packets that arrived outside.
+    pub received: u64,
+    /// Those of them that had to keep the pod's address.
+    pub to_exempt: u64,
+    /// Flows that had to keep the pod's address and came with another.
+    pub wrong_source: u64,
+    /// Flows that had to come with the node's address and came with another.
+    pub not_masqueraded: u64,
+    /// Time of sending.
+    pub elapsed: Duration,
+    /// Some wrong flows: how long after the start, the source seen, the destination.
+    pub examples: Vec<(Duration, Ipv4Addr, Ipv4Addr)>,
+    /// Failures that conntrack counted in the node: `insert_failed`, `drop` and `early_drop`.
+    pub conntrack_failures: u64,
+}
+
+impl Counts {
+    /// Flows that were sent and never arrived.
+    pub fn lost(&self) -> u64 {
+        self.sent.saturating_sub(self.received)
+    }
+
+    /// New flows a second to exempt destinations.
+    pub fn exempt_rate(&self) -> f64 {
+        self.to_exempt as f64 / self.elapsed.as_secs_f64()
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} flows in {:.1} s, {:.0}/s to exempt destinations: {} with a wrong source, {} not masqueraded, {} lost, {} conntrack failures",
+            self.received,
+            self.elapsed.as_secs_f64(),
+            self.exempt_rate(),
+            self.wrong_source,
+            self.not_masqueraded,
+            self.lost(),
+            self.conntrack_failures,
+        )?;
+        for (after, source, destination) in &self.examples {
+            write!(
+                f,
+                "\n  after {:.3} s: {destination} saw {source}",
+                after.as_secs_f64()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Flows on their way; [`Running::stop`] ends them and counts.
+#[derive(Debug)]
+pub struct Running {
+    stop: Arc<AtomicBool>,
+    sender: JoinHandle<io::Result<(u64, Duration)>>,
+    receiver: JoinHandle<io::Result<Counts>>,
+    conntrack_failures_before: u64,
+}
+
+impl Flows {
+    /// Starts one sender in the pod and one receiver outside.
+    pub fn start(self, lab: &Lab) -> io::Result<Running> {
+        // One packet a flow: an entry is of no use a second later, and a full table drops packets.
+        lab.node
+            .sysctl("net/netfilter/nf_conntrack_udp_timeout", "1")?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let sent_all = Arc::new(AtomicBool::new(false));
+        let socket = lab.outside.run(receive_socket)?;
+        let receiver = {
+            let (sent_all, pod, node) = (
+                sent_all.clone(),
+                lab.addresses.pod,
+                lab.addresses.node_uplink,
+            );
+            std::thread::spawn(move || receive(&socket, pod, node, &sent_all))
+        };
+        let sockets = lab.pod.run(|| {
+            SOURCE_PORTS
+                .map(|port| bind_soon(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))))
+                .collect::<io::Result<Vec<_>>>()
+        })?;
+        let sender = {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                let result = send(&self, &sockets, &stop);
+                sent_all.store(true, Ordering::Release);
+                result
+            })
+        };
+        Ok(Running {
+            stop,
+            sender,
+            receiver,
+            conntrack_failures_before: conntrack_failures(lab)?,
+        })
+    }
+
+    /// Sends for `time` and counts.
+    pub fn run_for(self, lab: &Lab, time: Duration) -> io::Result<Counts> {
+        let running = self.start(lab)?;
+        std::thread::sleep(time);
+        running.stop(lab)
+    }
+}
+
+impl Running {
+    /// Ends the flows, waits for the last ones and counts.
+    pub fn stop(self, lab: &Lab) -> io::Result<Counts> {
+        self.stop.store(true, Ordering::Release);
+        let (sent, elapsed) = self.sender.join().expect("the sender's thread")?;
+        let counts = self.receiver.join().expect("the receiver's thread")?;
+        Ok(Counts {
+            sent,
+            elapsed,
+            conntrack_failures: conntrack_failures(lab)?
+                .saturating_sub(self.conntrack_failures_before),
+            ..counts
+        })
+    }
+}
+
+/// The addresses of some prefixes as one numbered row, each used once with every source port.
+struct Row {
+    prefixes: Vec<Ipv4Net>,
+    size: u64,
+    stride: u64,
+    must_be_masqueraded: u8,
+    next: u64,
+}
+
+impl Row {
+    fn new(prefixes: &[Ipv4Net], must_be_masqueraded: u8) -> Option<Self> {
+        let size = prefixes.iter().map(prefix_size).sum();
+        (size > 0).then(|| Self {
+            prefixes: prefixes.to_vec(),
+            size,
+            stride: stride(size),
+            must_be_masqueraded,
+            next: 0,
+        })
+    }
+
+    /// The destination of flow number `number`, and which source port it takes. No two numbers give
+    /// the same pair until the source ports are used up.
+    fn flow(&self, number: u64) -> (Ipv4Addr, usize) {
+        let round = usize::try_from(number / self.size).expect("64-bit usize");
+        let mut index = (number % self.size).wrapping_mul(self.stride) % self.size;
+        for prefix in &self.prefixes {
+            if index < prefix_size(prefix) {
+                let offset = u32::try_from(index).expect("an offset within a prefix");
+                return (
+                    Ipv4Addr::from_bits(prefix.network().to_bits() + offset),
+                    round,
+                );
+            }
+            index -= prefix_size(prefix);
+        }
+        unreachable!("the index is smaller than the row");
+    }
+
+    fn send_batch(
+        &mut self,
+        sockets: &[UdpSocket],
+        headers: &mut MultiHeaders<SockaddrIn>,
+    ) -> io::Result<u64> {
+        let numbers = self.next..self.next + BATCH as u64;
+        self.next = numbers.end;
+        // A batch has one source port. At the end of a round some of its flows take the next one early.
+        let (_, round) = self.flow(numbers.end - 1);
+        let socket = sockets.get(round).ok_or_else(|| {
+            io::Error::other("too few destinations: every new flow has been sent once")
+        })?;
+        let destinations: Vec<Ipv4Addr> = numbers.map(|number| self.flow(number).0).collect();
+        let payloads: Vec<[u8; PAYLOAD_BYTES]> = destinations
+            .iter()
+            .map(|destination| {
+                let [a, b, c, d] = destination.octets();
+                [a, b, c, d, self.must_be_masqueraded]
+            })
+            .collect();
+        let slices: Vec<[IoSlice<'_>; 1]> = payloads.iter().map(|p| [IoSlice::new(p)]).collect();
+        let addresses: Vec<Option<SockaddrIn>> = destinations
+            .iter()
+            .map(|destination| Some(SocketAddrV4::new(*destination, FLOWS_PORT).into()))
+            .collect();
+        let (socket, flags) = (socket.as_raw_fd(), MsgFlags::empty());
+        let sent = sendmmsg(socket, headers, &slices, &addresses, [], flags)?;
+        Ok(sent.count() as u64)
+    }
+}
+
+fn prefix_size(prefix: &Ipv4Net) -> u64 {
+    1 << (32 - prefix.prefix_len())
+}
+
+/// A step that visits every index of a row once, without visiting neighbours one after the other.
+fn stride(size: u64) -> u64 {
+    let mut stride = STRIDE % size.max(2);
+    while gcd(stride, size) != 1 {
+        stride += 1;
+    }
+    stride
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+fn send(flows: &Flows, sockets: &[UdpSocket], stop: &AtomicBool) -> io::Result<(u64, Duration)> {
+    let mut exempt = Row::new(&flows.keep_source, 0);
+    let mut masqueraded = Row::new(&flows.masqueraded, 1);
+    let started = Instant::now();
+    let mut sent = 0;
+    let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
+    for batch in 1_u64.. {
+        if stop.load(Ordering::Acquire) {
+            break;
+        }
+        let row = match (&mut exempt, &mut masqueraded) {
+            (Some(_), Some(row)) if batch.is_multiple_of(MASQUERADED_EVERY) => row,
+            (Some(row), _) | (None, Some(row)) => row,
+            (None, None) => return Err(io::Error::other("no destinations")),
+        };
+        sent += row.send_batch(sockets, &mut headers)?;
+        let due = Duration::from_secs_f64(sent as f64 / f64::from(flows.rate));
+        std::thread::sleep(due.saturating_sub(started.elapsed()));
+    }
+    Ok((sent, started.elapsed()))
+}
+
+fn receive_socket() -> io::Result<UdpSocket> {
+    let socket = bind_soon(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, FLOWS_PORT)))?;
+    // Beyond net.core.rmem_max only root of the host may go; others take what the limit gives.
+    if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).is_err() {
+        setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER_BYTES)?;
+    }
+    socket.set_read_timeout(Some(GRACE))?;
+    Ok(socket)
+}
+
+fn receive(
+    socket: &UdpSocket,
+    pod: Ipv4Addr,
+    node: Ipv4Addr,
+    sent_all: &AtomicBool,
+) -> io::Result<Counts> {
+    let started = Instant::now();
+    let mut counts = Counts::default();
+    let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
+    loop {
+        let mut payloads = [[0_u8; PAYLOAD_BYTES]; BATCH];
+        let mut seen = [(0_usize, Ipv4Addr::UNSPECIFIED); BATCH];
+        let count = {
+            let mut slices: Vec<[IoSliceMut<'_>; 1]> =
+                payloads.iter_mut().map(|p| [IoSliceMut::new(p)]).collect();
+            let received = recvmmsg(
+                socket.as_raw_fd(),
+                &mut headers,
+                slices.iter_mut(),
+                MsgFlags::MSG_WAITFORONE,
+                None,
+            );
+            match received {
+                Ok(messages) => messages
+                    .zip(&mut seen)
+                    .map(|(message, seen)| {
+                        let source = message.address.map_or(Ipv4Addr::UNSPECIFIED, |a| a.ip());
+                        *seen = (message.bytes, source);
+                    })
+                    .count(),
+                // Nothing for the time of grace.
+                Err(nix::errno::Errno::EAGAIN) if sent_all.load(Ordering::Acquire) => break,
+                Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        for ((bytes, source), payload) in seen.iter().zip(&payloads).take(count) {
+            if *bytes == PAYLOAD_BYTES {
+                counts.judge(*source, *payload, pod, node, started.elapsed());
+            }
+        }
+    }
+    Ok(counts)
+}
+
+impl Counts {
+    fn judge(
+        &mut self,
+        source: Ipv4Addr,
+        payload: [u8; PAYLOAD_BYTES],
+        pod: Ipv4Addr,
+        node: Ipv4Addr,
+        after: Duration,
+    ) {
+        self.received += 1;
+        let [a, b, c, d, must_be_masqueraded] = payload;
+        let wrong = if must_be_masqueraded == 1 {
+            let wrong = source != node;
+            self.not_masqueraded += u64::from(wrong);
+            wrong
+        } else {
+            let wrong = source != pod;
+            self.to_exempt += 1;
+            self.wrong_source += u64::from(wrong);
+            wrong
+        };
+        if wrong && self.examples.len() < EXAMPLES {
+            self.examples
+                .push((after, source, Ipv4Addr::new(a, b, c, d)));
+        }
+    }
+}
+
+/// Packets that the node's conntrack refused, all CPUs together.
+fn conntrack_failures(lab: &Lab) -> io::Result<u64> {
+    let output = super::netns::succeed(lab.node.command("conntrack").arg("--stats"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text
+        .split_whitespace()
+        .filter_map(|word| word.split_once('='))
+        .filter(|(name, _)| ["insert_failed", "drop", "early_drop"].contains(name))
+        .filter_map(|(_, value)| value.parse::<u64>().ok())
+        .sum())
+}

@@ -1,0 +1,58 @@
+//! What the integration tests share: throw-away namespaces, real packets, the daemon as a process.
+
+// Each test binary compiles this module for itself and uses its own part of it.
+#![allow(dead_code, unreachable_pub)]
+// A test that cannot be set up must fail, and its numbers are small.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
+
+pub mod daemon;
+pub mod flows;
+pub mod lab;
+pub mod netlink;
+pub mod netns;
+pub mod nft;
+pub mod oracle;
+pub mod poison;
+pub mod probe;
+
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Asks again and again until the answer is yes. An error after `limit`.
+pub fn wait_until(limit: Duration, mut question: impl FnMut() -> bool) -> io::Result<()> {
+    let started = Instant::now();
+    while !question() {
+        if started.elapsed() > limit {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("not within {limit:?}"),
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+/// Takes a port that a socket had which is closed already. A process that another test is just starting
+/// may hold a copy of that socket until it executes its program.
+pub fn bind_soon<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut bound = bind();
+    // The answer to a wait that took too long is the last attempt's error.
+    let _ = wait_until(Duration::from_secs(2), || {
+        let in_use = bound
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
+        if in_use {
+            bound = bind();
+        }
+        !in_use
+    });
+    bound
+}
