@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ipnet::Ipv4Net;
+use nix::errno::Errno;
 use nix::sys::socket::{
     MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt, sockopt,
 };
@@ -305,41 +306,36 @@ fn receive(
 ) -> io::Result<Counts> {
     let started = Instant::now();
     let mut counts = Counts::default();
-    let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
+    let mut headers = MultiHeaders::preallocate(BATCH, None);
     loop {
-        let mut payloads = [[0_u8; PAYLOAD_BYTES]; BATCH];
-        let mut seen = [(0_usize, Ipv4Addr::UNSPECIFIED); BATCH];
-        let count = {
-            let mut slices: Vec<[IoSliceMut<'_>; 1]> =
-                payloads.iter_mut().map(|p| [IoSliceMut::new(p)]).collect();
-            let received = recvmmsg(
-                socket.as_raw_fd(),
-                &mut headers,
-                slices.iter_mut(),
-                MsgFlags::MSG_WAITFORONE,
-                None,
-            );
-            match received {
-                Ok(messages) => messages
-                    .zip(&mut seen)
-                    .map(|(message, seen)| {
-                        let source = message.address.map_or(Ipv4Addr::UNSPECIFIED, |a| a.ip());
-                        *seen = (message.bytes, source);
-                    })
-                    .count(),
-                // Nothing for the time of grace.
-                Err(nix::errno::Errno::EAGAIN) if sent_all.load(Ordering::Acquire) => break,
-                Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => continue,
-                Err(error) => return Err(error.into()),
+        match receive_batch(socket, &mut headers) {
+            Ok(batch) => {
+                for (source, payload) in batch {
+                    counts.judge(source, payload, pod, node, started.elapsed());
+                }
             }
-        };
-        for ((bytes, source), payload) in seen.iter().zip(&payloads).take(count) {
-            if *bytes == PAYLOAD_BYTES {
-                counts.judge(*source, *payload, pod, node, started.elapsed());
-            }
+            // Nothing for the time of grace.
+            Err(Errno::EAGAIN) if sent_all.load(Ordering::Acquire) => return Ok(counts),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
-    Ok(counts)
+}
+
+/// What has arrived, each packet with its source.
+fn receive_batch(
+    socket: &UdpSocket,
+    headers: &mut MultiHeaders<SockaddrIn>,
+) -> nix::Result<Vec<(Ipv4Addr, [u8; PAYLOAD_BYTES])>> {
+    let mut payloads = [[0; PAYLOAD_BYTES]; BATCH];
+    let mut slices: Vec<[IoSliceMut<'_>; 1]> =
+        payloads.iter_mut().map(|p| [IoSliceMut::new(p)]).collect();
+    let flags = MsgFlags::MSG_WAITFORONE;
+    let sources: Vec<Ipv4Addr> =
+        recvmmsg(socket.as_raw_fd(), headers, slices.iter_mut(), flags, None)?
+            .map(|message| message.address.map_or(Ipv4Addr::UNSPECIFIED, |a| a.ip()))
+            .collect();
+    Ok(sources.into_iter().zip(payloads).collect())
 }
 
 impl Counts {

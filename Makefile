@@ -1,0 +1,50 @@
+# `make help` says what there is. Packages of Debian that are missing are installed (root) or named.
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+DAEMON := $(TARGET_DIR)/debug/non-masquerade-daemon
+DEBIAN_MIRROR ?=
+export DEBIAN_13_ROOT ?= $(abspath $(TARGET_DIR))/debian-13
+
+BUILD_PACKAGES := gcc libc6-dev libnftables-dev
+RUN_PACKAGES := $(BUILD_PACKAGES) iproute2 nftables util-linux
+TEST_PACKAGES := $(RUN_PACKAGES) conntrack iptables
+ROOT := $(filter 0,$(shell id -u))
+ifdef ROOT
+TEST_PACKAGES += debootstrap
+endif
+
+.PHONY: help build run test install-test-packages clean
+
+help:
+	@echo 'make build   the daemon, optimised: $(TARGET_DIR)/release/non-masquerade-daemon'
+	@echo 'make run     the main job: real packets through throw-away namespaces, with daemon-config/config'
+	@echo 'make test    all tests; what needs root is skipped and listed for an ordinary user'
+	@echo 'make clean   removes what was built'
+
+build:
+	@.ci/install-packages $(BUILD_PACKAGES)
+	cargo build --locked --release
+
+# The example runs in namespaces of its own: see .cargo/in-own-namespaces.
+run:
+	@.ci/install-packages $(RUN_PACKAGES)
+	cargo build --locked --bins --example main_job
+	@cargo run --locked --quiet --example main_job -- $(DAEMON) daemon-config/config
+
+ifdef ROOT
+test: install-test-packages
+	.ci/install-debian-13 $(DEBIAN_13_ROOT) $(DEBIAN_MIRROR)
+	cargo test --locked
+else
+test: install-test-packages
+	cargo test --locked -- --skip needs_root
+	@echo
+	@echo 'Not run, because they need root:'
+	@cargo test --locked --quiet --all-targets -- --list --format terse needs_root | sed -n 's/^\(.*\): test$$/  \1/p'
+endif
+
+install-test-packages:
+	@.ci/install-packages $(TEST_PACKAGES)
+
+clean:
+	cargo clean
