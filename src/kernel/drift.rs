@@ -210,19 +210,26 @@ impl<'a> Comparison<'a> {
             .iter()
             .filter(|element| missing.contains_key(&(element.first, element.last)))
             .collect();
-        let interval = |(first, last): &(IpAddr, IpAddr)| format!("{first}-{last}");
+        let refills = deletion_is_dear(foreign.len(), observed.elements.len());
         if !foreign.is_empty() {
-            let named = foreign.iter().map(interval).collect();
+            let named = foreign.iter().copied().map(interval).collect();
             self.differs(Difference::ElementsForeign(set.name.to_owned(), named));
-            self.objects
-                .push(Command::DeleteElements(set.name, foreign));
         }
         if !missing.is_empty() {
-            let named = missing
-                .iter()
-                .map(|e| interval(&(e.first, e.last)))
-                .collect();
+            let named = missing.iter().map(|e| interval((e.first, e.last)));
+            let named = named.collect();
             self.differs(Difference::ElementsMissing(set.name.to_owned(), named));
+        }
+        if refills {
+            self.objects.push(Command::FlushSet(set.name));
+            self.objects.extend(transaction::add_elements(set));
+            return;
+        }
+        // First what goes: an interval that overlaps one that is there is refused.
+        if !foreign.is_empty() {
+            self.objects.push(Command::DeleteElements(set.name, foreign));
+        }
+        if !missing.is_empty() {
             self.objects.push(Command::AddElements(set.name, missing));
         }
     }
@@ -349,6 +356,22 @@ impl<'a> Comparison<'a> {
                 .collect(),
         }
     }
+}
+
+/// Whether to empty and refill the set rather than to delete `deleted` of its `present` elements.
+///
+/// libnftables compares each deleted element with each that is there: 4 ms for one of 10,000 with
+/// 1.0.6, 1 ms with 1.1.3, while all 10,000 are flushed and refilled in 0.12 s; and 1.1.3 refuses a
+/// deletion of 1,000 at once (800 pass). No packet is treated wrongly either way, but refilling
+/// resets the counters of the elements that stay, so it is for large changes only.
+fn deletion_is_dear(deleted: usize, present: usize) -> bool {
+    const MOST_COMPARISONS: usize = 400_000;
+    const MOST_DELETED: usize = 500;
+    deleted > MOST_DELETED || deleted.saturating_mul(present) > MOST_COMPARISONS
+}
+
+fn interval((first, last): (IpAddr, IpAddr)) -> String {
+    format!("{first}-{last}")
 }
 
 fn maps(observed: &ObservedTable) -> impl Iterator<Item = &str> {

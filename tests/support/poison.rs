@@ -49,7 +49,12 @@ pub fn plant(namespace: &Namespace) -> io::Result<()> {
 
 /// Takes the table away again.
 pub fn remove(namespace: &Namespace) -> io::Result<()> {
-    commit(namespace, &[(DELETE_TABLE, name(NFTA_TABLE_NAME, TABLE))])
+    delete_table(namespace, TABLE)
+}
+
+/// Deletes any table without libnftables.
+pub fn delete_table(namespace: &Namespace, table: &str) -> io::Result<()> {
+    commit(namespace, &[(DELETE_TABLE, name(NFTA_TABLE_NAME, table))])
 }
 
 fn typeof_user_data() -> Vec<u8> {
