@@ -2,7 +2,6 @@
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 DAEMON := $(TARGET_DIR)/debug/non-masquerade-daemon
-DEBIAN_MIRROR ?=
 export DEBIAN_13_ROOT ?= $(abspath $(TARGET_DIR))/debian-13
 
 BUILD_PACKAGES := gcc libc6-dev libnftables-dev
@@ -13,12 +12,13 @@ ifdef ROOT
 TEST_PACKAGES += debootstrap
 endif
 
-.PHONY: help build run test install-test-packages clean
+.PHONY: help build run test golden install-test-packages clean
 
 help:
 	@echo 'make build   the daemon, optimised: $(TARGET_DIR)/release/non-masquerade-daemon'
 	@echo 'make run     the main job: real packets through throw-away namespaces, with daemon-config/config'
 	@echo 'make test    all tests; what needs root is skipped and listed for an ordinary user'
+	@echo 'make golden  rewrites tests/golden/*.json and *.nft, as root'
 	@echo 'make clean   removes what was built'
 
 build:
@@ -33,15 +33,20 @@ run:
 
 ifdef ROOT
 test: install-test-packages
-	.ci/install-debian-13 $(DEBIAN_13_ROOT) $(DEBIAN_MIRROR)
-	cargo test --locked
+	.ci/install-debian-13 $(DEBIAN_13_ROOT)
+	cargo test --locked --no-fail-fast
 else
 test: install-test-packages
-	cargo test --locked -- --skip needs_root
+	cargo test --locked --no-fail-fast -- --skip needs_root
 	@echo
 	@echo 'Not run, because they need root:'
 	@cargo test --locked --quiet --all-targets -- --list --format terse needs_root | sed -n 's/^\(.*\): test$$/  \1/p'
 endif
+
+# Look at the difference before you commit it.
+golden: install-test-packages
+	.ci/install-debian-13 $(DEBIAN_13_ROOT)
+	REWRITE_GOLDENS=1 cargo test --locked --test golden
 
 install-test-packages:
 	@.ci/install-packages $(TEST_PACKAGES)

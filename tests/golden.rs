@@ -1,0 +1,127 @@
+//! Goldens: a configuration file, the JSON that `render` makes of it, and the table as the real nft
+//! lists it once the daemon has applied it; one listing for each version of libnftables.
+//!
+//! `make golden` rewrites them.
+
+#![allow(clippy::unwrap_used)] // in a test, what cannot be unwrapped is a failure
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use support::daemon::{Daemon, TemporaryDirectory};
+use support::netns::{Namespace, succeed};
+use support::nft::{Nft, TABLE};
+
+const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
+/// Set by `make golden`.
+const REWRITE: &str = "REWRITE_GOLDENS";
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// The configuration files, each with the name that its goldens have.
+fn configurations() -> Vec<(String, PathBuf)> {
+    let mut found: Vec<(String, PathBuf)> = fs::read_dir(directory())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .map(|path| (path.file_stem().unwrap().to_string_lossy().into_owned(), path))
+        .collect();
+    found.sort();
+    assert!(found.len() >= 4, "{found:?}");
+    found
+}
+
+fn compare(golden: &str, actual: &str) {
+    let path = directory().join(golden);
+    if std::env::var_os(REWRITE).is_some() {
+        fs::write(path, actual).unwrap();
+        return;
+    }
+    let expected = fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{golden}: {error}; `make golden` writes it"));
+    assert!(expected == actual, "{golden} differs.\nexpected:\n{expected}\nactual:\n{actual}");
+}
+
+fn render(configuration: &Path) -> String {
+    let output = succeed(Command::new(DAEMON).args(["render", "--config"]).arg(configuration));
+    String::from_utf8(output.unwrap().stdout).unwrap()
+}
+
+/// `nftables v1.0.6 (…)` → `1.0.6`
+fn version(nft: &Nft, namespace: &Namespace) -> String {
+    let output = succeed(nft.command(namespace).arg("--version")).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.split_whitespace().nth(1).unwrap().trim_start_matches('v').to_owned()
+}
+
+#[test]
+fn render_prints_each_golden() {
+    for (name, configuration) in configurations() {
+        let document: serde_json::Value = serde_json::from_str(&render(&configuration)).unwrap();
+        let mut pretty = serde_json::to_string_pretty(&document).unwrap();
+        pretty.push('\n');
+        compare(&format!("{name}.json"), &pretty);
+    }
+}
+
+#[test]
+fn nft_lists_each_golden() {
+    for (name, configuration) in configurations() {
+        let namespace = Namespace::new().unwrap();
+        let mut once = namespace.command(DAEMON);
+        succeed(once.args(["--once", "--config"]).arg(&configuration)).unwrap();
+        let text = Nft::host().list_table_text(&namespace, TABLE).unwrap();
+        let version = version(&Nft::host(), &namespace);
+        compare(&format!("{name}.{version}.nft"), &text);
+    }
+}
+
+/// `nft -j -f -` of what `render` prints gives the same table, less what the portable form cannot say.
+#[test]
+fn nft_takes_what_render_prints() {
+    for (name, configuration) in configurations() {
+        let applied = Namespace::new().unwrap();
+        let mut once = applied.command(DAEMON);
+        succeed(once.args(["--once", "--config"]).arg(&configuration)).unwrap();
+        let rendered = Namespace::new().unwrap();
+        let mut nft = rendered.command("nft").args(["-j", "-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+        nft.stdin.take().unwrap().write_all(render(&configuration).as_bytes()).unwrap();
+        assert!(nft.wait().unwrap().success(), "{name}");
+        let list = |namespace| {
+            let text = Nft::host().list_table_text(namespace, TABLE).unwrap();
+            text.replace("typeof ip daddr", "type ipv4_addr")
+        };
+        assert_eq!(list(&rendered), list(&applied), "{name}");
+    }
+}
+
+#[test]
+fn render_needs_neither_a_file_nor_a_privilege() {
+    let nowhere = TemporaryDirectory::new().unwrap();
+    let missing = nowhere.path().join("absent/config");
+    assert_eq!(render(&missing), render(&directory().join("defaults.yaml")));
+}
+
+/// In the root of Debian 13, which only root can make.
+mod needs_root {
+    use super::*;
+
+    #[test]
+    fn the_nft_of_debian_13_lists_each_golden() {
+        for (name, configuration) in configurations() {
+            let namespace = Namespace::new().unwrap();
+            let text = fs::read_to_string(&configuration).unwrap();
+            let mut daemon = Daemon::start_on_debian_13(DAEMON, &namespace, &text, &[]).unwrap();
+            daemon.wait_for_table().unwrap();
+            let listed = Nft::debian_13().list_table_text(&namespace, TABLE).unwrap();
+            let version = version(&Nft::debian_13(), &namespace);
+            compare(&format!("{name}.{version}.nft"), &listed);
+        }
+    }
+}
