@@ -14,7 +14,7 @@ const FLAGS: Flags = Flags {
 #[test]
 fn no_hostile_file_crashes() {
     for file in inputs::HOSTILE {
-        for size in [4 << 10, 32 << 10] {
+        for size in [4 << 10, 16 << 10] {
             let bytes = file.bytes(size);
             // A thread's stack is smaller than the main one's.
             let judged = std::thread::Builder::new()

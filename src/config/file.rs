@@ -31,8 +31,9 @@ pub(super) enum ReadError {
     #[error("not valid {format}: {message}")]
     Syntax {
         format: &'static str,
-        /// Line and column, counted from 1; the column in bytes or characters, as the reader has it.
-        at: Option<(usize, usize)>,
+        line: Option<usize>,
+        /// Line and column as the reader counts them, to compare how far two readers came.
+        reached: Option<(usize, usize)>,
         message: String,
     },
     #[error("more than one YAML document")]
@@ -46,7 +47,7 @@ impl ReadError {
     pub(super) fn line(&self) -> Option<usize> {
         match self {
             Self::NotUtf8 { line, .. } | Self::NestedTooDeeply { line } => Some(*line),
-            Self::Syntax { at, .. } => at.map(|(line, _)| line),
+            Self::Syntax { line, .. } => *line,
             Self::TooLarge
             | Self::TooManyNodes { .. }
             | Self::TooManyDirectives
@@ -119,7 +120,8 @@ fn json(text: &str) -> Result<Node<'_>, ReadError> {
         .and_then(|root| deserializer.end().map(|()| root))
         .map_err(|error| ReadError::Syntax {
             format: "JSON",
-            at: Some((error.line(), error.column())),
+            line: Some(error.line()),
+            reached: Some((error.line(), error.column())),
             message: shown_message(&error.to_string()),
         })
 }
@@ -128,9 +130,12 @@ fn json(text: &str) -> Result<Node<'_>, ReadError> {
 fn yaml(text: &str) -> Result<Node<'_>, ReadError> {
     let syntax = |error: serde_yaml::Error| ReadError::Syntax {
         format: "YAML",
-        at: error
+        line: error
             .location()
-            .map(|location| (line_of_byte(text, location.index()), location.column())),
+            .map(|location| line_of_byte(text, location.index())),
+        reached: error
+            .location()
+            .map(|location| (location.line(), location.column())),
         message: shown_message(&error.to_string()),
     };
     let allowance = Allowance::for_text(text);
@@ -159,13 +164,17 @@ fn line_of_byte(text: &str, index: usize) -> usize {
         .count()
 }
 
+/// The error of the reader that came further; without a place, YAML was read to its end.
 fn further(json: ReadError, yaml: ReadError) -> ReadError {
     match (&json, &yaml) {
-        (ReadError::Syntax { at: json_at, .. }, ReadError::Syntax { at: yaml_at, .. })
-            if json_at >= yaml_at =>
-        {
-            json
-        }
+        (
+            ReadError::Syntax {
+                reached: by_json, ..
+            },
+            ReadError::Syntax {
+                reached: by_yaml, ..
+            },
+        ) if by_yaml.is_some() && by_json >= by_yaml => json,
         _ => yaml,
     }
 }

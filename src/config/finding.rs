@@ -73,10 +73,11 @@ impl fmt::Display for ConfigErrors {
             }
             error.fmt(f)?;
         }
-        if self.more > 0 {
-            write!(f, "\n… and {} more errors", self.more)?;
+        match self.more {
+            0 => Ok(()),
+            1 => f.write_str("\n… and 1 more error"),
+            more => write!(f, "\n… and {more} more errors"),
         }
-        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The configuration: as written ([`file`]), then as meant ([`validate`]). Pure: text in, values out.
+//! The configuration: as written (`file`), then as meant (`validate`). Pure: text in, values out.
 
 use std::time::Duration;
 

@@ -164,8 +164,9 @@ impl<'a> NodeReader<'a> {
         Ok(Node::Text(Text { text, is_plain }))
     }
 
-    /// serde_yaml borrows every plain scalar of one line from its input, and no quoted one that is preceded by
-    /// anything but its quote.
+    /// serde_yaml does not say whether a string was quoted, but borrows it from its input wherever input and
+    /// value are the same. So a plain word is always borrowed, and a quoted one that is borrowed stands
+    /// right behind its quote.
     fn is_plain(self, borrowed: &str) -> bool {
         self.yaml.is_some_and(|yaml| {
             let offset = borrowed.as_ptr().addr().checked_sub(yaml.as_ptr().addr());

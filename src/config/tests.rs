@@ -318,6 +318,14 @@ const BAD: &[(&str, &str)] = &[
         "f:3: not valid YAML: did not find expected node content at line 3 column 4, while parsing a block node; write keys with values, as YAML or JSON",
     ),
     (
+        "{\n a: 1,\n b: ]}",
+        "f:3: not valid YAML: did not find expected node content at line 3 column 5, while parsing a flow node; write keys with values, as YAML or JSON",
+    ),
+    (
+        "{a: 1",
+        "f:1: not valid YAML: did not find expected ',' or '}' at line 2 column 1, while parsing a flow mapping; write keys with values, as YAML or JSON",
+    ),
+    (
         "a: *x",
         "f:1: not valid YAML: unknown anchor at line 1 column 4; write keys with values, as YAML or JSON",
     ),
@@ -397,6 +405,15 @@ fn aliases_are_followed_but_not_without_end() {
         );
     }
     assert!(bad(bomb).contains("repetition limit exceeded"));
+    let mut flow = String::from("{a0: &a0 [1,1,1,1,1,1,1,1,1,1]");
+    for i in 0..20 {
+        flow += &format!(
+            ",a{}: &a{} [*a{i},*a{i},*a{i},*a{i},*a{i},*a{i},*a{i},*a{i}]",
+            i + 1,
+            i + 1
+        );
+    }
+    assert!(bad(flow + "}").contains("repetition limit exceeded"));
     let long_list = "1.0.0.0/8,".repeat(10_000);
     let many = format!("a: &x [{long_list}]\nb: [{}]", "*x,".repeat(1_000));
     assert!(bad(many).contains("aliases unfold this file to many times its size"));

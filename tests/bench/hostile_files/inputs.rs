@@ -39,6 +39,14 @@ fn around(head: &str, unit: &str, tail: &str, bytes: usize) -> String {
     fill(head, unit, bytes - tail.len()) + tail
 }
 
+/// As many of `unit` as the scan before parsing lets through, then a comment.
+fn dense(unit: &str, bytes: usize) -> String {
+    let indicators = unit.matches(['?', '-', ',', '{']).count();
+    let file = unit.repeat(((1 << 16) + bytes / 8 - 2) / indicators);
+    let rest = bytes.saturating_sub(file.len());
+    file + "#" + &" ".repeat(rest)
+}
+
 /// Heads that put what follows into the list.
 const BLOCK: &str = "nonMasqueradeCIDRs:\n";
 const FLOW: &str = "nonMasqueradeCIDRs: [";
@@ -54,6 +62,10 @@ pub(crate) const HOSTILE: &[Hostile] = hostile! {
     "shortest good list, flow" => |n| around(FLOW, "1.0.0.0/8,", "]", n),
     "shortest good list, JSON" => |n| around("{\"nonMasqueradeCIDRs\":[", "\"1.0.0.0/8\",", "\"1.0.0.0/8\"]}", n),
     "good list with 1 MiB of dense keys" => |n| around(&format!("{BLOCK}{}", "- 10.0.0.0/24\n".repeat(n / 18)), "? \n", "", n),
+    "as dense as is taken, ?" => |n| dense("?\n", n),
+    "as dense as is taken, ? ? ?" => |n| dense("? ", n),
+    "as dense as is taken, - - -" => |n| dense("- ", n),
+    "as dense as is taken, flow" => |n| dense("{a,b,c,d,e},", n).replacen('{', "[{", 1),
     "list of IPv6" => |n| numbered(BLOCK, n, |i| format!("- fd00:1:{:x}::/48\n", i % 65536)),
     "good list, block" => |n| numbered(BLOCK, n, |i| format!("- 10.{}.{}.0/24\n", i / 256 % 256, i % 256)),
     "good list, flow, one line" => |n| numbered(FLOW, n - 1, |i| format!("10.{}.{}.0/24,", i / 256 % 256, i % 256)) + "]",

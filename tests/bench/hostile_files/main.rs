@@ -1,5 +1,6 @@
 //! How long each hostile file of 8 MiB takes, and how much memory: `cargo bench --bench hostile_files [NAME]`.
-//! Fails where one takes longer than the second that the design promises.
+//! Fails where one takes longer than the second that the design promises. Memory is what the peak grows by; what
+//! an earlier file left in the allocator is not counted, so that one file, by its name, gives the true figure.
 
 mod inputs;
 
@@ -15,7 +16,7 @@ fn main() -> ExitCode {
         .skip(1)
         .find(|argument| !argument.starts_with("--"));
     let mut kept = true;
-    println!("{:>9} {:>9} {:>8}  file", "1 MiB", "8 MiB", "memory");
+    println!("{:>19} {:>19}  file", "1 MiB", "8 MiB");
     for file in inputs::HOSTILE {
         if name
             .as_ref()
@@ -23,16 +24,19 @@ fn main() -> ExitCode {
         {
             continue;
         }
-        let (small, _, _) = measure(&file.bytes(1 << 20));
+        let (small, small_memory, _) = measure(&file.bytes(1 << 20));
         if small > PROMISE {
-            println!("{small:>9.3?} {:>9} {:>8}  {}", "-", "-", file.name);
+            println!(
+                "{small:>9.3?} {small_memory:>4} MiB {:>18}  {}",
+                "-", file.name
+            );
             kept = false;
             continue;
         }
-        let (large, mebibytes, said) = measure(&file.bytes(MAX_FILE_BYTES));
+        let (large, memory, said) = measure(&file.bytes(MAX_FILE_BYTES));
         kept &= large < PROMISE;
         println!(
-            "{small:>9.3?} {large:>9.3?} {mebibytes:>4} MiB  {:<40} {said:.100}",
+            "{small:>9.3?} {small_memory:>4} MiB {large:>9.3?} {memory:>4} MiB  {:<40} {said:.100}",
             file.name
         );
     }
