@@ -29,8 +29,16 @@ fn configurations() -> Vec<(String, PathBuf)> {
     let mut found: Vec<(String, PathBuf)> = fs::read_dir(directory())
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
-        .map(|path| (path.file_stem().unwrap().to_string_lossy().into_owned(), path))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .map(|path| {
+            (
+                path.file_stem().unwrap().to_string_lossy().into_owned(),
+                path,
+            )
+        })
         .collect();
     found.sort();
     assert!(found.len() >= 4, "{found:?}");
@@ -45,11 +53,18 @@ fn compare(golden: &str, actual: &str) {
     }
     let expected = fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("{golden}: {error}; `make golden` writes it"));
-    assert!(expected == actual, "{golden} differs.\nexpected:\n{expected}\nactual:\n{actual}");
+    assert!(
+        expected == actual,
+        "{golden} differs.\nexpected:\n{expected}\nactual:\n{actual}"
+    );
 }
 
 fn render(configuration: &Path) -> String {
-    let output = succeed(Command::new(DAEMON).args(["render", "--config"]).arg(configuration));
+    let output = succeed(
+        Command::new(DAEMON)
+            .args(["render", "--config"])
+            .arg(configuration),
+    );
     String::from_utf8(output.unwrap().stdout).unwrap()
 }
 
@@ -57,7 +72,11 @@ fn render(configuration: &Path) -> String {
 fn version(nft: &Nft, namespace: &Namespace) -> String {
     let output = succeed(nft.command(namespace).arg("--version")).unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    text.split_whitespace().nth(1).unwrap().trim_start_matches('v').to_owned()
+    text.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .trim_start_matches('v')
+        .to_owned()
 }
 
 #[test]
@@ -90,8 +109,17 @@ fn nft_takes_what_render_prints() {
         let mut once = applied.command(DAEMON);
         succeed(once.args(["--once", "--config"]).arg(&configuration)).unwrap();
         let rendered = Namespace::new().unwrap();
-        let mut nft = rendered.command("nft").args(["-j", "-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-        nft.stdin.take().unwrap().write_all(render(&configuration).as_bytes()).unwrap();
+        let mut nft = rendered
+            .command("nft")
+            .args(["-j", "-f", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        nft.stdin
+            .take()
+            .unwrap()
+            .write_all(render(&configuration).as_bytes())
+            .unwrap();
         assert!(nft.wait().unwrap().success(), "{name}");
         let list = |namespace| {
             let text = Nft::host().list_table_text(namespace, TABLE).unwrap();

@@ -52,9 +52,14 @@ fn sync(namespace: &Namespace, ruleset: &Ruleset) -> Vec<Difference> {
 
 /// The set as nft lists it: value and comment of each element.
 fn elements(namespace: &Namespace) -> Vec<(String, String)> {
-    let elements = Nft::host().elements(namespace, TABLE, names::EXEMPT_SET).unwrap();
+    let elements = Nft::host()
+        .elements(namespace, TABLE, names::EXEMPT_SET)
+        .unwrap();
     let shown = |element: &support::nft::Element| {
-        (element.value.to_string(), element.comment.clone().unwrap_or_default())
+        (
+            element.value.to_string(),
+            element.comment.clone().unwrap_or_default(),
+        )
     };
     elements.iter().map(shown).collect()
 }
@@ -74,7 +79,11 @@ fn the_first_sync_makes_the_table_and_the_next_writes_nothing() {
     assert_eq!(sync(&namespace, &wanted), [Difference::TableMissing]);
     let before = generation(&namespace).unwrap();
     assert_eq!(sync(&namespace, &wanted), []);
-    assert_eq!(generation(&namespace).unwrap(), before, "a sync in step wrote something");
+    assert_eq!(
+        generation(&namespace).unwrap(),
+        before,
+        "a sync in step wrote something"
+    );
 }
 
 #[test]
@@ -90,7 +99,9 @@ fn a_change_takes_one_transaction_and_keeps_the_counters_of_what_stays() {
     let differences = sync(&namespace, &ruleset(&["10.0.0.0/8", "198.51.100.0/24"]));
     assert_eq!(differences.len(), 2, "{differences:?}");
     assert_eq!(generation(&namespace).unwrap(), before + 1);
-    let elements = Nft::host().elements(&namespace, TABLE, names::EXEMPT_SET).unwrap();
+    let elements = Nft::host()
+        .elements(&namespace, TABLE, names::EXEMPT_SET)
+        .unwrap();
     let packets: Vec<u64> = elements.iter().map(|element| element.packets).collect();
     assert_eq!(packets, [7, 0], "{elements:?}");
 }
@@ -134,11 +145,20 @@ fn every_kind_of_list_reaches_the_kernel_as_meant() {
     let cases: [(&[&str], Vec<(String, &str)>); 7] = [
         (&[], vec![]),
         (&["0.0.0.0/0"], vec![(prefix("0.0.0.0", 0), "0.0.0.0/0")]),
-        (&["192.0.2.1/32"], vec![("\"192.0.2.1\"".to_owned(), "192.0.2.1/32")]),
-        (&["255.255.255.255/32"], vec![("\"255.255.255.255\"".to_owned(), "255.255.255.255/32")]),
+        (
+            &["192.0.2.1/32"],
+            vec![("\"192.0.2.1\"".to_owned(), "192.0.2.1/32")],
+        ),
+        (
+            &["255.255.255.255/32"],
+            vec![("\"255.255.255.255\"".to_owned(), "255.255.255.255/32")],
+        ),
         (
             &["10.128.0.0/9", "10.0.0.0/9"],
-            vec![(prefix("10.0.0.0", 9), "10.0.0.0/9"), (prefix("10.128.0.0", 9), "10.128.0.0/9")],
+            vec![
+                (prefix("10.0.0.0", 9), "10.0.0.0/9"),
+                (prefix("10.128.0.0", 9), "10.128.0.0/9"),
+            ],
         ),
         (
             &["10.0.0.0/8", "10.0.0.0/8"],
@@ -147,11 +167,20 @@ fn every_kind_of_list_reaches_the_kernel_as_meant() {
         (
             &["10.1.0.0/16", "10.0.0.0/8", "0.0.0.0/0"],
             vec![
-                (r#"{"range":["0.0.0.0","9.255.255.255"]}"#.to_owned(), "0.0.0.0/0"),
+                (
+                    r#"{"range":["0.0.0.0","9.255.255.255"]}"#.to_owned(),
+                    "0.0.0.0/0",
+                ),
                 (prefix("10.0.0.0", 16), "10.0.0.0/8"),
                 (prefix("10.1.0.0", 16), "10.1.0.0/16"),
-                (r#"{"range":["10.2.0.0","10.255.255.255"]}"#.to_owned(), "10.0.0.0/8"),
-                (r#"{"range":["11.0.0.0","255.255.255.255"]}"#.to_owned(), "0.0.0.0/0"),
+                (
+                    r#"{"range":["10.2.0.0","10.255.255.255"]}"#.to_owned(),
+                    "10.0.0.0/8",
+                ),
+                (
+                    r#"{"range":["11.0.0.0","255.255.255.255"]}"#.to_owned(),
+                    "0.0.0.0/0",
+                ),
             ],
         ),
     ];
@@ -163,7 +192,11 @@ fn every_kind_of_list_reaches_the_kernel_as_meant() {
             .map(|(value, comment)| (value.clone(), (*comment).to_owned()))
             .collect();
         assert_eq!(elements(&namespace), expected, "{cidrs:?}");
-        assert_eq!(sync(&namespace, &ruleset(cidrs)), [], "{cidrs:?} read back differs");
+        assert_eq!(
+            sync(&namespace, &ruleset(cidrs)),
+            [],
+            "{cidrs:?} read back differs"
+        );
     }
     // And from each to each, in place.
     for (from, _) in &cases {
@@ -230,7 +263,10 @@ fn other_tables_are_never_touched() {
     sync(&namespace, &ruleset(&["10.0.0.0/8"]));
     nft(&namespace, "delete table ip non-masquerade-daemon");
     sync(&namespace, &ruleset(&["10.0.0.0/9"]));
-    assert_eq!(Nft::host().list_table_text(&namespace, "foreign").unwrap(), before);
+    assert_eq!(
+        Nft::host().list_table_text(&namespace, "foreign").unwrap(),
+        before
+    );
 }
 
 /// A user namespace cannot raise the netlink send buffer, so that batches of this size fail there.
@@ -240,7 +276,9 @@ mod needs_root {
     #[test]
     fn ten_thousand_cidrs_are_applied_and_changed_in_place() {
         let namespace = Namespace::new().unwrap();
-        let cidrs: Vec<String> = (0..10_000).map(|n| format!("10.{}.{}.0/25", n / 256, n % 256)).collect();
+        let cidrs: Vec<String> = (0..10_000)
+            .map(|n| format!("10.{}.{}.0/25", n / 256, n % 256))
+            .collect();
         let mut listed: Vec<&str> = cidrs.iter().map(String::as_str).collect();
         sync(&namespace, &ruleset(&listed));
         assert_eq!(elements(&namespace).len(), 10_000);

@@ -50,7 +50,10 @@ fn an_answer_carries_what_libnftables_said() {
             let mut worker = Worker::new(PathBuf::from(DAEMON));
             let missing = worker.run(LIST).await.unwrap();
             assert!(!missing.succeeded);
-            assert!(missing.error.contains("No such file or directory"), "{missing:?}");
+            assert!(
+                missing.error.contains("No such file or directory"),
+                "{missing:?}"
+            );
             let add = r#"{"nftables":[{"add":{"table":{"family":"ip","name":"t"}}}]}"#;
             assert!(worker.run(add).await.unwrap().succeeded);
             let listed = worker.run(LIST).await.unwrap();
@@ -95,7 +98,10 @@ fn each_way_to_end_says_what_happened() {
     assert!(message.contains("it said: no memory"), "{message}");
     let crashes = script(&directory, "read line; kill -SEGV $$");
     let message = error_of(crashes).to_string();
-    assert!(message.contains("SIGSEGV") && message.contains("newer nftables"), "{message}");
+    assert!(
+        message.contains("SIGSEGV") && message.contains("newer nftables"),
+        "{message}"
+    );
     let killed = script(&directory, "read line; kill -KILL $$");
     assert!(error_of(killed).to_string().contains("killed by SIGKILL"));
     let message = error_of("/nonexistent/program").to_string();
@@ -110,7 +116,10 @@ fn an_answer_that_is_none_is_an_error() {
         "{}",
         r#"{"id":7,"succeeded":true,"output":"","error":""}"#,
     ] {
-        let program = script(&directory, &format!("read line; echo '{answer}'; read line"));
+        let program = script(
+            &directory,
+            &format!("read line; echo '{answer}'; read line"),
+        );
         let error = error_of(program);
         assert!(matches!(error, WorkerError::Answer(_)), "{answer}: {error}");
     }
@@ -176,7 +185,12 @@ fn a_set_that_crashes_libnftables_is_named_and_the_daemon_heals_when_it_is_gone(
     let mut daemon = Daemon::start(DAEMON, &namespace, "", &[]).unwrap();
     daemon.wait_for_table().unwrap();
     poison::plant(&namespace).unwrap();
-    let host_crashes = Nft::host().apply(&namespace, "add chain ip non-masquerade-daemon x; add rule ip non-masquerade-daemon x accept").is_err();
+    let host_crashes = Nft::host()
+        .apply(
+            &namespace,
+            "add chain ip non-masquerade-daemon x; add rule ip non-masquerade-daemon x accept",
+        )
+        .is_err();
     // By raw netlink, because nft itself may crash now.
     poison::delete_table(&namespace, TABLE).unwrap();
     daemon.reload().unwrap();

@@ -227,7 +227,8 @@ impl<'a> Comparison<'a> {
         }
         // First what goes: an interval that overlaps one that is there is refused.
         if !foreign.is_empty() {
-            self.objects.push(Command::DeleteElements(set.name, foreign));
+            self.objects
+                .push(Command::DeleteElements(set.name, foreign));
         }
         if !missing.is_empty() {
             self.objects.push(Command::AddElements(set.name, missing));

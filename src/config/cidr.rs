@@ -1,0 +1,257 @@
+//! One CIDR as written in a list, judged as Go's `net.ParseCIDR` does, and then by what we can program.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use thiserror::Error;
+
+/// Why a text is not a CIDR that this version programs. Each text is the reason; [`CidrError::remedy`] says
+/// what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CidrError {
+    /// `""`
+    #[error("an empty item")]
+    Empty,
+    /// `10.0.0.1`, held to be a whole address.
+    #[error("an address, not a CIDR")]
+    BareAddress(IpAddr),
+    /// White space around a CIDR that is right without it.
+    #[error("white space around a CIDR")]
+    Spaced(String),
+    /// Several CIDRs in one item.
+    #[error("several CIDRs in one item")]
+    Several,
+    /// `10.0.0.0/33`
+    #[error("not a CIDR: the prefix length is not a number from 0 to {largest}")]
+    PrefixLength {
+        /// 32 for IPv4, 128 for IPv6.
+        largest: u8,
+    },
+    /// Anything else.
+    #[error("not a CIDR")]
+    NotACidr,
+    /// `10.0.0.1/8`, with the CIDR that holds it.
+    #[error("not aligned to its prefix length")]
+    HostBits(IpNet),
+    /// `::ffff:10.0.0.0/104`: no packet carries such an address (RFC 4291, section 2.5.5.2).
+    #[error("an IPv4-mapped IPv6 CIDR")]
+    Ipv4Mapped,
+    /// Any other IPv6 CIDR.
+    #[error("an IPv6 CIDR, and IPv6 is off: this version programs IPv4 only")]
+    Ipv6,
+}
+
+impl CidrError {
+    /// What to write instead.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Empty => "write a CIDR such as 10.0.0.0/8, or remove the item".into(),
+            Self::BareAddress(address) => format!("write {}", IpNet::from(*address)),
+            Self::Spaced(trimmed) => format!("write {trimmed}"),
+            Self::Several => "write each CIDR as an item of its own".into(),
+            Self::PrefixLength { .. } | Self::NotACidr => "write a CIDR such as 10.0.0.0/8".into(),
+            Self::HostBits(aligned) => format!("use {aligned}"),
+            Self::Ipv4Mapped => "write it as an IPv4 CIDR".into(),
+            Self::Ipv6 => "remove the item".into(),
+        }
+    }
+}
+
+/// The CIDR that `text` means, its host bits zero.
+///
+/// # Errors
+/// [`CidrError`]: not a CIDR by Go's `net.ParseCIDR` (no leading zeros in an IPv4 address, no zone, no white
+/// space; `/08` is 8), host bits set, or not IPv4.
+pub fn parse_cidr(text: &str) -> Result<IpNet, CidrError> {
+    let written = parse_as_go(text)?;
+    if let IpNet::V6(range) = written {
+        return Err(if range.addr().to_ipv4_mapped().is_some() {
+            CidrError::Ipv4Mapped
+        } else {
+            CidrError::Ipv6
+        });
+    }
+    let aligned = written.trunc();
+    if aligned == written {
+        Ok(aligned)
+    } else {
+        Err(CidrError::HostBits(aligned))
+    }
+}
+
+fn parse_as_go(text: &str) -> Result<IpNet, CidrError> {
+    if text.is_empty() {
+        return Err(CidrError::Empty);
+    }
+    let Some((address, prefix_length)) = text.split_once('/') else {
+        return Err(match text.parse() {
+            Ok(address) => CidrError::BareAddress(address),
+            Err(_) => not_a_cidr(text),
+        });
+    };
+    let Ok(address) = address.parse::<IpAddr>() else {
+        return Err(not_a_cidr(text));
+    };
+    let largest = if address.is_ipv4() { 32 } else { 128 };
+    go_prefix_length(prefix_length)
+        .and_then(|length| IpNet::new(address, length).ok())
+        .ok_or_else(|| match not_a_cidr(text) {
+            CidrError::NotACidr => CidrError::PrefixLength { largest },
+            slip => slip,
+        })
+}
+
+/// Decimal digits only, no sign; leading zeros count for nothing.
+fn go_prefix_length(digits: &str) -> Option<u8> {
+    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let significant = digits.trim_start_matches('0');
+    if significant.is_empty() {
+        Some(0)
+    } else {
+        significant.parse().ok()
+    }
+}
+
+/// The likely slip in a text that is not a CIDR.
+fn not_a_cidr(text: &str) -> CidrError {
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        return CidrError::Empty;
+    }
+    if trimmed.len() < text.len() && parse_as_go(trimmed).is_ok() {
+        return CidrError::Spaced(trimmed.into());
+    }
+    let mut parts = trimmed
+        .split([',', ';', ' ', '\n', '\t'])
+        .filter(|part| !part.is_empty())
+        .peekable();
+    let first = parts.next();
+    if parts.peek().is_some() && first.is_some_and(|part| part.parse::<IpNet>().is_ok()) {
+        return CidrError::Several;
+    }
+    CidrError::NotACidr
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn error(text: &str) -> String {
+        let error = parse_cidr(text).expect_err(text);
+        format!("{error}; {}", error.remedy())
+    }
+
+    #[test]
+    fn takes_aligned_ipv4_cidrs() {
+        for (text, meant) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("255.255.255.255/32", "255.255.255.255/32"),
+            ("10.0.0.0/08", "10.0.0.0/8"),
+            ("0.0.0.0/000", "0.0.0.0/0"),
+        ] {
+            assert_eq!(parse_cidr(text).unwrap().to_string(), meant, "{text}");
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong_and_what_to_write() {
+        for (text, said) in [
+            (
+                "",
+                "an empty item; write a CIDR such as 10.0.0.0/8, or remove the item",
+            ),
+            (
+                "  ",
+                "an empty item; write a CIDR such as 10.0.0.0/8, or remove the item",
+            ),
+            ("10.0.0.1", "an address, not a CIDR; write 10.0.0.1/32"),
+            ("fe80::1", "an address, not a CIDR; write fe80::1/128"),
+            (" 10.0.0.0/8", "white space around a CIDR; write 10.0.0.0/8"),
+            (
+                "10.0.0.0/8\n",
+                "white space around a CIDR; write 10.0.0.0/8",
+            ),
+            (
+                "10.0.0.0/8,172.16.0.0/12",
+                "several CIDRs in one item; write each CIDR as an item of its own",
+            ),
+            (
+                "10.0.0.1/8",
+                "not aligned to its prefix length; use 10.0.0.0/8",
+            ),
+            (
+                "10.0.0.0/33",
+                "not a CIDR: the prefix length is not a number from 0 to 32; write a CIDR such as 10.0.0.0/8",
+            ),
+            (
+                "::/129",
+                "not a CIDR: the prefix length is not a number from 0 to 128; write a CIDR such as 10.0.0.0/8",
+            ),
+            (
+                "::ffff:10.0.0.0/104",
+                "an IPv4-mapped IPv6 CIDR; write it as an IPv4 CIDR",
+            ),
+            (
+                "fd00::/8",
+                "an IPv6 CIDR, and IPv6 is off: this version programs IPv4 only; remove the item",
+            ),
+        ] {
+            assert_eq!(error(text), said, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_go_refuses() {
+        for text in [
+            "x",
+            "/",
+            "/8",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "10.0.0.0/-1",
+            "10.0.0.0/8/8",
+            "10.0.0.0/8x",
+            "010.0.0.0/8",
+            "10.00.0.0/8",
+            "10.0.0/8",
+            "10/8",
+            "0x0a.0.0.0/8",
+            "10.0.0.0/99999999999999999999",
+            "fe80::1%eth0/64",
+            "10.0.0.0 /8",
+            "256.0.0.0/8",
+            "10.0.0.0/255.0.0.0",
+            "example.org/8",
+        ] {
+            assert!(
+                error(text).starts_with("not a CIDR"),
+                "{text:?}: {}",
+                error(text)
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in ".{0,30}|[0-9a-f.:/% ,]{0,40}") {
+            let _ = parse_cidr(&text);
+        }
+
+        #[test]
+        fn every_address_is_taken_or_aligned(address: u32, length in 0_u8..=32) {
+            let written = format!("{}/{length}", std::net::Ipv4Addr::from(address));
+            match parse_cidr(&written) {
+                Ok(cidr) => prop_assert_eq!(cidr.to_string(), written),
+                Err(CidrError::HostBits(aligned)) => {
+                    prop_assert_eq!(parse_cidr(&aligned.to_string()), Ok(aligned));
+                }
+                Err(other) => prop_assert!(false, "{}", other),
+            }
+        }
+    }
+}

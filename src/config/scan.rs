@@ -1,0 +1,288 @@
+//! One pass over a text before it is parsed: refuses what would cost the YAML reader
+//! quadratic time, or memory out of proportion.
+
+use super::file::ReadError;
+
+/// How deeply `[` and `{` may be nested. libyaml looks at every open one again for each token: 100 KB of `[`
+/// take it 11 s.
+pub(super) const MAX_NESTED_BRACKETS: usize = 64;
+
+/// How many directives (`%YAML`, `%TAG`) a file may hold. libyaml compares each with all before it.
+pub(super) const MAX_DIRECTIVES: usize = 64;
+
+/// How many keys and items any file may hold; a larger file may hold one more for each 8 bytes. A list of
+/// nothing but the shortest CIDRs, `1.0.0.0/8,`, stays below that.
+const MAX_NODES_OF_ANY_FILE: usize = 1 << 16;
+
+/// # Errors
+/// [`ReadError::NestedTooDeeply`], [`ReadError::TooManyNodes`], [`ReadError::TooManyDirectives`].
+pub(super) fn refuse_costly(text: &str) -> Result<(), ReadError> {
+    let is_bracket = |byte: &u8| matches!(byte, b'[' | b'{');
+    if text.bytes().filter(is_bracket).count() > MAX_NESTED_BRACKETS {
+        refuse_deep_nesting(text)?;
+    }
+    refuse_many_nodes(text)?;
+    refuse_many_directives(text)
+}
+
+/// serde_yaml keeps some 200 bytes for each key and item: 8 MiB of `? ` take it 1.5 GiB and 3 s.
+fn refuse_many_nodes(text: &str) -> Result<(), ReadError> {
+    let limit = MAX_NODES_OF_ANY_FILE + text.len() / 8;
+    let after = text.bytes().skip(1).chain([b'\n']);
+    let mut before = b'\n';
+    let mut nodes = 0;
+    for (byte, after) in text.bytes().zip(after) {
+        nodes += usize::from(may_separate_nodes(before, byte, after));
+        before = byte;
+    }
+    if nodes > limit {
+        return Err(ReadError::TooManyNodes { limit });
+    }
+    Ok(())
+}
+
+/// Never false for an indicator of YAML or JSON with which a key, an item or a value begins.
+fn may_separate_nodes(before: u8, byte: u8, after: u8) -> bool {
+    match byte {
+        b',' | b'[' | b'{' | b'?' => true,
+        b'-' => !after.is_ascii_graphic(),
+        // Within an IPv6 address it stands between digits.
+        b':' => {
+            let within = |neighbour: u8| neighbour.is_ascii_alphanumeric() || neighbour == b':';
+            !(within(before) && (within(after) || after == b'/'))
+        }
+        _ => false,
+    }
+}
+
+fn refuse_many_directives(text: &str) -> Result<(), ReadError> {
+    let directives = text
+        .split(is_break)
+        .filter(|line| line.starts_with('%'))
+        .count();
+    if directives > MAX_DIRECTIVES {
+        return Err(ReadError::TooManyDirectives);
+    }
+    Ok(())
+}
+
+fn refuse_deep_nesting(text: &str) -> Result<(), ReadError> {
+    let mut depths = Depths {
+        structure: Some(0),
+        ..Depths::default()
+    };
+    let mut before = '\n';
+    let mut line = 1;
+    for c in text.chars() {
+        depths = depths.after(before, c);
+        if depths.structure > Some(MAX_NESTED_BRACKETS) {
+            return Err(ReadError::NestedTooDeeply { line });
+        }
+        line += usize::from(c == '\n');
+        before = c;
+    }
+    Ok(())
+}
+
+/// How many brackets may be open, for each state that the YAML reader may be in; none: it cannot be in it.
+///
+/// Whether a quote opens a string or stands within a plain one depends on what only a whole YAML scanner
+/// knows. So where it may be either, both are followed, and the deepest depth counts. That never finds less
+/// than the reader will meet: a closing bracket is taken off only in `structure`, where it either closes or is
+/// text outside all brackets. It may find more in a text that holds more than 64 of them within strings.
+#[derive(Clone, Copy, Default)]
+struct Depths {
+    /// Outside quotes and comments; within block scalars too, which hold no structure.
+    structure: Option<usize>,
+    comment: Option<usize>,
+    double_quoted: Option<usize>,
+    /// After a backslash in a double-quoted string.
+    escaped: Option<usize>,
+    single_quoted: Option<usize>,
+    /// After a `'` in a single-quoted string: a second one stands for itself, all else is outside.
+    maybe_closed: Option<usize>,
+}
+
+impl Depths {
+    fn after(self, before: char, c: char) -> Self {
+        let mut next = Self::default();
+        next.step_quoted(self, c);
+        match self.comment {
+            Some(depth) if is_break(c) => next.structure = next.structure.max(Some(depth)),
+            other => next.comment = other,
+        }
+        let structure = if c == '\'' {
+            self.structure
+        } else {
+            self.structure.max(self.maybe_closed)
+        };
+        if let Some(depth) = structure {
+            next.step_structure(depth, before, c);
+        }
+        next
+    }
+
+    fn step_quoted(&mut self, from: Self, c: char) {
+        self.double_quoted = from.escaped;
+        match c {
+            '"' => self.structure = self.structure.max(from.double_quoted),
+            '\\' => self.escaped = from.double_quoted,
+            _ => self.double_quoted = self.double_quoted.max(from.double_quoted),
+        }
+        if c == '\'' {
+            self.maybe_closed = from.single_quoted;
+            self.single_quoted = from.maybe_closed;
+        } else {
+            self.single_quoted = from.single_quoted;
+        }
+    }
+
+    fn step_structure(&mut self, depth: usize, before: char, c: char) {
+        let mut stays_at = Some(depth);
+        match c {
+            '[' | '{' => stays_at = Some(depth + 1),
+            ']' | '}' => stays_at = Some(depth.saturating_sub(1)),
+            '"' if may_start_a_token(before) => {
+                self.double_quoted = self.double_quoted.max(stays_at);
+            }
+            '\'' if may_start_a_token(before) => {
+                self.single_quoted = self.single_quoted.max(stays_at);
+            }
+            '#' => {
+                self.comment = self.comment.max(stays_at);
+                if before.is_whitespace() {
+                    stays_at = None;
+                }
+            }
+            _ => {}
+        }
+        self.structure = self.structure.max(stays_at);
+    }
+}
+
+/// False only where the reader is within a plain string for sure, or refuses the text anyway.
+fn may_start_a_token(before: char) -> bool {
+    !before.is_ascii_alphanumeric() && !matches!(before, '"' | '\'' | ']' | '}' | '.' | '/')
+}
+
+/// What libyaml takes for the end of a line.
+fn is_break(c: char) -> bool {
+    matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use saphyr_parser::{Event, Parser};
+
+    use super::*;
+
+    fn refused_line(text: &str) -> Option<usize> {
+        match refuse_costly(text) {
+            Err(ReadError::NestedTooDeeply { line }) => Some(line),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn sixty_four_nested_brackets_are_taken_and_no_more() {
+        assert_eq!(refused_line(&"[".repeat(64)), None);
+        assert_eq!(refused_line(&"[".repeat(65)), Some(1));
+        assert_eq!(refused_line(&"- {\n".repeat(65)), Some(65));
+    }
+
+    #[test]
+    fn brackets_that_are_closed_or_text_do_not_count() {
+        for line in [
+            "- [a]\n",
+            "- [\"a\", 'b', \"\", '']\n",
+            "- {\"a\": 'it''s'}\n",
+            "# [ {\n",
+            "a: b # [\n",
+            "- \"a [0]\"\n",
+            "- 'a'\n- ['b']\n",
+            "# don't [do] this\n",
+            "- a[0]\n",
+        ] {
+            assert_eq!(refused_line(&line.repeat(1_000)), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn no_closing_bracket_in_a_string_or_comment_hides_depth() {
+        for line in [
+            "[ # ]\n",
+            "[ #']\n",
+            "[#]\n",
+            "[\n# \"]\n",
+            "[ \"]\", \n",
+            "[ \"\\\"]\",\n",
+            "[ ']''',\n",
+            "[ '\n]\n',\n",
+            "[ a#b \"]\",\n",
+            "[ # \u{2028}\"]\",",
+            "[ \"# ]\",\n",
+        ] {
+            assert!(refused_line(&line.repeat(100)).is_some(), "{line}");
+        }
+        for head in [
+            "a: |\n  \"\nb: ",
+            "# \"\n",
+            "a: it's\nb: ",
+            "a: >\n  '\nb: ",
+        ] {
+            let text = format!("{head}{}", "[".repeat(65));
+            assert!(refused_line(&text).is_some(), "{head}");
+        }
+    }
+
+    #[test]
+    fn many_nodes_and_directives_are_refused() {
+        let error = |text: &str| refuse_costly(text).map_err(|error| error.to_string());
+        assert_eq!(error(&"- a\n".repeat(1 << 16)), Ok(()));
+        assert!(error(&"- a\n".repeat(1 << 18)).is_err());
+        assert_eq!(error(&"- fd00:1:2:3:4:5:6::/112\n".repeat(1 << 17)), Ok(()));
+        assert_eq!(error(&"%\n".repeat(64)), Ok(()));
+        assert!(error(&"%\r".repeat(65)).is_err());
+    }
+
+    /// The deepest nesting that a whole YAML reader meets.
+    fn real_depth(text: &str) -> usize {
+        let (mut depth, mut deepest) = (0_usize, 0);
+        for event in Parser::new_from_str(text).map_while(Result::ok) {
+            match event.0 {
+                Event::SequenceStart(..) | Event::MappingStart(..) => depth += 1,
+                Event::SequenceEnd | Event::MappingEnd => depth -= 1,
+                _ => {}
+            }
+            deepest = deepest.max(depth);
+        }
+        deepest
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn never_finds_less_than_the_reader(
+            parts in proptest::collection::vec(
+                prop::sample::select(vec![
+                    "[", "[", "[", "]", "{", "}", ",", ", ", "\"", "'", "\\", "#", " #", "\n", " ", "a", "]\"",
+                    "'' ", "\"]\",", "']',", "# ]\n", "\"]\\\"\",", "[ ",
+                ]),
+                0..60,
+            )
+        ) {
+            let text = format!("[{}", parts.concat());
+            let mut depths = Depths { structure: Some(0), ..Depths::default() };
+            let (mut before, mut deepest) = ('\n', Some(0));
+            for c in text.chars() {
+                depths = depths.after(before, c);
+                deepest = deepest.max(depths.structure);
+                before = c;
+            }
+            // A pair within a flow list (`["a":b]`) is a mapping without a bracket.
+            let pairs = usize::from(text.contains(':'));
+            prop_assert!(real_depth(&text) <= deepest.unwrap_or(0) + pairs, "{:?}", text);
+        }
+    }
+}

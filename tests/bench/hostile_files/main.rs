@@ -1,0 +1,86 @@
+//! How long each hostile file of 8 MiB takes, and how much memory: `cargo bench --bench hostile_files [NAME]`.
+//! Fails where one takes longer than the second that the design promises. Memory is what the peak grows by; what
+//! an earlier file left in the allocator is not counted, so that one file, by its name, gives the true figure.
+
+mod inputs;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use non_masquerade_daemon::config::{Flags, MAX_FILE_BYTES, judge};
+
+const PROMISE: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let name = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with("--"));
+    let mut kept = true;
+    println!("{:>19} {:>19}  file", "1 MiB", "8 MiB");
+    for file in inputs::HOSTILE {
+        if name
+            .as_ref()
+            .is_some_and(|name| !file.name.contains(name.as_str()))
+        {
+            continue;
+        }
+        let (small, small_memory, _) = measure(&file.bytes(1 << 20));
+        if small > PROMISE {
+            println!(
+                "{small:>9.3?} {small_memory:>4} MiB {:>18}  {}",
+                "-", file.name
+            );
+            kept = false;
+            continue;
+        }
+        let (large, memory, said) = measure(&file.bytes(MAX_FILE_BYTES));
+        kept &= large < PROMISE;
+        println!(
+            "{small:>9.3?} {small_memory:>4} MiB {large:>9.3?} {memory:>4} MiB  {:<40} {said:.100}",
+            file.name
+        );
+    }
+    if kept {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn measure(bytes: &[u8]) -> (Duration, u64, String) {
+    let flags = Flags {
+        nomasq_all_reserved_ranges: false,
+        random_fully: true,
+    };
+    reset_peak_memory();
+    let before = peak_memory_kibibytes();
+    let start = Instant::now();
+    let judged = judge("f", bytes, &flags);
+    let took = start.elapsed();
+    let memory = peak_memory_kibibytes().saturating_sub(before) / 1024;
+    let said = match judged {
+        Ok(judged) => format!("ok, {} CIDRs", judged.config.non_masquerade_cidrs.len()),
+        Err(errors) => errors
+            .to_string()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_string(),
+    };
+    (took, memory, said)
+}
+
+/// proc_pid_clear_refs(5): 5 resets the peak to what is used now.
+fn reset_peak_memory() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+fn peak_memory_kibibytes() -> u64 {
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| {
+            let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+            line.split_whitespace().nth(1)?.parse().ok()
+        })
+        .unwrap_or(0)
+}

@@ -1,0 +1,28 @@
+//! Hostile files in a small size: each is judged, and none crashes. Their times in full size are a benchmark,
+//! `cargo bench --bench hostile_files`.
+
+#[path = "bench/hostile_files/inputs.rs"]
+mod inputs;
+
+use non_masquerade_daemon::config::{Flags, judge};
+
+const FLAGS: Flags = Flags {
+    nomasq_all_reserved_ranges: false,
+    random_fully: true,
+};
+
+#[test]
+fn no_hostile_file_crashes() {
+    for file in inputs::HOSTILE {
+        for size in [4 << 10, 16 << 10] {
+            let bytes = file.bytes(size);
+            // A thread's stack is smaller than the main one's.
+            let judged = std::thread::Builder::new()
+                .stack_size(2 << 20)
+                .spawn(move || judge("f", &bytes, &FLAGS).map(|_| ()))
+                .expect("a thread")
+                .join();
+            assert!(judged.is_ok(), "{}", file.name);
+        }
+    }
+}
