@@ -10,9 +10,12 @@ pub(super) const MAX_NESTED_BRACKETS: usize = 64;
 /// How many directives (`%YAML`, `%TAG`) a file may hold. libyaml compares each with all before it.
 pub(super) const MAX_DIRECTIVES: usize = 64;
 
-/// How many keys and items any file may hold; a larger file may hold one more for each 8 bytes. A list of
-/// nothing but the shortest CIDRs, `1.0.0.0/8,`, stays below that.
+/// How many keys and items any file may hold. A larger one may hold one more for each CIDR of the shortest form,
+/// `1.0.0.0/8,`, that fits in it.
 const MAX_NODES_OF_ANY_FILE: usize = 1 << 16;
+
+/// The bytes of `1.0.0.0/8,`.
+const SHORTEST_ITEM_BYTES: usize = 10;
 
 /// # Errors
 /// [`ReadError::NestedTooDeeply`], [`ReadError::TooManyNodes`], [`ReadError::TooManyDirectives`].
@@ -27,7 +30,7 @@ pub(super) fn refuse_costly(text: &str) -> Result<(), ReadError> {
 
 /// serde_yaml keeps some 200 bytes for each key and item: 8 MiB of `? ` take it 1.5 GiB and 3 s.
 fn refuse_many_nodes(text: &str) -> Result<(), ReadError> {
-    let limit = MAX_NODES_OF_ANY_FILE + text.len() / 8;
+    let limit = MAX_NODES_OF_ANY_FILE + text.len() / SHORTEST_ITEM_BYTES;
     let after = text.bytes().skip(1).chain([b'\n']);
     let mut before = b'\n';
     let mut nodes = 0;

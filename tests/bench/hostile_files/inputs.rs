@@ -42,7 +42,7 @@ fn around(head: &str, unit: &str, tail: &str, bytes: usize) -> String {
 /// As many of `unit` as the scan before parsing lets through, then a comment.
 fn dense(unit: &str, bytes: usize) -> String {
     let indicators = unit.matches(['?', '-', ',', '{']).count();
-    let file = unit.repeat(((1 << 16) + bytes / 8 - 2) / indicators);
+    let file = unit.repeat(((1 << 16) + bytes / 10 - 2) / indicators);
     let rest = bytes.saturating_sub(file.len());
     file + "#" + &" ".repeat(rest)
 }
