@@ -3,7 +3,7 @@
 //!
 //! `make golden` rewrites them.
 
-#![allow(clippy::unwrap_used)] // in a test, what cannot be unwrapped is a failure
+#![allow(clippy::unwrap_used, clippy::panic)] // in a test, what cannot be unwrapped is a failure
 
 mod support;
 

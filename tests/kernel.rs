@@ -1,6 +1,6 @@
 //! The table as the kernel has it: applied, read back, changed in place, mended.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // in a test, what cannot be unwrapped is a failure
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // in a test, what cannot be unwrapped is a failure
 
 mod support;
 
@@ -140,9 +140,12 @@ fn a_refused_transaction_changes_nothing_and_says_why() {
     assert_eq!(elements(&namespace).len(), 1);
 }
 
+/// CIDRs, and value and comment of each element that nft lists then.
+type Case<'a> = (&'a [&'a str], Vec<(String, &'a str)>);
+
 #[test]
 fn every_kind_of_list_reaches_the_kernel_as_meant() {
-    let cases: [(&[&str], Vec<(String, &str)>); 7] = [
+    let cases: [Case<'_>; 7] = [
         (&[], vec![]),
         (&["0.0.0.0/0"], vec![(prefix("0.0.0.0", 0), "0.0.0.0/0")]),
         (

@@ -1,6 +1,6 @@
 //! A worker that is killed, hangs, exits or crashes is an error value; the daemon lives and heals.
 
-#![allow(clippy::unwrap_used)] // in a test, what cannot be unwrapped is a failure
+#![allow(clippy::unwrap_used, clippy::panic)] // in a test, what cannot be unwrapped is a failure
 
 mod support;
 

@@ -76,10 +76,10 @@ impl Signals {
 }
 
 /// A sync gives the kernel back when it is done.
-type Sync = Pin<Box<dyn Future<Output = (Kernel, Result<SyncReport, KernelError>)>>>;
+type Sync = Pin<Box<dyn Future<Output = (Box<Kernel>, Result<SyncReport, KernelError>)>>>;
 
 enum Worker {
-    Idle(Kernel),
+    Idle(Box<Kernel>),
     Syncing(Sync),
     /// Between the two, for the length of a move.
     Taken,
@@ -98,7 +98,7 @@ impl EventLoop {
         Self {
             settings,
             reconciler: Reconciler::new(RandomState::new().hash_one(0)),
-            worker: Worker::Idle(kernel),
+            worker: Worker::Idle(Box::new(kernel)),
             said: Said::default(),
         }
     }
@@ -180,7 +180,7 @@ impl Worker {
     }
 
     /// Waits for the end of the sync; for ever where there is none.
-    async fn synced(&mut self) -> (Kernel, Result<SyncReport, KernelError>) {
+    async fn synced(&mut self) -> (Box<Kernel>, Result<SyncReport, KernelError>) {
         match self {
             Self::Syncing(sync) => sync.await,
             Self::Idle(_) | Self::Taken => pending().await,
