@@ -366,6 +366,7 @@ mod tests {
         let path = directory.file(b"");
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(1 << 40).unwrap();
+        drop(file);
         assert!(error(&path).ends_with("larger than 8 MiB; write a shorter file"));
     }
 }
