@@ -34,9 +34,10 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Configuration file, YAML or JSON; absent: the defaults.
+    /// Configuration file, YAML or JSON; absent: the defaults. Repeatable; in the environment, paths are
+    /// separated by ':'.
     #[arg(
-        long, global = true, value_name = "PATH", value_delimiter = ':', default_value = DEFAULT_CONFIG,
+        long, global = true, value_name = "PATH", default_value = DEFAULT_CONFIG,
         env = "NON_MASQUERADE_DAEMON_CONFIG"
     )]
     pub config: Vec<PathBuf>,
@@ -212,9 +213,21 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, cl
         klog_flags,
     } = go_arguments::normal(arguments, &command);
     let mut matches = command.clone().try_get_matches_from(arguments)?;
-    let cli = Cli::from_arg_matches_mut(&mut matches)
+    let from_environment = config_is_from_environment(&matches);
+    let mut cli = Cli::from_arg_matches_mut(&mut matches)
         .map_err(|error| error.format(&mut command.clone()))?;
+    if from_environment {
+        let split = cli.options.config.iter().flat_map(std::env::split_paths);
+        cli.options.config = split.collect();
+    }
     Ok(Parsed { cli, klog_flags })
+}
+
+fn config_is_from_environment(matches: &clap::ArgMatches) -> bool {
+    let of_command = matches
+        .subcommand()
+        .map_or(matches, |(_, of_command)| of_command);
+    of_command.value_source("config") == Some(clap::parser::ValueSource::EnvVariable)
 }
 
 #[cfg(test)]
@@ -264,6 +277,8 @@ mod tests {
         assert_eq!(cli.options.masq_chain, "c");
         let files = vec![PathBuf::from("FILE")];
         assert_eq!(cli.command, Command::Check { files });
+        let with_colon = parsed("--config a:b").cli.options.config;
+        assert_eq!(with_colon, [PathBuf::from("a:b")]);
         let before_and_after = parsed("--config a check --config=b").cli.options.config;
         assert_eq!(before_and_after, [PathBuf::from("a"), PathBuf::from("b")]);
         assert_eq!(

@@ -1,7 +1,10 @@
 //! Logging, to standard error.
 
-use std::io;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing::level_filters::LevelFilter;
 use tracing::warn;
 use tracing_subscriber::filter::Targets;
@@ -23,7 +26,7 @@ pub fn start(options: &Options) {
     // A log that cannot be written (a full disk, a closed pipe) must not end the daemon: without
     // `log_internal_errors(false)` the subscriber panics where standard error is closed.
     let layer = fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(|| Unblocked)
         .with_target(false)
         .with_ansi(false)
         .log_internal_errors(false);
@@ -47,5 +50,43 @@ fn filter_of(level: LogLevel) -> LevelFilter {
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
+    }
+}
+
+/// Standard error, where a line that nobody takes is lost instead of waited for: a log pipe that is
+/// full, because its reader hangs, must not keep the daemon from its work.
+struct Unblocked;
+
+/// Lines lost since the last one that was taken.
+static LOST_LINES: AtomicU64 = AtomicU64::new(0);
+
+impl Write for Unblocked {
+    /// One line a call, as the subscriber has it. A pipe that polls as writable takes `PIPE_BUF` bytes
+    /// (4096, pipe(7)) without blocking, and no line of ours is longer.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut stderr = io::stderr().lock();
+        if !takes_a_line(&stderr) {
+            LOST_LINES.fetch_add(1, Ordering::Relaxed);
+            return Ok(line.len());
+        }
+        match LOST_LINES.swap(0, Ordering::Relaxed) {
+            0 => {}
+            lost => writeln!(stderr, "{lost} log lines were lost: nobody took them")?,
+        }
+        stderr.write_all(line)?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn takes_a_line(stderr: &impl AsFd) -> bool {
+    let mut polled = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    match poll(&mut polled, PollTimeout::ZERO) {
+        Ok(ready) => ready > 0,
+        // Not to be told; a write says what is wrong.
+        Err(_) => true,
     }
 }

@@ -129,7 +129,10 @@ impl EventLoop {
                 Some(Action::Read { while_written }) => {
                     next = Some(Event::Read(self.read(while_written)));
                 }
-                Some(Action::Sync(ruleset)) => self.worker.start(ruleset),
+                Some(Action::Sync(desired)) => {
+                    self.said.of_policy(&desired.policy);
+                    self.worker.start(desired.ruleset);
+                }
                 None => {}
             }
         }
@@ -144,12 +147,12 @@ impl EventLoop {
         let settings = &self.settings;
         match config_source::load(&settings.config, &settings.flags, writers) {
             Ok(loaded) => {
+                let warnings = loaded.warnings.iter().map(ToString::to_string);
+                self.said.of_good_file(warnings.collect());
                 let policy = Policy::new(&loaded.config);
-                let warnings: Vec<String> =
-                    loaded.warnings.iter().map(ToString::to_string).collect();
-                self.said.of_policy(policy.to_string(), warnings);
                 let desired = Desired {
                     ruleset: Rc::new(Ruleset::ipv4(&policy, &settings.names)),
+                    policy: policy.to_string().into(),
                     resync_interval: loaded.config.resync_interval,
                 };
                 if loaded.found {
@@ -199,15 +202,16 @@ async fn until(deadline: Option<Instant>) {
 /// What was logged last, so that a resync does not say it again.
 #[derive(Default)]
 struct Said {
-    policy: String,
+    policy: Option<Rc<str>>,
     warnings: Vec<String>,
     bad_file: Option<String>,
+    has_synced: bool,
     failure: Option<String>,
     failures: u32,
 }
 
 impl Said {
-    fn of_policy(&mut self, policy: String, warnings: Vec<String>) {
+    fn of_good_file(&mut self, warnings: Vec<String>) {
         if self.bad_file.take().is_some() {
             info!("the configuration is good again");
         }
@@ -217,9 +221,12 @@ impl Said {
             }
             self.warnings = warnings;
         }
-        if self.policy != policy {
+    }
+
+    fn of_policy(&mut self, policy: &Rc<str>) {
+        if self.policy.as_ref() != Some(policy) {
             info!("policy: {policy}");
-            self.policy = policy;
+            self.policy = Some(Rc::clone(policy));
         }
     }
 
@@ -231,7 +238,7 @@ impl Said {
         for line in text.lines() {
             error!("{line}");
         }
-        if self.policy.is_empty() {
+        if self.policy.is_none() {
             error!("the configuration is bad: nothing is changed until it is good");
         } else {
             error!("the configuration is bad: the last good one stays in force");
@@ -247,9 +254,11 @@ impl Said {
                     info!(failures = self.failures, "in step again");
                     self.failures = 0;
                 }
-                if !report.differences.is_empty() {
+                // At the first time also that nothing was to be done: it says that the rules are in force.
+                if !report.differences.is_empty() || !self.has_synced {
                     info!("{report}");
                 }
+                self.has_synced = true;
                 true
             }
             Err(failure) => {

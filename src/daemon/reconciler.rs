@@ -25,6 +25,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub struct Desired {
     /// The table.
     pub ruleset: Rc<Ruleset>,
+    /// The policy that the table is made of, for the log.
+    pub policy: Rc<str>,
     /// How often file and kernel are compared without any event.
     pub resync_interval: Duration,
 }
@@ -64,7 +66,7 @@ pub enum Action {
         while_written: bool,
     },
     /// Make the kernel's table that of the ruleset.
-    Sync(Rc<Ruleset>),
+    Sync(Desired),
 }
 
 /// The state between two events.
@@ -150,7 +152,7 @@ impl Reconciler {
         match &self.last_good {
             Some(desired) => {
                 self.is_syncing = true;
-                Some(Action::Sync(Rc::clone(&desired.ruleset)))
+                Some(Action::Sync(desired.clone()))
             }
             // An earlier run's table stays as it is, and without one nothing is written.
             None => {
@@ -233,6 +235,7 @@ mod tests {
         };
         Desired {
             ruleset: Rc::new(Ruleset::ipv4(&Policy::new(&defaults(&flags)), &names)),
+            policy: table.into(),
             resync_interval: 60 * SECOND,
         }
     }
@@ -242,7 +245,7 @@ mod tests {
     }
 
     fn sync(table: &str) -> Option<Action> {
-        Some(Action::Sync(desired(table).ruleset))
+        Some(Action::Sync(desired(table)))
     }
 
     /// A reconciler that has applied the table `a` from a file, and the time.

@@ -1,0 +1,274 @@
+//! The command line as a user meets it: output, exit code, environment; without any privilege.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // in a test, what cannot be unwrapped is a failure
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use support::daemon::TemporaryDirectory;
+
+const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
+
+fn daemon(arguments: &str) -> Command {
+    let mut command = Command::new(DAEMON);
+    command.args(arguments.split_whitespace());
+    command
+}
+
+struct Outcome {
+    code: i32,
+    output: String,
+    errors: String,
+}
+
+fn outcome(command: &mut Command) -> Outcome {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    Outcome {
+        code: status
+            .code()
+            .unwrap_or_else(|| panic!("{command:?}: {status}")),
+        output: String::from_utf8(stdout).unwrap(),
+        errors: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+fn file(directory: &TemporaryDirectory, text: &str) -> PathBuf {
+    let path = directory.path().join("config");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn check(text: &str) -> Outcome {
+    let directory = TemporaryDirectory::new().unwrap();
+    outcome(daemon("check").arg(file(&directory, text)))
+}
+
+#[test]
+fn check_prints_the_effective_policy() {
+    let good = check("nonMasqueradeCIDRs: [10.0.0.0/8, 10.1.0.0/16]\nresyncInterval: 1h15m30.5s\n");
+    assert_eq!(good.code, 0, "{}", good.errors);
+    assert_eq!(
+        good.output,
+        "The configuration is good.\n\
+         \n\
+         Destinations that keep their source address (the longest prefix decides):\n\
+         \x20 10.0.0.0/8\n\
+         \x20 10.1.0.0/16\n\
+         \x20 169.254.0.0/16  link-local, RFC 3927; masqLinkLocal: true masquerades it\n\
+         \n\
+         All other traffic not bound for a LOCAL address is masqueraded; source ports: fully random.\n\
+         File and kernel are compared every 4530.5s.\n"
+    );
+    assert_eq!(good.errors, "");
+}
+
+#[test]
+fn check_of_an_absent_configuration_means_the_defaults_but_a_named_file_must_be_there() {
+    let nowhere = TemporaryDirectory::new().unwrap();
+    let absent = nowhere.path().join("absent/config");
+    let defaults = outcome(daemon("check --config").arg(&absent));
+    assert_eq!(defaults.code, 0);
+    assert!(
+        defaults.output.contains("there is no file"),
+        "{}",
+        defaults.output
+    );
+    let named = outcome(daemon("check").arg(&absent));
+    assert_eq!(named.code, 3);
+    assert!(
+        named.errors.contains("there is no file"),
+        "{}",
+        named.errors
+    );
+}
+
+#[test]
+fn all_errors_of_a_file_come_at_once_with_exit_code_3() {
+    let bad = check(
+        "nonMasqueradeCidr: []\nnonMasqueradeCIDRs:\n  - 10.0.0.1/8\n  - fd00::/8\n  -\nmasqLinkLocal: maybe\nresyncInterval: 60\n",
+    );
+    assert_eq!(bad.code, 3);
+    assert_eq!(bad.output, "");
+    let lines: Vec<&str> = bad.errors.lines().collect();
+    assert_eq!(lines.len(), 6, "{}", bad.errors);
+    for (line, expected) in [
+        (0, "config:1: nonMasqueradeCidr: unknown key"),
+        (1, "use 10.0.0.0/8"),
+        (2, "config:4: nonMasqueradeCIDRs"),
+        (3, "an empty item"),
+        (4, "config:6: masqLinkLocal"),
+        (5, "60s"),
+    ] {
+        assert!(
+            lines.get(line).is_some_and(|l| l.contains(expected)),
+            "{expected}: {}",
+            bad.errors
+        );
+    }
+}
+
+#[test]
+fn render_and_run_once_refuse_a_bad_file_with_exit_code_3() {
+    let directory = TemporaryDirectory::new().unwrap();
+    let path = file(&directory, "nonMasqueradeCIDRs:\n");
+    for arguments in ["render --config", "run --once --config", "--once --config"] {
+        let bad = outcome(daemon(arguments).arg(&path));
+        assert_eq!(bad.code, 3, "{arguments}: {}", bad.errors);
+        assert!(
+            bad.errors
+                .contains("write [] to masquerade every destination"),
+            "{}",
+            bad.errors
+        );
+    }
+}
+
+#[test]
+fn wrong_arguments_end_with_exit_code_2_and_the_reason() {
+    for (arguments, reason) in [
+        ("--table nat", "incompatible, use 'nft' tool"),
+        ("render --table=security", "iptables-nft"),
+        ("--masq-chain enforce", "base chains"),
+        ("--no-such-flag", "--no-such-flag"),
+        ("chekc", "check"),
+        ("--random-fully=maybe", "true or false"),
+        ("--http-address 80", "127.0.0.1:19110"),
+        ("--log-level loud", "loud"),
+    ] {
+        let wrong = outcome(&mut daemon(arguments));
+        assert_eq!(wrong.code, 2, "{arguments}: {}", wrong.errors);
+        assert!(
+            wrong.errors.contains(reason),
+            "{arguments}: {}",
+            wrong.errors
+        );
+    }
+}
+
+#[test]
+fn options_come_from_the_environment_and_the_command_line_counts_more() {
+    let render = |arguments: &str, environment: &[(&str, &str)]| {
+        let rendered = outcome(daemon(arguments).envs(environment.iter().copied()));
+        assert_eq!(rendered.code, 0, "{}", rendered.errors);
+        rendered.output
+    };
+    let environment = [
+        ("NON_MASQUERADE_DAEMON_TABLE", "from-environment"),
+        ("NON_MASQUERADE_DAEMON_RANDOM_FULLY", "F"),
+        ("NON_MASQUERADE_DAEMON_NOMASQ_ALL_RESERVED_RANGES", "1"),
+        ("NON_MASQUERADE_DAEMON_MASQ_CHAIN", ""),
+    ];
+    let rendered = render("render --config /nonexistent", &environment);
+    assert!(rendered.contains("from-environment"));
+    assert!(!rendered.contains("fully-random"));
+    assert!(rendered.contains("100.64.0.0/10"));
+    assert!(
+        rendered.contains(r#""target":"non-masquerade-daemon""#),
+        "an empty variable is none"
+    );
+    let rendered = render(
+        "render --table t --random-fully --config /nonexistent",
+        &environment,
+    );
+    assert!(rendered.contains(r#""table":"t""#) && rendered.contains("fully-random"));
+    let directory = TemporaryDirectory::new().unwrap();
+    let path = file(&directory, "nonMasqueradeCIDRs: [192.0.2.0/24]");
+    let config = [("NON_MASQUERADE_DAEMON_CONFIG", path.to_str().unwrap())];
+    assert!(render("render", &config).contains("192.0.2.0/24"));
+}
+
+#[test]
+fn the_flags_of_ip_masq_agent_s_manifests_are_taken_with_one_warning() {
+    let arguments = "check --masq-chain=IP-MASQ --nomasq-all-reserved-ranges -random-fully=true --v=2 \
+                     --logtostderr=true -stderrthreshold INFO --config /nonexistent";
+    let taken = outcome(&mut daemon(arguments));
+    assert_eq!(taken.code, 0, "{}", taken.errors);
+    assert_eq!(taken.errors.lines().count(), 1, "{}", taken.errors);
+    assert!(
+        taken
+            .errors
+            .contains("--v=2 --logtostderr=true -stderrthreshold"),
+        "{}",
+        taken.errors
+    );
+}
+
+#[test]
+fn help_names_each_command_option_and_variable() {
+    let help = outcome(&mut daemon("--help"));
+    assert_eq!(help.code, 0);
+    for word in [
+        "run",
+        "check",
+        "render",
+        "--config",
+        "--table",
+        "--masq-chain",
+        "--random-fully",
+        "--nomasq-all-reserved-ranges",
+        "--http-address",
+        "--log-format",
+        "--log-level",
+        "NON_MASQUERADE_DAEMON_MASQ_CHAIN",
+        "/etc/config/non-masquerade-daemon",
+    ] {
+        assert!(help.output.contains(word), "{word}: {}", help.output);
+    }
+    assert!(!help.output.contains("nft-worker"));
+    let version = outcome(&mut daemon("--version"));
+    assert_eq!(
+        version.output,
+        format!("non-masquerade-daemon {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_crash() {
+    let closed = Command::new("sh")
+        .args([
+            "-c",
+            "exec 3>&1; { $0 render --config /nonexistent; echo $? >&3; } | true",
+            DAEMON,
+        ])
+        .output()
+        .unwrap();
+    let code = String::from_utf8(closed.stdout).unwrap();
+    assert!(["0\n", "1\n"].contains(&code.as_str()), "{code}");
+}
+
+#[test]
+fn without_cap_net_admin_run_ends_with_exit_code_4_and_the_remedy() {
+    // setpriv(1) of util-linux takes the capability from what it executes.
+    let no_capability = outcome(Command::new("setpriv").args([
+        "--bounding-set=-net_admin",
+        "--inh-caps=-net_admin",
+        DAEMON,
+        "run",
+        "--once",
+        "--config",
+        "/nonexistent",
+    ]));
+    assert_eq!(no_capability.code, 4, "{}", no_capability.errors);
+    assert!(
+        no_capability.errors.contains("CAP_NET_ADMIN is missing"),
+        "{}",
+        no_capability.errors
+    );
+    // Commands that need no privilege have none.
+    let check = outcome(Command::new("setpriv").args([
+        "--bounding-set=-net_admin",
+        "--inh-caps=-net_admin",
+        DAEMON,
+        "check",
+        "--config",
+        "/nonexistent",
+    ]));
+    assert_eq!(check.code, 0);
+}
