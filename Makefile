@@ -34,13 +34,12 @@ run:
 ifdef ROOT
 test: install-test-packages
 	.ci/install-debian-13 $(DEBIAN_13_ROOT)
-	cargo test --locked --no-fail-fast
+	.ci/test
 else
 test: install-test-packages
-	cargo test --locked --no-fail-fast -- --skip needs_root
-	@echo
-	@echo 'Not run, because they need root:'
-	@cargo test --locked --quiet --all-targets -- --list --format terse needs_root | sed -n 's/^\(.*\): test$$/  \1/p'
+	.ci/test -- --skip needs_root
+	@echo 'Skipped, because they need root:'
+	@cargo test --locked --quiet -- --list --format terse needs_root | sed -n 's/^\(.*\): test$$/  \1/p'
 endif
 
 # Look at the difference before you commit it.
