@@ -3,7 +3,7 @@
 //! Atomic for a reader is not atomic for packets: what a transaction does to new flows shows only at
 //! tens of thousands of them a second.
 
-#![allow(clippy::unwrap_used)] // in a test, what cannot be unwrapped is a failure
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // in a test, what cannot be unwrapped is a failure
 
 mod support;
 

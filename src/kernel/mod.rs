@@ -4,6 +4,7 @@ pub mod capability;
 pub mod drift;
 pub mod error;
 pub mod libnftables;
+mod listing;
 pub mod observed;
 mod sys;
 pub mod worker;
