@@ -1,4 +1,4 @@
-//! One thread, one loop: signals, the deadline, and the sync that is under way.
+//! One thread, one loop: signals, the file, the kernel, the deadline, and the pass over the kernel that is under way.
 
 use std::future::{Future, pending};
 use std::hash::{BuildHasher, RandomState};
@@ -9,12 +9,16 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use super::reconciler::{Action, Desired, Event, Reading, Reconciler};
+use super::config_watch::ConfigWatch;
+use super::ledger::Ledger;
+use super::log_lines::LogLines;
+use super::reconciler::{Action, Desired, Event, Outcome, Reading, Reconciler};
 use crate::config::Flags;
 use crate::config_source::{self, LoadError, Writers};
 use crate::kernel::error::KernelError;
+use crate::kernel::notifications::{Arrived, Notifications};
 use crate::kernel::{Kernel, SyncReport};
 use crate::policy::Policy;
 use crate::ruleset::{ChosenNames, Ruleset};
@@ -54,9 +58,28 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         .map_err(StartError::Runtime)?;
     runtime.block_on(async {
         let signals = Signals::new().map_err(StartError::Signals)?;
-        EventLoop::new(settings).run(signals).await;
+        // Before the file and the kernel are read for the first time, so that no change in between is missed.
+        let sources = Sources {
+            signals,
+            watch: or_resync(ConfigWatch::new(&settings.config), "changes of the file"),
+            notifications: or_resync(Notifications::subscribe(), "changes by others"),
+        };
+        EventLoop::new(settings).run(sources).await;
         Ok(())
     })
+}
+
+/// What tells of changes is a courtesy: without it they are seen at the next resync.
+fn or_resync<T>(source: io::Result<T>, what: &str) -> Option<T> {
+    source
+        .inspect_err(|error| warn!("{what} are seen at the next resync only: {error}"))
+        .ok()
+}
+
+struct Sources {
+    signals: Signals,
+    watch: Option<ConfigWatch>,
+    notifications: Option<Notifications>,
 }
 
 struct Signals {
@@ -75,12 +98,18 @@ impl Signals {
     }
 }
 
-/// A sync gives the kernel back when it is done.
-type Sync = Pin<Box<dyn Future<Output = (Box<Kernel>, Result<SyncReport, KernelError>)>>>;
+/// A pass over the kernel gives it back when it is done.
+type Pass = Pin<Box<dyn Future<Output = (Box<Kernel>, PassEnd)>>>;
+
+/// How a pass over the kernel ended.
+enum PassEnd {
+    Synced(Rc<Ruleset>, Result<SyncReport, KernelError>),
+    Looked(Result<SyncReport, KernelError>),
+}
 
 enum Worker {
     Idle(Box<Kernel>),
-    Syncing(Sync),
+    Busy(Pass),
     /// Between the two, for the length of a move.
     Taken,
 }
@@ -89,7 +118,8 @@ struct EventLoop {
     settings: Settings,
     reconciler: Reconciler,
     worker: Worker,
-    said: Said,
+    ledger: Ledger,
+    log: LogLines,
 }
 
 impl EventLoop {
@@ -99,23 +129,34 @@ impl EventLoop {
             settings,
             reconciler: Reconciler::new(RandomState::new().hash_one(0)),
             worker: Worker::Idle(Box::new(kernel)),
-            said: Said::default(),
+            ledger: Ledger::default(),
+            log: LogLines::default(),
         }
     }
 
-    async fn run(mut self, mut signals: Signals) {
+    async fn run(mut self, mut sources: Sources) {
         self.happened(Event::ReloadRequested);
         loop {
             let deadline = self.reconciler.deadline();
             tokio::select! {
                 biased;
-                _ = signals.terminate.recv() => return info!("SIGTERM: the rules stay in force"),
-                _ = signals.interrupt.recv() => return info!("SIGINT: the rules stay in force"),
-                _ = signals.hangup.recv() => self.happened(Event::ReloadRequested),
-                (kernel, result) = self.worker.synced() => {
+                _ = sources.signals.terminate.recv() => return info!("SIGTERM: the rules stay in force"),
+                _ = sources.signals.interrupt.recv() => return info!("SIGINT: the rules stay in force"),
+                (kernel, end) = self.worker.done() => {
                     self.worker = Worker::Idle(kernel);
-                    let succeeded = self.said.of_sync(result);
-                    self.happened(Event::Synced(succeeded));
+                    // The pass's own commits can be read by now.
+                    if let Some(notifications) = &sources.notifications {
+                        self.ledger.note(notifications.take());
+                    }
+                    let outcome = self.ended(end);
+                    self.happened(Event::Done(outcome));
+                    self.committed();
+                }
+                _ = sources.signals.hangup.recv() => self.happened(Event::ReloadRequested),
+                () = changed(&mut sources.watch) => self.happened(Event::FileMayHaveChanged),
+                arrived = arrived(&sources.notifications), if self.worker.is_idle() => {
+                    self.ledger.note(arrived);
+                    self.committed();
                 }
                 () = until(deadline) => self.happened(Event::DeadlineReached),
             }
@@ -130,11 +171,20 @@ impl EventLoop {
                     next = Some(Event::Read(self.read(while_written)));
                 }
                 Some(Action::Sync(desired)) => {
-                    self.said.of_policy(&desired.policy);
-                    self.worker.start(desired.ruleset);
+                    self.log.policy(&desired.policy);
+                    self.worker.sync(desired.ruleset);
                 }
+                Some(Action::Look(desired)) => self.worker.look(desired.ruleset),
                 None => {}
             }
+        }
+    }
+
+    /// Others have committed, if the ledger says so.
+    fn committed(&mut self) {
+        if self.ledger.is_behind() {
+            let by_another_daemon = self.ledger.is_by_another_daemon();
+            self.happened(Event::Committed { by_another_daemon });
         }
     }
 
@@ -148,7 +198,7 @@ impl EventLoop {
         match config_source::load(&settings.config, &settings.flags, writers) {
             Ok(loaded) => {
                 let warnings = loaded.warnings.iter().map(ToString::to_string);
-                self.said.of_good_file(warnings.collect());
+                self.log.good_file(warnings.collect());
                 let policy = Policy::new(&loaded.config);
                 let desired = Desired {
                     ruleset: Rc::new(Ruleset::ipv4(&policy, &settings.names)),
@@ -163,31 +213,93 @@ impl EventLoop {
             }
             Err(LoadError::BeingWritten { .. }) => Reading::BeingWritten,
             Err(error) => {
-                self.said.of_bad_file(&error);
+                self.log.bad_file(&error);
                 Reading::Bad
             }
         }
     }
+
+    fn ended(&mut self, end: PassEnd) -> Outcome {
+        let failure = match end {
+            PassEnd::Synced(ruleset, Ok(report)) => {
+                let committers = self.ledger.cover(report.generation);
+                self.log.synced(ruleset, &report, &committers);
+                return outcome(&report);
+            }
+            PassEnd::Looked(Ok(report)) => {
+                let processes = self.ledger.processes();
+                self.ledger.cover(report.generation);
+                self.log.looked(&report, processes);
+                return outcome(&report);
+            }
+            PassEnd::Synced(_, Err(failure)) | PassEnd::Looked(Err(failure)) => failure,
+        };
+        self.log.failed(&failure);
+        // The retry looks at all that has been committed by now; some of it may be this daemon's own.
+        self.ledger.forget();
+        Outcome::Failed
+    }
+}
+
+fn outcome(report: &SyncReport) -> Outcome {
+    if report.differences.is_empty() {
+        Outcome::InStep
+    } else {
+        Outcome::Differed
+    }
 }
 
 impl Worker {
-    fn start(&mut self, ruleset: Rc<Ruleset>) {
-        *self = match std::mem::replace(self, Self::Taken) {
-            Self::Idle(mut kernel) => Self::Syncing(Box::pin(async move {
+    fn sync(&mut self, ruleset: Rc<Ruleset>) {
+        self.start(|mut kernel| {
+            Box::pin(async move {
                 let result = kernel.sync(&ruleset).await;
-                (kernel, result)
-            })),
-            // The reconciler starts one sync at a time.
+                (kernel, PassEnd::Synced(ruleset, result))
+            })
+        });
+    }
+
+    fn look(&mut self, ruleset: Rc<Ruleset>) {
+        self.start(|mut kernel| {
+            Box::pin(async move {
+                let result = kernel.look(&ruleset).await;
+                (kernel, PassEnd::Looked(result))
+            })
+        });
+    }
+
+    fn start(&mut self, pass: impl FnOnce(Box<Kernel>) -> Pass) {
+        *self = match std::mem::replace(self, Self::Taken) {
+            Self::Idle(kernel) => Self::Busy(pass(kernel)),
+            // The reconciler starts one pass at a time.
             other => other,
         };
     }
 
-    /// Waits for the end of the sync; for ever where there is none.
-    async fn synced(&mut self) -> (Box<Kernel>, Result<SyncReport, KernelError>) {
+    fn is_idle(&self) -> bool {
+        matches!(self, Self::Idle(_))
+    }
+
+    /// Waits for the end of the pass; for ever where there is none.
+    async fn done(&mut self) -> (Box<Kernel>, PassEnd) {
         match self {
-            Self::Syncing(sync) => sync.await,
+            Self::Busy(pass) => pass.await,
             Self::Idle(_) | Self::Taken => pending().await,
         }
+    }
+}
+
+async fn changed(watch: &mut Option<ConfigWatch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => pending().await,
+    }
+}
+
+async fn arrived(notifications: &Option<Notifications>) -> Arrived {
+    match notifications {
+        Some(notifications) => notifications.arrived().await,
+        None => pending().await,
     }
 }
 
@@ -196,80 +308,5 @@ async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => pending().await,
-    }
-}
-
-/// What was logged last, so that a resync does not say it again.
-#[derive(Default)]
-struct Said {
-    policy: Option<Rc<str>>,
-    warnings: Vec<String>,
-    bad_file: Option<String>,
-    has_synced: bool,
-    failure: Option<String>,
-    failures: u32,
-}
-
-impl Said {
-    fn of_good_file(&mut self, warnings: Vec<String>) {
-        if self.bad_file.take().is_some() {
-            info!("the configuration is good again");
-        }
-        if self.warnings != warnings {
-            for warning in &warnings {
-                warn!("{warning}");
-            }
-            self.warnings = warnings;
-        }
-    }
-
-    fn of_policy(&mut self, policy: &Rc<str>) {
-        if self.policy.as_ref() != Some(policy) {
-            info!("policy: {policy}");
-            self.policy = Some(Rc::clone(policy));
-        }
-    }
-
-    fn of_bad_file(&mut self, error: &LoadError) {
-        let text = error.to_string();
-        if self.bad_file.as_ref() == Some(&text) {
-            return;
-        }
-        for line in text.lines() {
-            error!("{line}");
-        }
-        if self.policy.is_none() {
-            error!("the configuration is bad: nothing is changed until it is good");
-        } else {
-            error!("the configuration is bad: the last good one stays in force");
-        }
-        self.bad_file = Some(text);
-    }
-
-    /// Whether the kernel has the ruleset.
-    fn of_sync(&mut self, result: Result<SyncReport, KernelError>) -> bool {
-        match result {
-            Ok(report) => {
-                if self.failure.take().is_some() {
-                    info!(failures = self.failures, "in step again");
-                    self.failures = 0;
-                }
-                // At the first time also that nothing was to be done: it says that the rules are in force.
-                if !report.differences.is_empty() || !self.has_synced {
-                    info!("{report}");
-                }
-                self.has_synced = true;
-                true
-            }
-            Err(failure) => {
-                self.failures = self.failures.saturating_add(1);
-                let text = failure.to_string();
-                if self.failure.as_ref() != Some(&text) {
-                    error!("{text}; retried until it succeeds");
-                    self.failure = Some(text);
-                }
-                false
-            }
-        }
     }
 }

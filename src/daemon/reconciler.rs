@@ -19,6 +19,11 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is looked for in that time.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// After a look that finds all in step the next one waits so long, doubled each time up to the longest wait.
+const FIRST_WAIT: Duration = Duration::from_millis(10);
+const LONGEST_WAIT: Duration = Duration::from_millis(250);
+/// After so long without a commit, the next look does not wait.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// What a good configuration asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,12 +54,30 @@ pub enum Reading {
 pub enum Event {
     /// The daemon starts, or is asked to reload.
     ReloadRequested,
+    /// Something has happened near the file.
+    FileMayHaveChanged,
+    /// Someone has committed to nftables; not this daemon.
+    Committed {
+        /// It was the worker of another daemon, and nobody else.
+        by_another_daemon: bool,
+    },
     /// [`Reconciler::deadline`] has come.
     DeadlineReached,
     /// [`Action::Read`] is done.
     Read(Reading),
-    /// [`Action::Sync`] is done; true: the kernel has the ruleset.
-    Synced(bool),
+    /// [`Action::Sync`] or [`Action::Look`] is done.
+    Done(Outcome),
+}
+
+/// How a pass over the kernel ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The kernel had the ruleset.
+    InStep,
+    /// It had not; after a sync it has.
+    Differed,
+    /// That is not known.
+    Failed,
 }
 
 /// What to do next.
@@ -67,6 +90,17 @@ pub enum Action {
     },
     /// Make the kernel's table that of the ruleset.
     Sync(Desired),
+    /// Compare the kernel's table with the ruleset, and leave it as it is.
+    Look(Desired),
+}
+
+/// Why there is a pass over the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// The file was read.
+    Resync,
+    /// Someone has committed.
+    Look,
 }
 
 /// The state between two events.
@@ -75,14 +109,24 @@ pub struct Reconciler {
     last_good: Option<Desired>,
     /// The last good configuration came from a file.
     had_file: bool,
+    /// The file is read because of something near it: what is the same needs no sync.
+    reads_for_a_change: bool,
     /// Since when the file is gone or open for writing.
     unsettled_since: Option<Instant>,
-    is_syncing: bool,
-    /// A reload was asked for during the sync.
-    reloads_after_sync: bool,
+    under_way: Option<Pass>,
+    /// A reload was asked for during the pass.
+    reloads_after_pass: bool,
     failures: u32,
     jitter: Jitter,
-    deadline: Option<Instant>,
+    pace: Pace,
+    /// When file and kernel are compared without any event.
+    resync_due: Option<Instant>,
+    /// When the file that is gone or open for writing is read again.
+    reading_due: Option<Instant>,
+    /// When a look that had to wait is due.
+    look_due: Option<Instant>,
+    /// The look that waits is for commits of another daemon only.
+    look_is_for_another_daemon: bool,
 }
 
 impl Reconciler {
@@ -92,36 +136,62 @@ impl Reconciler {
         Self {
             last_good: None,
             had_file: false,
+            reads_for_a_change: false,
             unsettled_since: None,
-            is_syncing: false,
-            reloads_after_sync: false,
+            under_way: None,
+            reloads_after_pass: false,
             failures: 0,
             jitter: Jitter(seed),
-            deadline: None,
+            pace: Pace::default(),
+            resync_due: None,
+            reading_due: None,
+            look_due: None,
+            look_is_for_another_daemon: false,
         }
     }
 
-    /// When [`Event::DeadlineReached`] is due; `None` while something is under way.
+    /// When [`Event::DeadlineReached`] is due; `None` while a pass is under way.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        let due = [self.resync_due, self.reading_due, self.look_due];
+        let first = due.into_iter().flatten().min();
+        first.filter(|_| self.under_way.is_none())
     }
 
     /// What `event` at the time `now` calls for.
     pub fn on(&mut self, event: Event, now: Instant) -> Option<Action> {
         match event {
-            Event::ReloadRequested | Event::DeadlineReached if self.is_syncing => {
-                self.reloads_after_sync = true;
+            Event::ReloadRequested | Event::FileMayHaveChanged if self.under_way.is_some() => {
+                self.reloads_after_pass = true;
                 None
             }
-            Event::ReloadRequested | Event::DeadlineReached => Some(self.read(now)),
+            Event::ReloadRequested => Some(self.read(now)),
+            Event::FileMayHaveChanged => {
+                // A reading that waits for a sync is not to lose it.
+                self.reads_for_a_change |= self.reading_due.is_none();
+                Some(self.read(now))
+            }
+            Event::DeadlineReached => self.on_deadline(now),
+            Event::Committed { by_another_daemon } => self.on_committed(by_another_daemon, now),
             Event::Read(reading) => self.on_read(reading, now),
-            Event::Synced(succeeded) => self.on_synced(succeeded, now),
+            Event::Done(outcome) => self.on_done(outcome, now),
         }
     }
 
+    fn on_deadline(&mut self, now: Instant) -> Option<Action> {
+        let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        if is_due(self.resync_due) {
+            self.reads_for_a_change = false;
+            return Some(self.read(now));
+        }
+        if is_due(self.reading_due) {
+            return Some(self.read(now));
+        }
+        is_due(self.look_due).then(|| self.look()).flatten()
+    }
+
     fn read(&mut self, now: Instant) -> Action {
-        self.deadline = None;
+        self.reading_due = None;
         Action::Read {
             while_written: self.has_waited(now),
         }
@@ -133,10 +203,11 @@ impl Reconciler {
     }
 
     fn on_read(&mut self, reading: Reading, now: Instant) -> Option<Action> {
+        let before = self.last_good.clone();
         match reading {
-            Reading::BeingWritten => return self.look_again(now),
+            Reading::BeingWritten => return self.read_again(now),
             Reading::Absent(_) if self.had_file && !self.has_waited(now) => {
-                return self.look_again(now);
+                return self.read_again(now);
             }
             Reading::Absent(defaults) => {
                 self.had_file = false;
@@ -149,46 +220,119 @@ impl Reconciler {
             Reading::Bad => {}
         }
         self.unsettled_since = None;
+        let is_for_a_change = std::mem::take(&mut self.reads_for_a_change);
         match &self.last_good {
+            Some(same) if is_for_a_change && before.as_ref() == Some(same) => None,
             Some(desired) => {
-                self.is_syncing = true;
+                self.under_way = Some(Pass::Resync);
                 Some(Action::Sync(desired.clone()))
             }
             // An earlier run's table stays as it is, and without one nothing is written.
             None => {
-                self.deadline = now.checked_add(FIRST_RESYNC_INTERVAL);
+                self.resync_due = now.checked_add(FIRST_RESYNC_INTERVAL);
                 None
             }
         }
     }
 
-    fn look_again(&mut self, now: Instant) -> Option<Action> {
+    fn read_again(&mut self, now: Instant) -> Option<Action> {
         self.unsettled_since.get_or_insert(now);
-        self.deadline = now.checked_add(LOOK_AGAIN);
+        self.reading_due = now.checked_add(LOOK_AGAIN);
+        // The reading that waits is the resync's; it is not due a second time.
+        if self.resync_due.is_some_and(|due| due <= now) {
+            self.resync_due = None;
+        }
         None
     }
 
-    fn on_synced(&mut self, succeeded: bool, now: Instant) -> Option<Action> {
-        self.is_syncing = false;
-        self.failures = if succeeded {
-            0
-        } else {
-            self.failures.saturating_add(1)
-        };
-        if std::mem::take(&mut self.reloads_after_sync) {
-            return Some(self.read(now));
+    fn on_committed(&mut self, by_another_daemon: bool, now: Instant) -> Option<Action> {
+        // What is done during a pass is told again after it.
+        if self.under_way.is_some() || self.last_good.is_none() {
+            return None;
         }
-        let resync = self
-            .last_good
-            .as_ref()
-            .map_or(FIRST_RESYNC_INTERVAL, |desired| desired.resync_interval);
-        let wait = match self.failures {
-            0 => resync,
-            failures => resync.min(self.jitter.around(retry_after(failures))),
+        self.look_is_for_another_daemon =
+            by_another_daemon && (self.look_is_for_another_daemon || self.look_due.is_none());
+        match self.pace.next_look(now) {
+            Some(later) => {
+                self.look_due = Some(later);
+                None
+            }
+            None => self.look(),
+        }
+    }
+
+    fn look(&mut self) -> Option<Action> {
+        self.look_due = None;
+        let desired = self.last_good.clone()?;
+        self.under_way = Some(Pass::Look);
+        // Two daemons that mend each other's table would never stop.
+        Some(if self.look_is_for_another_daemon {
+            Action::Look(desired)
+        } else {
+            Action::Sync(desired)
+        })
+    }
+
+    fn on_done(&mut self, outcome: Outcome, now: Instant) -> Option<Action> {
+        let pass = self.under_way.take();
+        self.look_due = None;
+        if pass == Some(Pass::Look) {
+            self.pace.looked(outcome, now);
+        }
+        match outcome {
+            Outcome::Failed => {
+                self.failures = self.failures.saturating_add(1);
+                let retry = self.jitter.around(retry_after(self.failures));
+                self.resync_due = now.checked_add(retry.min(self.resync_interval()));
+            }
+            Outcome::InStep | Outcome::Differed => {
+                self.failures = 0;
+                // A neighbour that commits all the time must not put off the reading of the file.
+                if pass == Some(Pass::Resync) || self.resync_due.is_none() {
+                    // An interval of centuries has no end that can be told: none is waited for.
+                    self.resync_due = now.checked_add(self.resync_interval());
+                }
+            }
+        }
+        std::mem::take(&mut self.reloads_after_pass).then(|| {
+            self.reads_for_a_change = false;
+            self.read(now)
+        })
+    }
+
+    fn resync_interval(&self) -> Duration {
+        let desired = self.last_good.as_ref();
+        desired.map_or(FIRST_RESYNC_INTERVAL, |desired| desired.resync_interval)
+    }
+}
+
+/// How soon one look may follow another, so that a neighbour that commits all the time costs a few looks a second.
+#[derive(Debug, Default)]
+struct Pace {
+    /// Zero after a drift, and after a quiet second.
+    wait: Duration,
+    last_look: Option<Instant>,
+    last_commit: Option<Instant>,
+}
+
+impl Pace {
+    /// When a commit at the time `now` is to be looked at; `None`: now.
+    fn next_look(&mut self, now: Instant) -> Option<Instant> {
+        let since = |then: Option<Instant>| then.map(|then| now.duration_since(then));
+        if since(self.last_commit).is_none_or(|quiet| quiet >= QUIET) {
+            self.wait = Duration::ZERO;
+        }
+        self.last_commit = Some(now);
+        let next = self.last_look?.checked_add(self.wait)?;
+        (next > now).then_some(next)
+    }
+
+    fn looked(&mut self, outcome: Outcome, now: Instant) {
+        self.last_look = Some(now);
+        self.wait = match outcome {
+            Outcome::Differed => Duration::ZERO,
+            _ => (self.wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT),
         };
-        // An interval of centuries has no end that can be told: none is waited for.
-        self.deadline = now.checked_add(wait);
-        None
     }
 }
 
@@ -258,14 +402,15 @@ mod tests {
             sync("a")
         );
         assert_eq!(reconciler.deadline(), None);
-        assert_eq!(reconciler.on(Event::Synced(true), now), None);
+        assert_eq!(reconciler.on(Event::Done(Outcome::InStep), now), None);
         assert_eq!(reconciler.deadline(), Some(now + 60 * SECOND));
         (reconciler, now)
     }
 
     #[test]
     fn a_bad_file_leaves_the_last_good_policy_in_force_and_under_repair() {
-        let (mut reconciler, now) = in_step();
+        let (mut reconciler, start) = in_step();
+        let now = start + 60 * SECOND;
         assert_eq!(reconciler.on(Event::DeadlineReached, now), read(false));
         assert_eq!(reconciler.on(Event::Read(Reading::Bad), now), sync("a"));
     }
@@ -291,9 +436,12 @@ mod tests {
         reconciler.on(Event::Read(Reading::Good(desired("b"))), now);
         assert_eq!(reconciler.on(Event::ReloadRequested, now), None);
         assert_eq!(reconciler.on(Event::ReloadRequested, now), None);
-        assert_eq!(reconciler.on(Event::Synced(true), now), read(false));
+        assert_eq!(
+            reconciler.on(Event::Done(Outcome::InStep), now),
+            read(false)
+        );
         reconciler.on(Event::Read(Reading::Good(desired("b"))), now);
-        assert_eq!(reconciler.on(Event::Synced(true), now), None);
+        assert_eq!(reconciler.on(Event::Done(Outcome::InStep), now), None);
     }
 
     #[test]
@@ -303,14 +451,15 @@ mod tests {
         for failures in 1..40 {
             reconciler.on(Event::ReloadRequested, now);
             reconciler.on(Event::Read(Reading::Bad), now);
-            reconciler.on(Event::Synced(false), now);
-            last = reconciler.deadline().unwrap() - now;
+            reconciler.on(Event::Done(Outcome::Failed), now);
+            let deadline = reconciler.deadline();
+            last = deadline.unwrap() - now;
             assert!(last <= retry_after(failures) && last >= retry_after(failures) / 2);
         }
         assert!(last >= LAST_RETRY / 2);
         reconciler.on(Event::DeadlineReached, now);
         reconciler.on(Event::Read(Reading::Bad), now);
-        reconciler.on(Event::Synced(true), now);
+        reconciler.on(Event::Done(Outcome::InStep), now);
         assert_eq!(reconciler.deadline(), Some(now + 60 * SECOND));
     }
 
@@ -344,7 +493,7 @@ mod tests {
         reconciler.on(Event::DeadlineReached, now + LOOK_AGAIN);
         let good = Event::Read(Reading::Good(desired("b")));
         assert_eq!(reconciler.on(good, now + LOOK_AGAIN), sync("b"));
-        reconciler.on(Event::Synced(true), now + LOOK_AGAIN);
+        reconciler.on(Event::Done(Outcome::InStep), now + LOOK_AGAIN);
         reconciler.on(Event::ReloadRequested, now + 5 * SECOND);
         let absent = Event::Read(Reading::Absent(desired("d")));
         assert_eq!(
@@ -389,7 +538,117 @@ mod tests {
             ..desired("a")
         };
         reconciler.on(Event::Read(Reading::Good(desired)), now);
-        assert_eq!(reconciler.on(Event::Synced(true), now), None);
+        assert_eq!(reconciler.on(Event::Done(Outcome::InStep), now), None);
         assert_eq!(reconciler.deadline(), None);
+    }
+
+    #[test]
+    fn a_change_near_the_file_that_changes_nothing_needs_no_sync_and_moves_no_resync() {
+        let (mut reconciler, start) = in_step();
+        let now = start + SECOND;
+        assert_eq!(reconciler.on(Event::FileMayHaveChanged, now), read(false));
+        assert_eq!(
+            reconciler.on(Event::Read(Reading::Good(desired("a"))), now),
+            None
+        );
+        assert_eq!(reconciler.deadline(), Some(start + 60 * SECOND));
+        reconciler.on(Event::FileMayHaveChanged, now);
+        assert_eq!(
+            reconciler.on(Event::Read(Reading::Good(desired("b"))), now),
+            sync("b")
+        );
+    }
+
+    #[test]
+    fn a_commit_is_looked_at_at_once_and_a_repair_does_not_delay_the_next() {
+        let (mut reconciler, mut now) = in_step();
+        let committed = Event::Committed {
+            by_another_daemon: false,
+        };
+        for _ in 0..10 {
+            now += Duration::from_millis(1);
+            assert_eq!(reconciler.on(committed.clone(), now), sync("a"));
+            assert_eq!(reconciler.on(Event::Done(Outcome::Differed), now), None);
+        }
+    }
+
+    #[test]
+    fn a_neighbour_that_commits_all_the_time_costs_a_few_looks_a_second() {
+        let (mut reconciler, start) = in_step();
+        let committed = Event::Committed {
+            by_another_daemon: false,
+        };
+        let (mut now, mut looks) = (start, 0);
+        while now < start + 10 * SECOND {
+            now += Duration::from_millis(10);
+            let mut action = None;
+            if reconciler.deadline().is_some_and(|due| due <= now) {
+                action = reconciler.on(Event::DeadlineReached, now);
+            }
+            action = action.or_else(|| reconciler.on(committed.clone(), now));
+            if action.is_some() {
+                assert_eq!(action, sync("a"));
+                looks += 1;
+                reconciler.on(Event::Done(Outcome::InStep), now);
+            }
+        }
+        assert!((40..=50).contains(&looks), "{looks} looks in 10 s");
+        // After a quiet second the next one does not wait.
+        now += 2 * SECOND;
+        if reconciler.on(Event::DeadlineReached, now).is_some() {
+            reconciler.on(Event::Done(Outcome::InStep), now);
+        }
+        now += 2 * SECOND;
+        assert_eq!(reconciler.on(committed, now), sync("a"));
+    }
+
+    #[test]
+    fn a_busy_neighbour_does_not_put_off_the_resync() {
+        let (mut reconciler, start) = in_step();
+        let now = start + 59 * SECOND;
+        reconciler.on(
+            Event::Committed {
+                by_another_daemon: false,
+            },
+            now,
+        );
+        reconciler.on(Event::Done(Outcome::InStep), now);
+        assert_eq!(reconciler.deadline(), Some(start + 60 * SECOND));
+    }
+
+    #[test]
+    fn what_another_daemon_commits_is_only_looked_at_until_the_resync() {
+        let (mut reconciler, start) = in_step();
+        let mut now = start + SECOND;
+        let committed = Event::Committed {
+            by_another_daemon: true,
+        };
+        assert_eq!(
+            reconciler.on(committed, now),
+            Some(Action::Look(desired("a")))
+        );
+        assert_eq!(reconciler.on(Event::Done(Outcome::Differed), now), None);
+        now = reconciler.deadline().unwrap();
+        assert_eq!(now, start + 60 * SECOND);
+        assert_eq!(reconciler.on(Event::DeadlineReached, now), read(false));
+        assert_eq!(
+            reconciler.on(Event::Read(Reading::Good(desired("a"))), now),
+            sync("a")
+        );
+    }
+
+    #[test]
+    fn a_commit_before_any_good_file_changes_nothing() {
+        let now = Instant::now();
+        let mut reconciler = Reconciler::new(1);
+        assert_eq!(
+            reconciler.on(
+                Event::Committed {
+                    by_another_daemon: false
+                },
+                now
+            ),
+            None
+        );
     }
 }

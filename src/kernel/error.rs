@@ -1,5 +1,7 @@
 //! What can go wrong between the daemon and the kernel.
 
+use std::io;
+
 use super::drift::Difference;
 use super::worker::WorkerError;
 
@@ -20,6 +22,9 @@ pub enum KernelError {
         /// libnftables' words.
         said: String,
     },
+    /// nfnetlink gave no answer.
+    #[error("the ruleset's generation cannot be read by nfnetlink: {0}")]
+    Generation(#[source] io::Error),
     /// What was applied is not what is there.
     #[error("after {rounds} rounds the kernel's table still differs: {}", listed(.differences))]
     StillDiffers {

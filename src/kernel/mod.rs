@@ -5,6 +5,8 @@ pub mod drift;
 pub mod error;
 pub mod libnftables;
 mod listing;
+pub mod netlink;
+pub mod notifications;
 pub mod observed;
 mod sys;
 pub mod worker;
@@ -12,6 +14,7 @@ pub mod worker;
 use std::fmt;
 use std::path::PathBuf;
 
+use nix::sys::socket::SockFlag;
 use tracing::debug;
 
 use crate::ruleset::json::{self, Form};
@@ -20,6 +23,7 @@ use crate::ruleset::{Family, Ruleset};
 use drift::{Difference, Drift};
 use error::KernelError;
 use libnftables::Said;
+use netlink::Netlink;
 use observed::ObservedTable;
 use worker::Worker;
 
@@ -32,6 +36,7 @@ const ROUNDS: usize = 3;
 /// The nftables of this network namespace, as far as the daemon's table goes.
 pub struct Kernel {
     worker: Worker,
+    netlink: Option<Netlink>,
     form: Form,
 }
 
@@ -46,11 +51,13 @@ pub enum Observation {
     Unreadable,
 }
 
-/// What a sync did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What a sync did, or a look found.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncReport {
     /// In what the kernel differed before; empty: nothing was written.
     pub differences: Vec<Difference>,
+    /// All commits up to this generation have been taken into account.
+    pub generation: u32,
 }
 
 impl fmt::Display for SyncReport {
@@ -72,6 +79,7 @@ impl Kernel {
     pub fn new(program: PathBuf) -> Self {
         Self {
             worker: Worker::new(program),
+            netlink: None,
             form: Form::Typeof,
         }
     }
@@ -83,14 +91,18 @@ impl Kernel {
     /// Where the worker or the kernel refuses, or something else is there after each of
     /// [`ROUNDS`] rounds. Each transaction took effect as a whole or not at all.
     pub async fn sync(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
-        let mut report = None;
+        let mut found: Option<Vec<Difference>> = None;
         let mut rounds = 0;
         let mut refusal = None;
         loop {
+            let generation = self.generation()?;
             let observation = self.observe(ruleset.family, &ruleset.table).await?;
             let drift = drift_of(ruleset, &observation)?;
             if drift.differences.is_empty() {
-                return Ok(report.unwrap_or_default());
+                return Ok(SyncReport {
+                    differences: found.unwrap_or_default(),
+                    generation,
+                });
             }
             if rounds == ROUNDS {
                 return Err(refusal.unwrap_or(KernelError::StillDiffers {
@@ -100,10 +112,37 @@ impl Kernel {
             }
             rounds += 1;
             refusal = self.repair(&drift).await?;
-            report.get_or_insert(SyncReport {
-                differences: drift.differences,
-            });
+            found.get_or_insert(drift.differences);
         }
+    }
+
+    /// Compares the kernel's table with `ruleset` and writes nothing.
+    ///
+    /// # Errors
+    /// Where the worker or the kernel refuses.
+    pub async fn look(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
+        let generation = self.generation()?;
+        let observation = self.observe(ruleset.family, &ruleset.table).await?;
+        Ok(SyncReport {
+            differences: drift_of(ruleset, &observation)?.differences,
+            generation,
+        })
+    }
+
+    /// The generation of the ruleset. Read before a listing, it says which commits the listing shows for sure.
+    ///
+    /// # Errors
+    /// Where the kernel does not answer.
+    pub fn generation(&mut self) -> Result<u32, KernelError> {
+        let open = || Netlink::open(0, SockFlag::empty());
+        let netlink = match self.netlink.take() {
+            Some(netlink) => netlink,
+            None => open().map_err(KernelError::Generation)?,
+        };
+        // A socket whose last request has failed is not used again.
+        let generation = netlink.generation().map_err(KernelError::Generation)?;
+        self.netlink = Some(netlink);
+        Ok(generation)
     }
 
     /// Reads the table.

@@ -1,0 +1,203 @@
+//! Which commits the daemon has not looked at yet, and whose they are.
+
+use std::fmt::Write;
+
+use crate::kernel::netlink::Commit;
+use crate::kernel::notifications::Arrived;
+use crate::kernel::worker::WORKER_NAME;
+
+/// How many commits are kept to be named.
+const MOST_KEPT: usize = 64;
+/// How many of their processes a message names.
+const PROCESSES_NAMED: usize = 3;
+
+/// The commits since the last look.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// The last generation that a look has taken into account.
+    covered: Option<u32>,
+    commits: Vec<Commit>,
+    some_were_lost: bool,
+}
+
+impl Ledger {
+    /// Notes what has arrived, less what has been looked at: the daemon's own commits, say.
+    pub(super) fn note(&mut self, arrived: Arrived) {
+        self.some_were_lost |= arrived.some_were_lost;
+        for commit in arrived.commits {
+            if self.commits.len() == MOST_KEPT {
+                self.commits.remove(0);
+            }
+            if self
+                .covered
+                .is_none_or(|covered| is_after(commit.generation, covered))
+            {
+                self.commits.push(commit);
+            }
+        }
+    }
+
+    /// A look has taken into account all commits up to `generation`. Gives those that were not covered yet, less what
+    /// the daemon itself committed meanwhile.
+    pub(super) fn cover(&mut self, generation: u32) -> Vec<Commit> {
+        self.covered = Some(generation);
+        self.some_were_lost = false;
+        let (later, mut covered): (Vec<_>, Vec<_>) = std::mem::take(&mut self.commits)
+            .into_iter()
+            .partition(|commit| is_after(commit.generation, generation));
+        self.commits = later;
+        covered.retain(|commit| !is_by_a_worker(commit));
+        covered
+    }
+
+    /// Forgets what there is to look at: a pass that looks at all of it is due anyway.
+    pub(super) fn forget(&mut self) {
+        self.commits.clear();
+        self.some_were_lost = false;
+    }
+
+    /// Whether there is something to look at.
+    #[must_use]
+    pub(super) fn is_behind(&self) -> bool {
+        self.some_were_lost || !self.commits.is_empty()
+    }
+
+    /// Whether all that there is to look at was committed by the worker of another daemon (this one's own commits
+    /// are covered when it has made them).
+    #[must_use]
+    pub(super) fn is_by_another_daemon(&self) -> bool {
+        !self.some_were_lost && !self.commits.is_empty() && self.commits.iter().all(is_by_a_worker)
+    }
+
+    /// The processes of what there is to look at.
+    #[must_use]
+    pub(super) fn processes(&self) -> String {
+        processes(&self.commits)
+    }
+}
+
+/// The processes of `commits`, each once: `nft (pid 4711)`.
+#[must_use]
+pub(super) fn processes(commits: &[Commit]) -> String {
+    let mut processes: Vec<(&str, u32)> = commits
+        .iter()
+        .map(|commit| (commit.process_name.as_str(), commit.process_id))
+        .collect();
+    processes.reverse();
+    let mut named = Vec::new();
+    processes.retain(|process| {
+        let is_first = !named.contains(process);
+        named.push(*process);
+        is_first
+    });
+    let mut text = String::new();
+    for (index, (name, id)) in processes.iter().take(PROCESSES_NAMED).enumerate() {
+        let separator = if index == 0 { "" } else { ", " };
+        // Writing to a String cannot fail. The name is anyone's to choose: control characters are escaped.
+        let _ = write!(text, "{separator}{} (pid {id})", name.escape_debug());
+    }
+    match processes.len().saturating_sub(PROCESSES_NAMED) {
+        0 => {}
+        more => {
+            let _ = write!(text, " and {more} more");
+        }
+    }
+    text
+}
+
+fn is_by_a_worker(commit: &Commit) -> bool {
+    commit.process_name.as_bytes() == WORKER_NAME.to_bytes()
+}
+
+/// Generations wrap around, as sequence numbers do (RFC 1982).
+fn is_after(generation: u32, other: u32) -> bool {
+    let ahead = generation.wrapping_sub(other);
+    ahead != 0 && ahead <= u32::MAX / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commit(generation: u32, name: &str) -> Commit {
+        Commit {
+            generation,
+            process_id: generation,
+            process_name: name.to_owned(),
+        }
+    }
+
+    fn arrived(commits: &[Commit]) -> Arrived {
+        Arrived {
+            commits: commits.to_vec(),
+            some_were_lost: false,
+        }
+    }
+
+    #[test]
+    fn what_a_look_has_covered_is_not_looked_at_again() {
+        let mut ledger = Ledger::default();
+        ledger.note(arrived(&[
+            commit(1, "nft"),
+            commit(2, "nmd-nft-worker"),
+            commit(3, "nft"),
+        ]));
+        assert!(ledger.is_behind() && !ledger.is_by_another_daemon());
+        assert_eq!(ledger.cover(2), [commit(1, "nft")]);
+        assert!(ledger.is_behind());
+        assert_eq!(ledger.cover(3), [commit(3, "nft")]);
+        ledger.note(arrived(&[commit(3, "nft"), commit(2, "nft")]));
+        assert!(
+            !ledger.is_behind(),
+            "notifications may arrive after the look"
+        );
+    }
+
+    #[test]
+    fn lost_notifications_mean_a_look() {
+        let mut ledger = Ledger::default();
+        ledger.cover(1);
+        ledger.note(Arrived {
+            some_were_lost: true,
+            ..Arrived::default()
+        });
+        assert!(ledger.is_behind() && !ledger.is_by_another_daemon());
+        ledger.cover(1);
+        assert!(!ledger.is_behind());
+    }
+
+    #[test]
+    fn a_worker_s_commit_that_is_not_covered_is_another_daemon_s() {
+        let mut ledger = Ledger::default();
+        ledger.cover(1);
+        ledger.note(arrived(&[commit(2, "nmd-nft-worker")]));
+        assert!(ledger.is_by_another_daemon());
+        assert_eq!(ledger.processes(), "nmd-nft-worker (pid 2)");
+        ledger.note(arrived(&[commit(3, "nft")]));
+        assert!(!ledger.is_by_another_daemon());
+    }
+
+    #[test]
+    fn generations_wrap_around() {
+        let mut ledger = Ledger::default();
+        ledger.cover(u32::MAX);
+        ledger.note(arrived(&[commit(u32::MAX - 1, "nft"), commit(1, "nft")]));
+        assert_eq!(ledger.cover(1), [commit(1, "nft")]);
+    }
+
+    #[test]
+    fn a_message_names_each_process_once_the_last_first() {
+        let commits = [
+            commit(1, "a"),
+            commit(2, "b\n"),
+            commit(1, "a"),
+            commit(3, "c"),
+            commit(4, "d"),
+        ];
+        assert_eq!(
+            processes(&commits),
+            "d (pid 4), c (pid 3), a (pid 1) and 1 more"
+        );
+        assert_eq!(processes(&commits[1..2]), "b\\n (pid 2)");
+    }
+}

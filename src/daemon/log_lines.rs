@@ -1,0 +1,119 @@
+//! What the daemon says, and what it has said already: a resync in step says nothing, an error that comes again
+//! and again is said once.
+
+use std::rc::Rc;
+
+use tracing::{error, info, warn};
+
+use super::ledger::processes;
+use crate::config_source::LoadError;
+use crate::kernel::SyncReport;
+use crate::kernel::error::{KernelError, listed};
+use crate::kernel::netlink::Commit;
+use crate::ruleset::Ruleset;
+
+/// What was said last.
+#[derive(Default)]
+pub(super) struct LogLines {
+    policy: Option<Rc<str>>,
+    warnings: Vec<String>,
+    bad_file: Option<String>,
+    /// What the kernel had after the last sync.
+    applied: Option<Rc<Ruleset>>,
+    failure: Option<String>,
+    failures: u32,
+    other_daemon: Option<String>,
+}
+
+impl LogLines {
+    pub(super) fn good_file(&mut self, warnings: Vec<String>) {
+        if self.bad_file.take().is_some() {
+            info!("the configuration is good again");
+        }
+        if self.warnings != warnings {
+            for warning in &warnings {
+                warn!("{warning}");
+            }
+            self.warnings = warnings;
+        }
+    }
+
+    pub(super) fn bad_file(&mut self, error: &LoadError) {
+        let text = error.to_string();
+        if self.bad_file.as_ref() == Some(&text) {
+            return;
+        }
+        for line in text.lines() {
+            error!("{line}");
+        }
+        if self.policy.is_none() {
+            error!("the configuration is bad: nothing is changed until it is good");
+        } else {
+            error!("the configuration is bad: the last good one stays in force");
+        }
+        self.bad_file = Some(text);
+    }
+
+    pub(super) fn policy(&mut self, policy: &Rc<str>) {
+        if self.policy.as_ref() != Some(policy) {
+            info!("policy: {policy}");
+            self.policy = Some(Rc::clone(policy));
+        }
+    }
+
+    /// `committers`: who else has committed since the last pass.
+    pub(super) fn synced(
+        &mut self,
+        ruleset: Rc<Ruleset>,
+        report: &SyncReport,
+        committers: &[Commit],
+    ) {
+        self.succeeded();
+        let is_repair = self.applied.as_ref() == Some(&ruleset);
+        if is_repair && !report.differences.is_empty() {
+            let by = match processes(committers) {
+                unknown if unknown.is_empty() => "someone".to_owned(),
+                processes => processes,
+            };
+            warn!(
+                "repaired and read back ({}); changed by {by}",
+                listed(&report.differences)
+            );
+        } else if !is_repair {
+            // At the first time also that nothing was to be done: it says that the rules are in force.
+            info!("{report}");
+        }
+        self.applied = Some(ruleset);
+        self.other_daemon = None;
+    }
+
+    /// A look for what another daemon committed.
+    pub(super) fn looked(&mut self, report: &SyncReport, processes: String) {
+        self.succeeded();
+        if report.differences.is_empty() || self.other_daemon.as_ref() == Some(&processes) {
+            return;
+        }
+        error!(
+            "another daemon writes this table: {processes} changed it ({}); end one of the two. Until then it is \
+             repaired once per resync",
+            listed(&report.differences)
+        );
+        self.other_daemon = Some(processes);
+    }
+
+    pub(super) fn failed(&mut self, failure: &KernelError) {
+        self.failures = self.failures.saturating_add(1);
+        let text = failure.to_string();
+        if self.failure.as_ref() != Some(&text) {
+            error!("{text}; retried until it succeeds");
+            self.failure = Some(text);
+        }
+    }
+
+    fn succeeded(&mut self) {
+        if self.failure.take().is_some() {
+            info!(failures = self.failures, "the kernel can be written again");
+            self.failures = 0;
+        }
+    }
+}

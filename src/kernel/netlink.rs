@@ -1,0 +1,308 @@
+//! As much of nfnetlink as libnftables does not tell: the generation of the ruleset, who committed
+//! it, and a table's flags and owner.
+//!
+//! By hand, not by a crate: three fixed requests of one attribute, against a dozen more crates that
+//! cover nf_tables only in part.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send,
+    socket,
+};
+
+use crate::ruleset::Family;
+
+/// `NFNL_SUBSYS_NFTABLES`, linux/netfilter/nfnetlink.h.
+const SUBSYSTEM: u16 = 10;
+/// Messages of linux/netfilter/nf_tables.h.
+const NFT_MSG_NEWTABLE: u16 = 0;
+const NFT_MSG_GETTABLE: u16 = 1;
+const NFT_MSG_NEWGEN: u16 = 15;
+const NFT_MSG_GETGEN: u16 = 16;
+/// Attributes of linux/netfilter/nf_tables.h.
+const NFTA_TABLE_NAME: u16 = 1;
+const NFTA_TABLE_FLAGS: u16 = 2;
+const NFTA_TABLE_OWNER: u16 = 7;
+const NFTA_GEN_ID: u16 = 1;
+const NFTA_GEN_PROC_PID: u16 = 2;
+const NFTA_GEN_PROC_NAME: u16 = 3;
+/// `NLA_TYPE_MASK`, linux/netlink.h: the attribute's type without its two flags.
+const TYPE_MASK: u16 = 0x3fff;
+/// `NLM_F_REQUEST` and `NLMSG_ERROR`, linux/netlink.h.
+const NLM_F_REQUEST: u16 = 1;
+const NLMSG_ERROR: u16 = 2;
+/// `struct nlmsghdr`: length, type, flags, sequence, port.
+const MESSAGE_HEADER_BYTES: usize = 16;
+/// `struct nfgenmsg`: family, version, resource.
+const FAMILY_HEADER_BYTES: usize = 4;
+/// `struct nlattr`: length, type.
+const ATTRIBUTE_HEADER_BYTES: usize = 4;
+/// Larger than any answer to these requests: a table's user data are at most 256 bytes
+/// (`NFT_USERDATA_MAXLEN`).
+const ANSWER_BYTES: usize = 4096;
+
+/// The type of a notification of a new generation, as it stands in a message.
+pub(super) const NEW_GENERATION: u16 = SUBSYSTEM << 8 | NFT_MSG_NEWGEN;
+
+/// A netlink socket of the netfilter family in this network namespace.
+pub struct Netlink {
+    socket: OwnedFd,
+}
+
+/// A generation of the ruleset, and who committed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// Grows by one with each commit, and wraps around.
+    pub generation: u32,
+    /// The process id in the initial pid namespace, which need not be this one.
+    pub process_id: u32,
+    /// The process's name, at most 15 bytes.
+    pub process_name: String,
+}
+
+/// What the kernel says of a table besides its contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableHeader {
+    /// `NFT_TABLE_F_*`, linux/netfilter/nf_tables.h.
+    pub flags: u32,
+    /// The netlink port id of the socket that owns it.
+    pub owner: Option<u32>,
+}
+
+impl TableHeader {
+    /// `NFT_TABLE_F_DORMANT`: its base chains are not hooked.
+    #[must_use]
+    pub fn is_dormant(self) -> bool {
+        self.flags & 1 != 0
+    }
+}
+
+impl Netlink {
+    /// Opens a socket that receives the answers to its requests, and notifications to the multicast
+    /// `groups` (a bit for each).
+    ///
+    /// # Errors
+    /// Where there is no socket, or CAP_NET_ADMIN for the groups is missing.
+    pub fn open(groups: u32, flags: SockFlag) -> io::Result<Self> {
+        let socket = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            flags | SockFlag::SOCK_CLOEXEC,
+            SockProtocol::NetlinkNetFilter,
+        )?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+        Ok(Self { socket })
+    }
+
+    /// The generation of the ruleset.
+    ///
+    /// # Errors
+    /// Where the kernel does not answer.
+    pub fn generation(&self) -> io::Result<u32> {
+        self.request(NFT_MSG_GETGEN, 0, &[])?;
+        let mut answer = [0; ANSWER_BYTES];
+        let answer = self.receive(&mut answer)?;
+        match commit_of(answer) {
+            Some(commit) => Ok(commit.generation),
+            None => Err(refusal_of(answer)),
+        }
+    }
+
+    /// The flags and the owner of a table; `None`: there is no such table.
+    ///
+    /// # Errors
+    /// Where the kernel does not answer.
+    pub fn table(&self, family: Family, name: &str) -> io::Result<Option<TableHeader>> {
+        let mut value = name.as_bytes().to_vec();
+        value.push(0);
+        let protocol = match family {
+            // NFPROTO_IPV4, linux/netfilter.h
+            Family::Ip => 2,
+        };
+        self.request(
+            NFT_MSG_GETTABLE,
+            protocol,
+            &attribute(NFTA_TABLE_NAME, &value),
+        )?;
+        let mut answer = [0; ANSWER_BYTES];
+        let answer = self.receive(&mut answer)?;
+        if type_of(answer) != Some(SUBSYSTEM << 8 | NFT_MSG_NEWTABLE) {
+            let refusal = refusal_of(answer);
+            let is_missing = refusal.raw_os_error() == Some(Errno::ENOENT as i32);
+            return if is_missing { Ok(None) } else { Err(refusal) };
+        }
+        let mut header = TableHeader {
+            flags: 0,
+            owner: None,
+        };
+        for (kind, value) in attributes_of(answer) {
+            match kind {
+                NFTA_TABLE_FLAGS => header.flags = big_endian(value).unwrap_or_default(),
+                NFTA_TABLE_OWNER => header.owner = big_endian(value),
+                _ => {}
+            }
+        }
+        Ok(Some(header))
+    }
+
+    /// The next message, whole.
+    ///
+    /// # Errors
+    /// `WouldBlock` where there is none and the socket does not block; `ENOBUFS` where some were lost.
+    pub fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+        let length = recv(self.socket.as_raw_fd(), buffer, MsgFlags::empty())?;
+        Ok(buffer.get(..length).unwrap_or_default())
+    }
+
+    fn request(&self, message: u16, family: u8, attributes: &[u8]) -> io::Result<()> {
+        let length = MESSAGE_HEADER_BYTES + FAMILY_HEADER_BYTES + attributes.len();
+        let length = u32::try_from(length).map_err(io::Error::other)?;
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend((SUBSYSTEM << 8 | message).to_ne_bytes());
+        bytes.extend(NLM_F_REQUEST.to_ne_bytes());
+        // Sequence and port: one request at a time, so there is nothing to tell apart.
+        bytes.extend([0; 8]);
+        bytes.extend([family, 0, 0, 0]);
+        bytes.extend_from_slice(attributes);
+        send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
+        Ok(())
+    }
+}
+
+impl AsFd for Netlink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for Netlink {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// The commit that a message tells of, if it does.
+#[must_use]
+pub fn commit_of(message: &[u8]) -> Option<Commit> {
+    if type_of(message) != Some(NEW_GENERATION) {
+        return None;
+    }
+    let mut generation = None;
+    let mut process_id = 0;
+    let mut process_name = String::new();
+    for (kind, value) in attributes_of(message) {
+        match kind {
+            NFTA_GEN_ID => generation = big_endian(value),
+            NFTA_GEN_PROC_PID => process_id = big_endian(value).unwrap_or_default(),
+            NFTA_GEN_PROC_NAME => {
+                let name = value.split(|&byte| byte == 0).next().unwrap_or_default();
+                process_name = String::from_utf8_lossy(name).into_owned();
+            }
+            _ => {}
+        }
+    }
+    Some(Commit {
+        generation: generation?,
+        process_id,
+        process_name,
+    })
+}
+
+fn type_of(message: &[u8]) -> Option<u16> {
+    Some(u16::from_ne_bytes(*message.get(4..)?.first_chunk()?))
+}
+
+/// What the kernel said in place of an answer.
+fn refusal_of(message: &[u8]) -> io::Error {
+    let code = message
+        .get(MESSAGE_HEADER_BYTES..)
+        .and_then(|body| body.first_chunk())
+        .map(|code| i32::from_ne_bytes(*code));
+    match (type_of(message), code) {
+        (Some(NLMSG_ERROR), Some(code)) => io::Error::from_raw_os_error(code.saturating_neg()),
+        _ => io::Error::other("an answer of nf_tables that is none to the request"),
+    }
+}
+
+/// The attributes of the first message, as type and value; what is cut ends them.
+fn attributes_of(message: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let length = message
+        .first_chunk()
+        .map(|length| u32::from_ne_bytes(*length));
+    let length = length.and_then(|length| usize::try_from(length).ok());
+    let end = length.unwrap_or_default().min(message.len());
+    let start = MESSAGE_HEADER_BYTES + FAMILY_HEADER_BYTES;
+    let mut remaining = message.get(start..end).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let length = usize::from(u16::from_ne_bytes(*remaining.first_chunk()?));
+        let kind = u16::from_ne_bytes(*remaining.get(2..)?.first_chunk()?);
+        let value = remaining.get(ATTRIBUTE_HEADER_BYTES..length)?;
+        let next = length.next_multiple_of(ATTRIBUTE_HEADER_BYTES);
+        remaining = remaining.get(next..).unwrap_or_default();
+        Some((kind & TYPE_MASK, value))
+    })
+}
+
+/// nf_tables has its numbers in network byte order.
+fn big_endian(value: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(*value.first_chunk()?))
+}
+
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = ATTRIBUTE_HEADER_BYTES + value.len();
+    // Names are checked to be short.
+    let length_field = u16::try_from(length).unwrap_or(u16::MAX);
+    let mut bytes = [length_field.to_ne_bytes(), kind.to_ne_bytes()].concat();
+    bytes.extend_from_slice(value);
+    bytes.resize(length.next_multiple_of(ATTRIBUTE_HEADER_BYTES), 0);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message(kind: u16, attributes: &[u8]) -> Vec<u8> {
+        let length = MESSAGE_HEADER_BYTES + FAMILY_HEADER_BYTES + attributes.len();
+        let mut bytes = u32::try_from(length).unwrap().to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend([0; 14]);
+        bytes.extend_from_slice(attributes);
+        bytes
+    }
+
+    #[test]
+    fn a_notification_names_the_generation_and_the_process() {
+        let attributes = [
+            attribute(NFTA_GEN_ID, &7_u32.to_be_bytes()),
+            attribute(NFTA_GEN_PROC_PID, &4711_u32.to_be_bytes()),
+            attribute(NFTA_GEN_PROC_NAME, b"nft\0"),
+        ];
+        let commit = commit_of(&message(NEW_GENERATION, &attributes.concat())).unwrap();
+        assert_eq!((commit.generation, commit.process_id), (7, 4711));
+        assert_eq!(commit.process_name, "nft");
+        assert_eq!(
+            commit_of(&message(NEW_GENERATION + 1, &attributes.concat())),
+            None
+        );
+        assert_eq!(commit_of(&message(NEW_GENERATION, &[])), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_crash_the_reader(
+            head in prop::collection::vec(any::<u8>(), 0..8),
+            tail in prop::collection::vec(any::<u8>(), 0..64),
+        ) {
+            let _ = commit_of(&tail);
+            let mut bytes = message(NEW_GENERATION, &tail);
+            let _ = (commit_of(&bytes), refusal_of(&bytes));
+            bytes.splice(0..head.len().min(bytes.len()), head.iter().copied());
+            let _ = (commit_of(&bytes), refusal_of(&bytes));
+        }
+    }
+}

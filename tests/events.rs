@@ -1,0 +1,310 @@
+//! The kernel follows the file, and foreign hands are undone, without a signal and before any resync.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // in a test, what cannot be unwrapped is a failure
+
+mod support;
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use support::daemon::{Daemon, TemporaryDirectory};
+use support::foreign_hands::foreign_hands;
+use support::netlink::generation;
+use support::netns::Namespace;
+use support::nft::{Nft, TABLE};
+use support::wait_until;
+
+const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
+/// Generous: the promise is milliseconds, the resync interval a minute.
+const LIMIT: Duration = Duration::from_secs(5);
+
+fn start(configuration: &str) -> (Namespace, Daemon) {
+    let namespace = Namespace::new().unwrap();
+    let daemon = Daemon::start(DAEMON, &namespace, configuration, &[]).unwrap();
+    daemon.wait_for_log("applied and read back").unwrap();
+    (namespace, daemon)
+}
+
+fn text(namespace: &Namespace) -> String {
+    Nft::host()
+        .list_table_text(namespace, TABLE)
+        .unwrap_or_default()
+}
+
+fn exempts(namespace: &Namespace, cidr: &str) -> bool {
+    text(namespace).contains(&format!("comment \"{cidr}\""))
+}
+
+#[track_caller]
+fn wait_for(namespace: &Namespace, cidr: &str) {
+    wait_until(LIMIT, || exempts(namespace, cidr))
+        .unwrap_or_else(|error| panic!("{cidr}: {error}\n{}", text(namespace)));
+}
+
+fn list(cidr: &str) -> String {
+    format!("nonMasqueradeCIDRs: [{cidr}]\n")
+}
+
+#[test]
+fn each_way_to_change_the_file_is_followed() {
+    let (namespace, daemon) = start(&list("192.0.2.0/24"));
+    let file = daemon.config_file();
+    daemon.replace_configuration(&list("192.0.2.1/32")).unwrap();
+    wait_for(&namespace, "192.0.2.1/32");
+    fs::write(&file, list("192.0.2.2/32")).unwrap();
+    wait_for(&namespace, "192.0.2.2/32");
+    let mut editor = OpenOptions::new().append(true).open(&file).unwrap();
+    editor.write_all(b"masqLinkLocal: true\n").unwrap();
+    drop(editor);
+    wait_until(LIMIT, || !text(&namespace).contains("link-local")).unwrap();
+    fs::remove_file(&file).unwrap();
+    let gone = Instant::now();
+    wait_for(&namespace, "10.0.0.0/8");
+    assert!(gone.elapsed() >= Duration::from_secs(1));
+    fs::write(&file, list("192.0.2.3/32")).unwrap();
+    wait_for(&namespace, "192.0.2.3/32");
+    // A bad file is no change; a good one after it is.
+    fs::write(&file, "nonMasqueradeCIDRs:\n").unwrap();
+    daemon
+        .wait_for_log("the last good one stays in force")
+        .unwrap();
+    assert!(exempts(&namespace, "192.0.2.3/32"));
+    fs::write(&file, list("192.0.2.4/32")).unwrap();
+    wait_for(&namespace, "192.0.2.4/32");
+}
+
+#[test]
+fn an_editor_that_moves_the_file_away_does_not_bring_the_defaults() {
+    let (namespace, daemon) = start(&list("192.0.2.0/24"));
+    let file = daemon.config_file();
+    for n in 1..20 {
+        // As vim does with `backupcopy=no`.
+        fs::rename(&file, file.with_extension("bak")).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        fs::write(&file, list(&format!("192.0.2.{n}/32"))).unwrap();
+        wait_for(&namespace, &format!("192.0.2.{n}/32"));
+    }
+    assert!(!daemon.log().contains("10.0.0.0/8"), "{}", daemon.log());
+}
+
+#[test]
+fn a_slow_writer_is_waited_for() {
+    let (namespace, daemon) = start(&list("192.0.2.0/24"));
+    let mut editor = fs::File::create(daemon.config_file()).unwrap();
+    editor.write_all(b"nonMasqueradeCIDRs: [").unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    editor.write_all(b"198.51.100.0/24]").unwrap();
+    assert!(exempts(&namespace, "192.0.2.0/24"));
+    drop(editor);
+    wait_for(&namespace, "198.51.100.0/24");
+    let log = daemon.log();
+    assert!(!log.contains("bad") && !log.contains("10.0.0.0/8"), "{log}");
+}
+
+/// A ConfigMap volume as kubelet writes it (atomic_writer.go): a directory of its own for each version, `..data` a
+/// link to it that is swapped by rename, the key a link through `..data`.
+struct Volume(PathBuf);
+
+impl Volume {
+    fn publish(&self, version: &str, text: &str) {
+        let directory = self.0.join(format!("..{version}"));
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("config"), text).unwrap();
+        let old = fs::read_link(self.0.join("..data")).ok();
+        symlink(format!("..{version}"), self.0.join("..data_tmp")).unwrap();
+        fs::rename(self.0.join("..data_tmp"), self.0.join("..data")).unwrap();
+        match old {
+            Some(old) => fs::remove_dir_all(self.0.join(old)).unwrap(),
+            None => symlink("..data/config", self.0.join("config")).unwrap(),
+        }
+    }
+}
+
+fn start_with(namespace: &Namespace, file: &Path) -> std::process::Child {
+    namespace
+        .command(DAEMON)
+        .args(["run", "--config"])
+        .arg(file)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_config_map_volume_is_followed_from_before_it_is_mounted() {
+    let namespace = Namespace::new().unwrap();
+    let directory = TemporaryDirectory::new().unwrap();
+    let mount_point = directory.path().join("etc/config");
+    let mut daemon = start_with(&namespace, &mount_point.join("config"));
+    let followed = std::panic::catch_unwind(|| {
+        wait_for(&namespace, "10.0.0.0/8");
+        fs::create_dir_all(&mount_point).unwrap();
+        let volume = Volume(mount_point.clone());
+        for n in 0..30 {
+            volume.publish(&format!("v{n}"), &list(&format!("192.0.2.{n}/32")));
+            wait_for(&namespace, &format!("192.0.2.{n}/32"));
+        }
+        fs::remove_dir_all(&mount_point).unwrap();
+        wait_for(&namespace, "10.0.0.0/8");
+        fs::create_dir_all(&mount_point).unwrap();
+        volume.publish("again", &list("198.51.100.0/24"));
+        wait_for(&namespace, "198.51.100.0/24");
+    });
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    followed.unwrap();
+}
+
+#[test]
+fn a_link_to_a_file_elsewhere_is_followed() {
+    let namespace = Namespace::new().unwrap();
+    let directory = TemporaryDirectory::new().unwrap();
+    let (here, there) = (
+        directory.path().join("here"),
+        directory.path().join("there"),
+    );
+    fs::create_dir_all(&here).unwrap();
+    fs::create_dir_all(&there).unwrap();
+    fs::write(there.join("file"), list("192.0.2.0/24")).unwrap();
+    symlink("../there/file", here.join("config")).unwrap();
+    let mut daemon = start_with(&namespace, &here.join("config"));
+    let followed = std::panic::catch_unwind(|| {
+        wait_for(&namespace, "192.0.2.0/24");
+        fs::write(there.join("file"), list("192.0.2.1/32")).unwrap();
+        wait_for(&namespace, "192.0.2.1/32");
+    });
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    followed.unwrap();
+}
+
+#[test]
+fn whatever_a_foreign_hand_does_is_undone_and_named() {
+    let (namespace, daemon) = start(&list("10.0.0.0/8"));
+    let expected = text(&namespace);
+    for (number, hand) in foreign_hands().enumerate() {
+        Nft::host().apply(&namespace, &hand).unwrap();
+        let undone = wait_until(LIMIT, || text(&namespace) == expected);
+        undone.unwrap_or_else(|error| {
+            panic!("{hand}: {error}\n{}\n{}", text(&namespace), daemon.log())
+        });
+        let repairs = number + 1;
+        let said = wait_until(LIMIT, || {
+            daemon.log().matches("changed by nft (pid ").count() >= repairs
+        });
+        said.unwrap_or_else(|error| panic!("{hand}: {error}\n{}", daemon.log()));
+    }
+}
+
+#[test]
+fn counters_that_are_reset_are_no_drift() {
+    let (namespace, daemon) = start(&list("10.0.0.0/8"));
+    Nft::host()
+        .apply(&namespace, "reset counters table ip non-masquerade-daemon")
+        .unwrap();
+    let before = generation(&namespace).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(generation(&namespace).unwrap(), before);
+    assert!(!daemon.log().contains("repaired"), "{}", daemon.log());
+}
+
+/// How often the worker has been asked: its voluntary context switches, proc(5).
+fn requests(daemon: &Daemon) -> u64 {
+    let worker = daemon.worker().unwrap();
+    let status = fs::read_to_string(format!("/proc/{worker}/status")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("voluntary_ctxt_switches"));
+    line.unwrap()
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn a_noisy_neighbour_costs_few_looks_and_slows_no_repair() {
+    let (namespace, daemon) = start(&list("10.0.0.0/8"));
+    let mut neighbour = namespace
+        .command("nft")
+        .arg("-i")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = neighbour.stdin.take().unwrap();
+    let before = requests(&daemon);
+    let started = Instant::now();
+    let mut repaired = Vec::new();
+    for n in 0..300 {
+        writeln!(input, "add table ip neighbour; delete table ip neighbour").unwrap();
+        if n % 100 == 99 {
+            Nft::host()
+                .apply(
+                    &namespace,
+                    "flush chain ip non-masquerade-daemon postrouting",
+                )
+                .unwrap();
+            let flushed = Instant::now();
+            wait_until(LIMIT, || text(&namespace).contains("jump")).unwrap();
+            repaired.push(flushed.elapsed());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let looks = requests(&daemon) - before;
+    drop(input);
+    neighbour.wait().unwrap();
+    // Five looks a second, and what each repair asks for.
+    assert!(
+        (looks as f64) < 10.0 * seconds + 30.0,
+        "{looks} requests in {seconds} s"
+    );
+    assert!(
+        repaired.iter().all(|time| *time < Duration::from_secs(1)),
+        "{repaired:?}"
+    );
+}
+
+#[test]
+fn two_daemons_do_not_fight() {
+    let (namespace, daemon) = start(&list("192.0.2.0/24"));
+    let other = Daemon::start(DAEMON, &namespace, &list("198.51.100.0/24"), &[]).unwrap();
+    other.wait_for_log("applied and read back").unwrap();
+    daemon
+        .wait_for_log("another daemon writes this table: nmd-nft-worker (pid ")
+        .unwrap();
+    let before = generation(&namespace).unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(
+        generation(&namespace).unwrap(),
+        before,
+        "{}\n{}",
+        daemon.log(),
+        other.log()
+    );
+    assert!(exempts(&namespace, "198.51.100.0/24"));
+}
+
+#[test]
+fn nothing_wakes_the_daemon_between_resyncs() {
+    let (_namespace, daemon) = start(&list("10.0.0.0/8"));
+    std::thread::sleep(Duration::from_millis(200));
+    let switches = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", daemon.process_id())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("voluntary_ctxt_switches"))
+            .unwrap()
+            .to_owned();
+        (line, requests(&daemon))
+    };
+    let before = switches();
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(switches(), before);
+}

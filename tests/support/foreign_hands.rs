@@ -1,0 +1,34 @@
+//! Every kind of change that others make to the daemon's table.
+
+use super::nft::TABLE;
+
+const FOREIGN_HANDS: [&str; 21] = [
+    "delete table ip TABLE",
+    "flush ruleset",
+    "flush table ip TABLE",
+    "flush chain ip TABLE postrouting",
+    "flush set ip TABLE non-masquerade-cidrs",
+    "delete element ip TABLE non-masquerade-cidrs { 10.0.0.0/8 }",
+    "add element ip TABLE non-masquerade-cidrs { 8.8.8.0/24 }",
+    "delete element ip TABLE non-masquerade-cidrs { 10.0.0.0/8 }; add element ip TABLE non-masquerade-cidrs { 10.0.0.0/9 }",
+    "insert rule ip TABLE TABLE accept",
+    "add rule ip TABLE postrouting counter masquerade",
+    "add chain ip TABLE foreign; add rule ip TABLE TABLE jump foreign; add rule ip TABLE foreign accept",
+    "add chain ip TABLE a; add chain ip TABLE b; add rule ip TABLE a jump b; add map ip TABLE m { type ipv4_addr : verdict; }; add element ip TABLE m { 1.2.3.4 : jump b }; add rule ip TABLE TABLE ip daddr vmap @m",
+    "add chain ip TABLE first { type nat hook postrouting priority -5; }; add rule ip TABLE first masquerade",
+    "add set ip TABLE foreign { type ipv4_addr; elements = { 1.2.3.4 } }; insert rule ip TABLE TABLE ip daddr @foreign accept",
+    "add counter ip TABLE foreign; add quota ip TABLE foreign { 10 mbytes }; add limit ip TABLE foreign { rate 10/second }",
+    "flush chain ip TABLE TABLE; delete counter ip TABLE masqueraded",
+    "flush chain ip TABLE postrouting; delete chain ip TABLE postrouting",
+    "flush chain ip TABLE postrouting; delete chain ip TABLE postrouting; add chain ip TABLE postrouting { type nat hook postrouting priority 5; }",
+    "flush chain ip TABLE postrouting; delete chain ip TABLE postrouting; add chain ip TABLE postrouting { type filter hook output priority 0; }; add rule ip TABLE postrouting accept",
+    "add chain ip TABLE postrouting { policy drop; }",
+    "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs; add set ip TABLE non-masquerade-cidrs { type ipv4_addr; }; add rule ip TABLE TABLE ip daddr @non-masquerade-cidrs accept",
+];
+
+/// What a foreign hand does, as nft text; the set is expected to hold 10.0.0.0/8.
+pub fn foreign_hands() -> impl Iterator<Item = String> {
+    FOREIGN_HANDS
+        .iter()
+        .map(|hand| hand.replace("TABLE", TABLE))
+}
