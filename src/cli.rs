@@ -22,6 +22,7 @@ const DEFAULT_CONFIG: &str = "/etc/config/non-masquerade-daemon";
 /// spellings: --flag, --flag=true, =1, =T, =false, =0, =F.
 #[derive(Debug, Parser)]
 #[command(name = "non-masquerade-daemon", version, args_override_self = true)]
+#[command(override_usage = "non-masquerade-daemon [OPTIONS] [COMMAND]")]
 pub struct Cli {
     /// What stands on the command line besides the command.
     #[command(flatten)]
@@ -59,7 +60,7 @@ pub struct Options {
     )]
     pub random_fully: bool,
 
-    /// Name of the chain that decides.
+    /// Name of the chain that decides; another name takes the place of the one before.
     #[arg(
         long, global = true, value_name = "NAME", value_parser = names::checked_masq_chain,
         default_value = names::DEFAULT_MASQ_CHAIN, env = "NON_MASQUERADE_DAEMON_MASQ_CHAIN"

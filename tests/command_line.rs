@@ -61,7 +61,7 @@ fn check_prints_the_effective_policy() {
          Destinations that keep their source address (the longest prefix decides):\n\
          \x20 10.0.0.0/8\n\
          \x20 10.1.0.0/16\n\
-         \x20 169.254.0.0/16  link-local, RFC 3927; masqLinkLocal: true masquerades it\n\
+         \x20 169.254.0.0/16  link-local, RFC 3927 (masqLinkLocal: false)\n\
          \n\
          All other traffic not bound for a LOCAL address is masqueraded; source ports: fully random.\n\
          File and kernel are compared every 4530.5s.\n"

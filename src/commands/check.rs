@@ -43,7 +43,7 @@ fn described(loaded: &Loaded) -> String {
     for interval in prefixes {
         let origin = match interval.origin {
             Origin::Listed => "",
-            Origin::LinkLocal => "  link-local, RFC 3927; masqLinkLocal: true masquerades it",
+            Origin::LinkLocal => "  link-local, RFC 3927 (masqLinkLocal: false)",
         };
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {}{origin}", interval.prefix);

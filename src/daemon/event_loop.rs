@@ -197,8 +197,6 @@ impl EventLoop {
         let settings = &self.settings;
         match config_source::load(&settings.config, &settings.flags, writers) {
             Ok(loaded) => {
-                let warnings = loaded.warnings.iter().map(ToString::to_string);
-                self.log.good_file(warnings.collect());
                 let policy = Policy::new(&loaded.config);
                 let desired = Desired {
                     ruleset: Rc::new(Ruleset::ipv4(&policy, &settings.names)),
@@ -206,8 +204,11 @@ impl EventLoop {
                     resync_interval: loaded.config.resync_interval,
                 };
                 if loaded.found {
+                    let warnings = loaded.warnings.iter().map(ToString::to_string);
+                    self.log.good_file(warnings.collect());
                     Reading::Good(desired)
                 } else {
+                    self.log.no_file();
                     Reading::Absent(desired)
                 }
             }

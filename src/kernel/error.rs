@@ -23,8 +23,8 @@ pub enum KernelError {
         said: String,
     },
     /// nfnetlink gave no answer.
-    #[error("the ruleset's generation cannot be read by nfnetlink: {0}")]
-    Generation(#[source] io::Error),
+    #[error("nfnetlink does not tell the ruleset's generation or the table's flags: {0}")]
+    Netlink(#[source] io::Error),
     /// What was applied is not what is there.
     #[error("after {rounds} rounds the kernel's table still differs: {}", listed(.differences))]
     StillDiffers {
@@ -74,8 +74,8 @@ fn remedy(said: &str) -> &'static str {
         ),
         (
             "Message too long",
-            " (the transaction outgrows the netlink send buffer, which only CAP_NET_ADMIN in the initial user \
-             namespace can raise: sysctl -w net.core.wmem_max=67108864, or fewer CIDRs)",
+            " (the transaction outgrows the netlink send buffer, which only CAP_NET_ADMIN in the initial user namespace \
+             can raise without bound: run there, raise net.core.wmem_max and net.core.wmem_default, or list fewer CIDRs)",
         ),
         (
             "No such file or directory",

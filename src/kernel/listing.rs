@@ -17,13 +17,12 @@ pub(super) struct Listing {
 
 /// An object of the listing: `{KIND: {…}}`.
 pub(super) enum Object {
-    Table(ListedTable),
     Set(Box<ListedSet>),
     Counter(Named),
     Chain(ListedChain),
     Rule(ListedRule),
     Other(String, Named),
-    /// `metainfo`, or `{}`.
+    /// `metainfo`, or the table itself: libnftables 1.0.6 prints garbage for its flags.
     Nothing,
 }
 
@@ -41,11 +40,10 @@ impl<'de> Deserialize<'de> for Object {
                 let mut object = Object::Nothing;
                 while let Some(kind) = map.next_key::<String>()? {
                     object = match kind.as_str() {
-                        "metainfo" => {
+                        "metainfo" | "table" => {
                             map.next_value::<IgnoredAny>()?;
                             Object::Nothing
                         }
-                        "table" => Object::Table(map.next_value()?),
                         "set" => Object::Set(map.next_value()?),
                         "counter" => Object::Counter(map.next_value()?),
                         "chain" => Object::Chain(map.next_value()?),
@@ -58,12 +56,6 @@ impl<'de> Deserialize<'de> for Object {
         }
         deserializer.deserialize_map(ByKind)
     }
-}
-
-#[derive(Deserialize)]
-pub(super) struct ListedTable {
-    #[serde(default)]
-    pub(super) flags: OneOrMany,
 }
 
 #[derive(Deserialize)]

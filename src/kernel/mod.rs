@@ -12,6 +12,7 @@ mod sys;
 pub mod worker;
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
 use nix::sys::socket::SockFlag;
@@ -134,15 +135,18 @@ impl Kernel {
     /// # Errors
     /// Where the kernel does not answer.
     pub fn generation(&mut self) -> Result<u32, KernelError> {
-        let open = || Netlink::open(0, SockFlag::empty());
+        self.ask(Netlink::generation)
+    }
+
+    fn ask<T>(&mut self, request: impl Fn(&Netlink) -> io::Result<T>) -> Result<T, KernelError> {
         let netlink = match self.netlink.take() {
             Some(netlink) => netlink,
-            None => open().map_err(KernelError::Generation)?,
+            None => Netlink::open(0, SockFlag::empty()).map_err(KernelError::Netlink)?,
         };
-        // A socket whose last request has failed is not used again.
-        let generation = netlink.generation().map_err(KernelError::Generation)?;
+        // A socket whose request has failed is not used again: its answer might still come.
+        let answer = request(&netlink).map_err(KernelError::Netlink)?;
         self.netlink = Some(netlink);
-        Ok(generation)
+        Ok(answer)
     }
 
     /// Reads the table.
@@ -165,7 +169,13 @@ impl Kernel {
                 return Err(KernelError::refused(doing, &said.error));
             }
             match observed::read(&said.output) {
-                Ok(table) => return Ok(Observation::Table(table)),
+                Ok(mut observed) => {
+                    let Some(header) = self.ask(|netlink| netlink.table(family, table))? else {
+                        return Ok(Observation::Missing);
+                    };
+                    observed.is_dormant = header.is_dormant();
+                    return Ok(Observation::Table(observed));
+                }
                 Err(error) => debug!("a listing that is no JSON: {error}"),
             }
         }

@@ -2,7 +2,8 @@
 
 use super::nft::TABLE;
 
-const FOREIGN_HANDS: [&str; 21] = [
+const FOREIGN_HANDS: [&str; 22] = [
+    "add table ip TABLE { flags dormant; }",
     "delete table ip TABLE",
     "flush ruleset",
     "flush table ip TABLE",

@@ -30,8 +30,14 @@ const LAST_WORDS_BYTES: u64 = 4 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// It did not start.
-    #[error("the worker did not start: {0}")]
-    Start(#[source] io::Error),
+    #[error("the worker {} did not start: {error}; is /proc mounted?", .program.display())]
+    Start {
+        /// What was to be run.
+        program: PathBuf,
+        /// Why it was not.
+        #[source]
+        error: io::Error,
+    },
     /// A document that is not JSON.
     #[error("the worker's request cannot be written: {0}")]
     Request(#[source] serde_json::Error),
@@ -142,7 +148,10 @@ impl Worker {
                 ),
             }
         }
-        Running::start(&self.program).map_err(WorkerError::Start)
+        Running::start(&self.program).map_err(|error| WorkerError::Start {
+            program: self.program.clone(),
+            error,
+        })
     }
 }
 
