@@ -10,12 +10,14 @@ mod support;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
 use support::daemon::Daemon;
 use support::flows::{Counts, Flows};
 use support::lab::Lab;
 use support::netlink::generation;
 use support::netns::succeed;
-use support::nft::TABLE;
+use support::nft::{Nft, TABLE};
+use support::wait_until;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
 
@@ -49,6 +51,7 @@ const RATE: u32 = 26_000;
 const FLIP_EVERY: Duration = Duration::from_millis(5);
 const FLIP_TIME: Duration = Duration::from_secs(10);
 const DELETIONS: u32 = 100;
+const KILLS: u32 = 200;
 /// A table that was deleted must be back within this time.
 const CREATION_LIMIT: Duration = Duration::from_secs(2);
 
@@ -82,14 +85,28 @@ fn assert_no_flow_was_mistreated(counts: &Counts) {
     assert!(counts.lost() * 1_000 <= counts.sent, "{counts}");
 }
 
+/// How the daemon learns of a new file.
+#[derive(Clone, Copy, PartialEq)]
+enum Nudge {
+    Signal,
+    FileEvent,
+}
+
 #[test]
 fn a_file_that_flips_mistreats_no_flow() {
     let lab = Lab::new().unwrap();
     let daemon = start(&lab);
-    flip_under_flows(&lab, daemon);
+    flip_under_flows(&lab, daemon, Nudge::Signal);
 }
 
-fn flip_under_flows(lab: &Lab, mut daemon: Daemon) {
+#[test]
+fn a_file_that_flips_unannounced_mistreats_no_flow() {
+    let lab = Lab::new().unwrap();
+    let daemon = start(&lab);
+    flip_under_flows(&lab, daemon, Nudge::FileEvent);
+}
+
+fn flip_under_flows(lab: &Lab, mut daemon: Daemon, nudge: Nudge) {
     let _turn = one_at_a_time();
     let before = generation(&lab.node).unwrap();
     let flows = flows().start(lab).unwrap();
@@ -99,10 +116,11 @@ fn flip_under_flows(lab: &Lab, mut daemon: Daemon) {
         if due > FLIP_TIME {
             break;
         }
-        daemon
-            .replace_configuration(VERSIONS[flip as usize % 2])
-            .unwrap();
-        daemon.reload().unwrap();
+        let version = VERSIONS[flip as usize % 2];
+        daemon.replace_configuration(version).unwrap();
+        if nudge == Nudge::Signal {
+            daemon.reload().unwrap();
+        }
         std::thread::sleep(due.saturating_sub(started.elapsed()));
     }
     let counts = flows.stop(lab).unwrap();
@@ -117,6 +135,48 @@ fn flip_under_flows(lab: &Lab, mut daemon: Daemon) {
         daemon.log()
     );
     assert_no_flow_was_mistreated(&counts);
+}
+
+/// At any moment a kill leaves the old or the new rules, and the next daemon adopts them.
+#[test]
+fn kills_at_any_moment_mistreat_no_flow() {
+    let lab = Lab::new().unwrap();
+    let mut daemon = start(&lab);
+    let _turn = one_at_a_time();
+    let flows = flows().start(&lab).unwrap();
+    // Moments spread over the length of a start and a reload, the same in each run.
+    let mut moment = 1_u64;
+    for number in 0..KILLS {
+        daemon
+            .replace_configuration(VERSIONS[number as usize % 2])
+            .unwrap();
+        moment = moment
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_micros((moment >> 33) % 12_000));
+        match daemon.worker() {
+            Some(worker) if number % 2 == 0 => {
+                // It may have ended since.
+                let _ = kill(worker, Signal::SIGKILL);
+            }
+            _ => daemon.kill_and_restart(DAEMON).unwrap(),
+        }
+    }
+    let counts = flows.stop(&lab).unwrap();
+    println!("{KILLS} kills; {counts}");
+    assert_no_flow_was_mistreated(&counts);
+    // What is left is whole, and the last daemon brings it in step.
+    let last = VERSIONS[(KILLS as usize - 1) % 2];
+    let sign = if last.contains("203.0.113.0/24") {
+        "203.0.113.0/24"
+    } else {
+        "198.51.100.0/24"
+    };
+    wait_until(CREATION_LIMIT, || {
+        let text = Nft::host().list_table_text(&lab.node, TABLE);
+        text.is_ok_and(|text| text.contains(sign) && text.contains("jump"))
+    })
+    .unwrap();
 }
 
 #[test]
@@ -154,6 +214,6 @@ mod needs_root {
         let lab = Lab::new().unwrap();
         let mut daemon = Daemon::start_on_debian_13(DAEMON, &lab.node, VERSIONS[0], &[]).unwrap();
         daemon.wait_for_table().unwrap();
-        flip_under_flows(&lab, daemon);
+        flip_under_flows(&lab, daemon, Nudge::Signal);
     }
 }

@@ -106,26 +106,30 @@ impl Daemon {
     }
 
     fn spawn(
-        mut command: Command,
+        command: Command,
         namespace: &Namespace,
         directory: TemporaryDirectory,
         configuration: &str,
     ) -> io::Result<Self> {
         write_by_rename(&config_file(&directory), configuration)?;
         let log = fs::File::create(log_file(&directory))?;
-        command.stdin(Stdio::null());
-        command.stdout(log.try_clone()?).stderr(log);
-        // SAFETY: between fork and exec only prctl(2) is called, which is async-signal-safe.
-        unsafe {
-            // An interrupted test must not leave its daemon behind. The signal comes when the thread
-            // that called this function ends.
-            command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?));
-        }
         Ok(Self {
-            child: command.spawn()?,
+            child: spawn_with_log(command, log)?,
             namespace: namespace.clone(),
             directory,
         })
+    }
+
+    /// Kills it, or what is left of it, and starts the next one on the same files.
+    pub fn kill_and_restart(&mut self, program: impl AsRef<Path>) -> io::Result<()> {
+        self.kill()?;
+        let log = fs::OpenOptions::new()
+            .append(true)
+            .open(log_file(&self.directory))?;
+        let mut command = self.namespace.command(program.as_ref());
+        command.arg("run").arg("--config").arg(self.config_file());
+        self.child = spawn_with_log(command, log)?;
+        Ok(())
     }
 
     /// Its process id.
@@ -217,6 +221,18 @@ impl Drop for Daemon {
             eprintln!("log of the daemon:\n{}", self.log());
         }
     }
+}
+
+fn spawn_with_log(mut command: Command, log: fs::File) -> io::Result<Child> {
+    command.stdin(Stdio::null());
+    command.stdout(log.try_clone()?).stderr(log);
+    // SAFETY: between fork and exec only prctl(2) is called, which is async-signal-safe.
+    unsafe {
+        // An interrupted test must not leave its daemon behind. The signal comes when the thread
+        // that called this function ends.
+        command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?));
+    }
+    command.spawn()
 }
 
 fn config_file(directory: &TemporaryDirectory) -> PathBuf {
