@@ -14,6 +14,7 @@
 
 pub mod daemon;
 pub mod flows;
+pub mod generations;
 pub mod lab;
 pub mod netlink;
 pub mod netns;
