@@ -22,14 +22,10 @@ const CASES: [(Flip, usize); 3] = [
     (Flip::one_of(10_000), 100),
 ];
 
-/// Prints the table.
+/// Prints both tables.
 pub(crate) fn print(most_cidrs: usize) -> io::Result<()> {
-    println!(
-        "\nMemory (PSS), each library shared by the daemon and its worker only, as in a container"
-    );
-    println!(
-        "  {:<34}{:>8}{:>9}{:>9}{:>9}{:>10}{:>10}",
-        "KiB", "reloads", "daemon", "worker", "both", "peak d", "peak w"
+    print_head(
+        "Memory (PSS), each library shared by the daemon and its worker only, as in a container",
     );
     let libraries = private_libraries()?;
     for (flip, reloads) in CASES {
@@ -46,7 +42,18 @@ pub(crate) fn print(most_cidrs: usize) -> io::Result<()> {
         }
         print_line(flip, reloads, &watched)?;
     }
-    Ok(())
+    print_head("The same, libraries shared with all that runs on this host");
+    let flip = Flip::DEFAULTS;
+    let (watched, _) = Watched::start(&Namespace::new()?, &flip.file(0))?;
+    print_line(flip, 0, &watched)
+}
+
+fn print_head(title: &str) {
+    println!("\n{title}");
+    println!(
+        "  {:<34}{:>8}{:>9}{:>9}{:>9}{:>10}{:>10}",
+        "KiB", "reloads", "daemon", "worker", "both", "peak d", "peak w"
+    );
 }
 
 fn print_line(flip: Flip, reloads: usize, watched: &Watched) -> io::Result<()> {
