@@ -7,17 +7,19 @@ export DEBIAN_13_ROOT ?= $(abspath $(TARGET_DIR))/debian-13
 BUILD_PACKAGES := gcc libc6-dev libnftables-dev
 RUN_PACKAGES := $(BUILD_PACKAGES) iproute2 nftables util-linux
 TEST_PACKAGES := $(RUN_PACKAGES) conntrack iptables
+BENCH_PACKAGES := $(RUN_PACKAGES) strace
 ROOT := $(filter 0,$(shell id -u))
 ifdef ROOT
 TEST_PACKAGES += debootstrap
 endif
 
-.PHONY: help build run test golden install-test-packages clean
+.PHONY: help build run test bench golden install-test-packages clean
 
 help:
 	@echo 'make build   the daemon, optimised: $(TARGET_DIR)/release/non-masquerade-daemon'
 	@echo 'make run     the main job: real packets through throw-away namespaces, with daemon-config/config'
 	@echo 'make test    all tests; what needs root is skipped and listed for an ordinary user'
+	@echo 'make bench   times and sizes of the daemon, beside those of libnftables alone; 10,000 CIDRs need root'
 	@echo 'make golden  rewrites tests/golden/*.json and *.nft, as root'
 	@echo 'make clean   removes what was built'
 
@@ -41,6 +43,11 @@ test: install-test-packages
 	@echo 'Skipped, because they need root:'
 	@cargo test --locked --quiet -- --list --format terse needs_root | sed -n 's/^\(.*\): test$$/  \1/p'
 endif
+
+# Two cores without other work, or the times say little.
+bench:
+	@.ci/install-packages $(BENCH_PACKAGES)
+	cargo bench --locked --bench daemon
 
 # Look at the difference before you commit it.
 golden: install-test-packages

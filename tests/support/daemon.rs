@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
@@ -69,6 +69,7 @@ impl Drop for TemporaryDirectory {
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
+    started: Instant,
     namespace: Namespace,
     directory: TemporaryDirectory,
 }
@@ -86,6 +87,21 @@ impl Daemon {
         command.arg("run").arg("--config");
         command.arg(config_file(&directory)).args(arguments);
         Self::spawn(command, namespace, directory, configuration)
+    }
+
+    /// Starts `command run --config FILE`, which writes its log where `log` says and not to a file, so that
+    /// the moment of each line can be seen. [`Self::log`] is empty then.
+    pub fn start_logging_to(
+        log: impl Into<Stdio>,
+        mut command: Command,
+        namespace: &Namespace,
+        configuration: &str,
+    ) -> io::Result<Self> {
+        let directory = TemporaryDirectory::new()?;
+        command.arg("run").arg("--config");
+        command.arg(config_file(&directory));
+        command.stdout(Stdio::null()).stderr(log);
+        Self::spawn_with_streams(command, namespace, directory, configuration)
     }
 
     /// The same with Debian 13's libraries: in a mount namespace of its own, below the root that `make
@@ -106,18 +122,35 @@ impl Daemon {
     }
 
     fn spawn(
+        mut command: Command,
+        namespace: &Namespace,
+        directory: TemporaryDirectory,
+        configuration: &str,
+    ) -> io::Result<Self> {
+        let log = fs::File::create(log_file(&directory))?;
+        command.stdout(log.try_clone()?).stderr(log);
+        Self::spawn_with_streams(command, namespace, directory, configuration)
+    }
+
+    fn spawn_with_streams(
         command: Command,
         namespace: &Namespace,
         directory: TemporaryDirectory,
         configuration: &str,
     ) -> io::Result<Self> {
         write_by_rename(&config_file(&directory), configuration)?;
-        let log = fs::File::create(log_file(&directory))?;
+        let started = Instant::now();
         Ok(Self {
-            child: spawn_with_log(command, log)?,
+            child: spawn(command)?,
+            started,
             namespace: namespace.clone(),
             directory,
         })
+    }
+
+    /// Just before its process was made.
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// Kills it, or what is left of it, and starts the next one on the same files.
@@ -128,7 +161,9 @@ impl Daemon {
             .open(log_file(&self.directory))?;
         let mut command = self.namespace.command(program.as_ref());
         command.arg("run").arg("--config").arg(self.config_file());
-        self.child = spawn_with_log(command, log)?;
+        command.stdout(log.try_clone()?).stderr(log);
+        self.started = Instant::now();
+        self.child = spawn(command)?;
         Ok(())
     }
 
@@ -223,9 +258,8 @@ impl Drop for Daemon {
     }
 }
 
-fn spawn_with_log(mut command: Command, log: fs::File) -> io::Result<Child> {
+fn spawn(mut command: Command) -> io::Result<Child> {
     command.stdin(Stdio::null());
-    command.stdout(log.try_clone()?).stderr(log);
     // SAFETY: between fork and exec only prctl(2) is called, which is async-signal-safe.
     unsafe {
         // An interrupted test must not leave its daemon behind. The signal comes when the thread

@@ -15,6 +15,7 @@
 pub mod daemon;
 pub mod flows;
 pub mod foreign_hands;
+pub mod generations;
 pub mod lab;
 pub mod netlink;
 pub mod netns;

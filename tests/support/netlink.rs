@@ -12,7 +12,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use super::netns::Namespace;
 
 /// `NFNL_SUBSYS_NFTABLES` of linux/netfilter/nfnetlink.h.
-const SUBSYSTEM_NFTABLES: u16 = 10;
+pub const SUBSYSTEM_NFTABLES: u16 = 10;
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
 /// Messages of linux/netfilter/nf_tables.h.

@@ -1,0 +1,130 @@
+//! The daemon, watched from outside: the kernel's notifications say when a change is in the kernel, the
+//! daemon's log says when it was read back. One poll(2) waits for both, so that neither is asked again
+//! and again.
+
+use std::fs;
+use std::io::{self, PipeReader, Read};
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::DAEMON;
+use crate::support::daemon::Daemon;
+use crate::support::generations::Generations;
+use crate::support::netns::Namespace;
+
+/// The line after each change.
+const READ_BACK: &str = "applied and read back";
+/// The line after which no [`READ_BACK`] comes soon.
+const FAILED: &str = " ERROR ";
+/// Far more than the largest change takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Watched {
+    pub(crate) daemon: Daemon,
+    log: PipeReader,
+    said: String,
+    generations: Generations,
+}
+
+/// When a change was done, since it began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Done {
+    pub(crate) in_kernel: Duration,
+    pub(crate) read_back: Duration,
+}
+
+impl Watched {
+    /// Starts the daemon with this file and waits until its table has been read back.
+    pub(crate) fn start(namespace: &Namespace, file: &str) -> io::Result<(Self, Done)> {
+        Self::start_as(namespace.command(DAEMON), namespace, file)
+    }
+
+    /// The same by a command that runs the daemon in the namespace.
+    pub(crate) fn start_as(
+        command: Command,
+        namespace: &Namespace,
+        file: &str,
+    ) -> io::Result<(Self, Done)> {
+        let generations = Generations::of(namespace)?;
+        let (log, into_log) = io::pipe()?;
+        let daemon = Daemon::start_logging_to(into_log, command, namespace, file)?;
+        let started = daemon.started();
+        let mut watched = Self {
+            daemon,
+            log,
+            said: String::new(),
+            generations,
+        };
+        let done = watched.wait_until_read_back(started)?;
+        Ok((watched, done))
+    }
+
+    /// Renames a file with this text into place and sends SIGHUP.
+    pub(crate) fn reload(&mut self, file: &str) -> io::Result<Done> {
+        let path = self.daemon.config_file();
+        let new = path.with_extension("new");
+        fs::write(&new, file)?;
+        self.said.clear();
+        self.generations.take()?;
+        let started = Instant::now();
+        fs::rename(new, path)?;
+        self.daemon.reload()?;
+        self.wait_until_read_back(started)
+    }
+
+    /// The last transaction before the line counts: a new table takes two.
+    fn wait_until_read_back(&mut self, since: Instant) -> io::Result<Done> {
+        let mut in_kernel = None;
+        loop {
+            let [has_generation, has_log] = self.wait()?;
+            let now = since.elapsed();
+            if has_generation && self.generations.take()? > 0 {
+                in_kernel = Some(now);
+            }
+            if !has_log {
+                continue;
+            }
+            self.read_log()?;
+            if self.said.contains(READ_BACK) {
+                return Ok(Done {
+                    in_kernel: in_kernel.ok_or_else(|| self.error("no transaction was seen"))?,
+                    read_back: now,
+                });
+            }
+            if self.said.contains(FAILED) {
+                return Err(self.error("the daemon failed"));
+            }
+        }
+    }
+
+    fn wait(&self) -> io::Result<[bool; 2]> {
+        let mut waited = [
+            PollFd::new(self.generations.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.log.as_fd(), PollFlags::POLLIN),
+        ];
+        let patience = PollTimeout::try_from(PATIENCE).map_err(io::Error::other)?;
+        if poll(&mut waited, patience)? == 0 {
+            return Err(self.error("nothing came in time"));
+        }
+        Ok(waited.map(|descriptor| descriptor.any().unwrap_or(false)))
+    }
+
+    fn read_log(&mut self) -> io::Result<()> {
+        let mut bytes = [0; 16 * 1024];
+        let length = self.log.read(&mut bytes)?;
+        if length == 0 {
+            return Err(self.error("the daemon ended"));
+        }
+        self.said.push_str(&String::from_utf8_lossy(
+            bytes.get(..length).unwrap_or_default(),
+        ));
+        Ok(())
+    }
+
+    fn error(&self, what: &str) -> io::Error {
+        io::Error::other(format!("{what}; the daemon's log: {}", self.said))
+    }
+}
