@@ -2,10 +2,12 @@
 //! and again is said once.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use tracing::{error, info, warn};
 
 use super::ledger::processes;
+use super::repetitions::Repetitions;
 use crate::config_source::LoadError;
 use crate::kernel::SyncReport;
 use crate::kernel::error::{KernelError, listed};
@@ -20,8 +22,8 @@ pub(super) struct LogLines {
     bad_file: Option<String>,
     /// What the kernel had after the last sync.
     applied: Option<Rc<Ruleset>>,
-    failure: Option<String>,
-    failures: u32,
+    failures: Repetitions,
+    failures_in_a_row: u32,
     other_daemon: Option<String>,
 }
 
@@ -108,18 +110,19 @@ impl LogLines {
     }
 
     pub(super) fn failed(&mut self, failure: &KernelError) {
-        self.failures = self.failures.saturating_add(1);
+        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         let text = failure.to_string();
-        if self.failure.as_ref() != Some(&text) {
-            error!("{text}; retried until it succeeds");
-            self.failure = Some(text);
+        match self.failures.say(&text, Instant::now()) {
+            None => {}
+            Some(0) => error!("{text}; retried until it succeeds"),
+            Some(repeated) => error!(repeated, "{text}; retried until it succeeds"),
         }
     }
 
     fn succeeded(&mut self) {
-        if self.failure.take().is_some() {
-            info!(failures = self.failures, "the kernel can be written again");
-            self.failures = 0;
+        match std::mem::take(&mut self.failures_in_a_row) {
+            0 => {}
+            failures => info!(failures, "the kernel can be read and written again"),
         }
     }
 }

@@ -5,3 +5,4 @@ pub mod event_loop;
 mod ledger;
 mod log_lines;
 pub mod reconciler;
+mod repetitions;
