@@ -112,7 +112,12 @@ impl Kernel {
                 }));
             }
             rounds += 1;
-            refusal = self.repair(&drift).await?;
+            // A table that someone else changed in between may refuse a transaction: look again.
+            refusal = match self.repair(&drift).await {
+                Ok(()) => None,
+                Err(refused @ KernelError::Refused { .. }) => Some(refused),
+                Err(other) => return Err(other),
+            };
             found.get_or_insert(drift.differences);
         }
     }
@@ -182,38 +187,31 @@ impl Kernel {
         Ok(Observation::Unreadable)
     }
 
-    /// Applies the transactions, up to the first that is refused. That a table which someone else
-    /// changed in between refuses one is no error yet.
-    async fn repair(&mut self, drift: &Drift<'_>) -> Result<Option<KernelError>, KernelError> {
+    /// Applies the transactions, up to the first that is refused.
+    async fn repair(&mut self, drift: &Drift<'_>) -> Result<(), KernelError> {
         for transaction in &drift.repair {
-            if let Err(refusal) = self.apply(transaction).await? {
-                return Ok(Some(refusal));
-            }
+            self.apply(transaction).await?;
         }
-        Ok(None)
+        Ok(())
     }
 
-    /// Applies one transaction: as a whole, or not at all and says why.
-    async fn apply(
-        &mut self,
-        transaction: &Transaction<'_>,
-    ) -> Result<Result<(), KernelError>, KernelError> {
-        let said = self.run(transaction, self.form).await?;
-        if said.succeeded {
-            return Ok(Ok(()));
-        }
+    /// Applies one transaction, as a whole or not at all.
+    async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<(), KernelError> {
+        let mut said = self.run(transaction, self.form).await?;
         // libnftables before 1.1.0 does not know `typeof` in JSON. Trying is what tells: Debian and
         // others port fixes to old versions, so a version number does not.
-        if self.form == Form::Typeof && declares_a_set(transaction) {
-            let portable = self.run(transaction, Form::Portable).await?;
-            if portable.succeeded {
+        if !said.succeeded && self.form == Form::Typeof && declares_a_set(transaction) {
+            said = self.run(transaction, Form::Portable).await?;
+            if said.succeeded {
                 debug!("libnftables takes no typeof in JSON; sets are declared by type");
                 self.form = Form::Portable;
-                return Ok(Ok(()));
             }
-            return Ok(Err(refused(transaction, &portable)));
         }
-        Ok(Err(refused(transaction, &said)))
+        if said.succeeded {
+            Ok(())
+        } else {
+            Err(refused(transaction, &said))
+        }
     }
 
     async fn run(
