@@ -199,7 +199,9 @@ fn open_regular(path: &Path) -> io::Result<Option<File>> {
 
 fn read_to_limit(file: File) -> io::Result<Vec<u8>> {
     let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX);
-    let mut bytes = Vec::new();
+    // `Take` hides the size that reading to the end would make room for.
+    let size = usize::try_from(file.metadata()?.len()).unwrap_or(MAX_FILE_BYTES);
+    let mut bytes = Vec::with_capacity(size.min(MAX_FILE_BYTES) + 1);
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

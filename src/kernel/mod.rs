@@ -39,6 +39,13 @@ pub struct Kernel {
     worker: Worker,
     netlink: Option<Netlink>,
     form: Form,
+    last_read_back: Option<ReadBack>,
+}
+
+/// What the kernel had in a generation.
+struct ReadBack {
+    generation: u32,
+    observation: Observation,
 }
 
 /// What the kernel has under the table's name.
@@ -82,6 +89,7 @@ impl Kernel {
             worker: Worker::new(program),
             netlink: None,
             form: Form::Typeof,
+            last_read_back: None,
         }
     }
 
@@ -96,10 +104,14 @@ impl Kernel {
         let mut rounds = 0;
         let mut refusal = None;
         loop {
-            let generation = self.generation()?;
-            let observation = self.observe(ruleset.family, &ruleset.table).await?;
-            let drift = drift_of(ruleset, &observation)?;
+            let read_back = match self.known(ruleset)? {
+                Some(known) => known,
+                None => self.read_back(ruleset).await?,
+            };
+            let drift = drift_of(ruleset, &read_back.observation)?;
             if drift.differences.is_empty() {
+                let generation = read_back.generation;
+                self.last_read_back = Some(read_back);
                 return Ok(SyncReport {
                     differences: found.unwrap_or_default(),
                     generation,
@@ -127,12 +139,35 @@ impl Kernel {
     /// # Errors
     /// Where the worker or the kernel refuses.
     pub async fn look(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
-        let generation = self.generation()?;
-        let observation = self.observe(ruleset.family, &ruleset.table).await?;
+        let ReadBack {
+            generation,
+            observation,
+        } = self.read_back(ruleset).await?;
         Ok(SyncReport {
             differences: drift_of(ruleset, &observation)?.differences,
             generation,
         })
+    }
+
+    async fn read_back(&mut self, ruleset: &Ruleset) -> Result<ReadBack, KernelError> {
+        // Before the listing: a commit in between is then one that is still to be looked at.
+        let generation = self.generation()?;
+        let observation = self.observe(ruleset.family, &ruleset.table).await?;
+        Ok(ReadBack {
+            generation,
+            observation,
+        })
+    }
+
+    /// What was read back last, where nobody has committed since and `ruleset` is another one: it saves the listing,
+    /// which for 10,000 elements takes longer than the change. That all is in step is never taken from memory.
+    fn known(&mut self, ruleset: &Ruleset) -> Result<Option<ReadBack>, KernelError> {
+        let Some(last) = self.last_read_back.take() else {
+            return Ok(None);
+        };
+        let is_current = last.generation == self.generation()?;
+        let is_to_be_changed = !drift_of(ruleset, &last.observation)?.differences.is_empty();
+        Ok((is_current && is_to_be_changed).then_some(last))
     }
 
     /// The generation of the ruleset. Read before a listing, it says which commits the listing shows for sure.
