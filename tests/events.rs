@@ -292,6 +292,59 @@ fn two_daemons_do_not_fight() {
 }
 
 #[test]
+fn a_table_that_another_owns_is_named_and_taken_over_when_the_owner_ends() {
+    let namespace = Namespace::new().unwrap();
+    let mut owner = namespace
+        .command("nft")
+        .arg("-i")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = owner.stdin.take().unwrap();
+    writeln!(input, "add table ip {TABLE} {{ flags owner; }}").unwrap();
+    wait_until(LIMIT, || text(&namespace).contains("owner")).unwrap();
+    let daemon = Daemon::start(DAEMON, &namespace, &list("192.0.2.0/24"), &[]).unwrap();
+    daemon
+        .wait_for_log(&format!("owned by nft (pid {})", owner.id()))
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_eq!(
+        daemon.log().matches("owned by").count(),
+        1,
+        "{}",
+        daemon.log()
+    );
+    drop(input);
+    owner.wait().unwrap();
+    wait_for(&namespace, "192.0.2.0/24");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_does_not_stop_the_daemon() {
+    let namespace = Namespace::new().unwrap();
+    let directory = TemporaryDirectory::new().unwrap();
+    let file = directory.path().join("config");
+    fs::write(&file, list("192.0.2.0/24")).unwrap();
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut daemon = namespace
+        .command(DAEMON)
+        .args(["run", "--config"])
+        .arg(&file)
+        .stderr(full)
+        .spawn()
+        .unwrap();
+    let followed = std::panic::catch_unwind(|| {
+        wait_for(&namespace, "192.0.2.0/24");
+        fs::write(&file, list("192.0.2.1/32")).unwrap();
+        wait_for(&namespace, "192.0.2.1/32");
+    });
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    followed.unwrap();
+}
+
+#[test]
 fn nothing_wakes_the_daemon_between_resyncs() {
     let (_namespace, daemon) = start(&list("10.0.0.0/8"));
     std::thread::sleep(Duration::from_millis(200));

@@ -238,7 +238,10 @@ impl EventLoop {
         self.log.failed(&failure);
         // The retry looks at all that has been committed by now; some of it may be this daemon's own.
         self.ledger.forget();
-        Outcome::Failed
+        match failure {
+            KernelError::OwnedByAnother { .. } => Outcome::Owned,
+            _ => Outcome::Failed,
+        }
     }
 }
 

@@ -14,6 +14,8 @@ const FIRST_RESYNC_INTERVAL: Duration = Duration::from_secs(60);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// Retries come at least about this often.
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// How often a table that another owns is looked at.
+const OWNER_LOOK: Duration = Duration::from_secs(1);
 /// How long a file that is gone, or open for writing, is waited for: editors move files away and
 /// write them in several steps.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -78,6 +80,8 @@ pub enum Outcome {
     Differed,
     /// That is not known.
     Failed,
+    /// It had not, and another owns the table.
+    Owned,
 }
 
 /// What to do next.
@@ -285,6 +289,10 @@ impl Reconciler {
                 let retry = self.jitter.around(retry_after(self.failures));
                 self.resync_due = now.checked_add(retry.min(self.resync_interval()));
             }
+            // The end of an owner sends no notification.
+            Outcome::Owned => {
+                self.resync_due = now.checked_add(OWNER_LOOK.min(self.resync_interval()));
+            }
             Outcome::InStep | Outcome::Differed => {
                 self.failures = 0;
                 // A neighbour that commits all the time must not put off the reading of the file.
@@ -461,6 +469,17 @@ mod tests {
         reconciler.on(Event::Read(Reading::Bad), now);
         reconciler.on(Event::Done(Outcome::InStep), now);
         assert_eq!(reconciler.deadline(), Some(now + 60 * SECOND));
+    }
+
+    #[test]
+    fn a_table_that_another_owns_is_looked_at_every_second() {
+        let (mut reconciler, now) = in_step();
+        for _ in 0..10 {
+            reconciler.on(Event::ReloadRequested, now);
+            reconciler.on(Event::Read(Reading::Bad), now);
+            reconciler.on(Event::Done(Outcome::Owned), now);
+            assert_eq!(reconciler.deadline(), Some(now + SECOND));
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+use super::netlink::TableHeader;
 use super::observed::{
     ObservedChain, ObservedHook, ObservedRule, ObservedSet, ObservedTable, canonical,
 };
@@ -121,7 +122,11 @@ impl<'a> Drift<'a> {
     ///
     /// # Errors
     /// Where `serde_json` cannot write a rule to compare it; not known to happen.
-    pub fn of_table(ruleset: &'a Ruleset, observed: &'a ObservedTable) -> serde_json::Result<Self> {
+    pub fn of_table(
+        ruleset: &'a Ruleset,
+        header: TableHeader,
+        observed: &'a ObservedTable,
+    ) -> serde_json::Result<Self> {
         let mut comparison = Comparison {
             ruleset,
             observed,
@@ -130,7 +135,7 @@ impl<'a> Drift<'a> {
             rules: Vec::new(),
             rebuilds_all_rules: false,
         };
-        comparison.table();
+        comparison.table(header);
         comparison.sets();
         comparison.counters();
         comparison.chains()?;
@@ -156,8 +161,8 @@ impl<'a> Comparison<'a> {
         self.differences.push(difference);
     }
 
-    fn table(&mut self) {
-        if self.observed.is_dormant {
+    fn table(&mut self, header: TableHeader) {
+        if header.is_dormant() {
             self.differs(Difference::TableDormant);
             self.objects.push(Command::AddTable);
         }

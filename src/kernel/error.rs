@@ -25,6 +25,17 @@ pub enum KernelError {
     /// nfnetlink gave no answer.
     #[error("nfnetlink does not tell the ruleset's generation or the table's flags: {0}")]
     Netlink(#[source] io::Error),
+    /// The table has an owner, so that nobody else may change it.
+    #[error(
+        "the table is owned by {}, netlink port {port}: it is taken over when that ends",
+        .process.as_deref().unwrap_or("a process that is not to be seen from here")
+    )]
+    OwnedByAnother {
+        /// The netlink port id of its socket, `NFTA_TABLE_OWNER`.
+        port: u32,
+        /// Its name and id, where this pid namespace has it.
+        process: Option<String>,
+    },
     /// What was applied is not what is there.
     #[error("after {rounds} rounds the kernel's table still differs: {}", listed(.differences))]
     StillDiffers {

@@ -8,6 +8,7 @@ mod listing;
 pub mod netlink;
 pub mod notifications;
 pub mod observed;
+pub mod owner;
 mod sys;
 pub mod worker;
 
@@ -24,7 +25,7 @@ use crate::ruleset::{Family, Ruleset};
 use drift::{Difference, Drift};
 use error::KernelError;
 use libnftables::Said;
-use netlink::Netlink;
+use netlink::{Netlink, TableHeader};
 use observed::ObservedTable;
 use worker::Worker;
 
@@ -54,9 +55,19 @@ pub enum Observation {
     /// No table.
     Missing,
     /// A table.
-    Table(ObservedTable),
+    Table(TableHeader, ObservedTable),
     /// A table, whose listing cannot be read.
-    Unreadable,
+    Unreadable(TableHeader),
+}
+
+impl Observation {
+    /// The netlink port id of the socket that alone may change the table.
+    fn owner(&self) -> Option<u32> {
+        match self {
+            Self::Missing => None,
+            Self::Table(header, _) | Self::Unreadable(header) => header.owner,
+        }
+    }
 }
 
 /// What a sync did, or a look found.
@@ -115,6 +126,12 @@ impl Kernel {
                 return Ok(SyncReport {
                     differences: found.unwrap_or_default(),
                     generation,
+                });
+            }
+            if let Some(port) = read_back.observation.owner() {
+                return Err(KernelError::OwnedByAnother {
+                    port,
+                    process: owner::process_of_port(port),
                 });
             }
             if rounds == ROUNDS {
@@ -198,6 +215,9 @@ impl Kernel {
         family: Family,
         table: &str,
     ) -> Result<Observation, KernelError> {
+        let Some(header) = self.ask(|netlink| netlink.table(family, table))? else {
+            return Ok(Observation::Missing);
+        };
         let request = json::list_table(family, table);
         for _ in 0..LISTING_TRIES {
             let said = self.worker.run(&request).await?;
@@ -209,17 +229,11 @@ impl Kernel {
                 return Err(KernelError::refused(doing, &said.error));
             }
             match observed::read(&said.output) {
-                Ok(mut observed) => {
-                    let Some(header) = self.ask(|netlink| netlink.table(family, table))? else {
-                        return Ok(Observation::Missing);
-                    };
-                    observed.is_dormant = header.is_dormant();
-                    return Ok(Observation::Table(observed));
-                }
+                Ok(table) => return Ok(Observation::Table(header, table)),
                 Err(error) => debug!("a listing that is no JSON: {error}"),
             }
         }
-        Ok(Observation::Unreadable)
+        Ok(Observation::Unreadable(header))
     }
 
     /// Applies the transactions, up to the first that is refused.
@@ -265,8 +279,8 @@ fn drift_of<'a>(
 ) -> Result<Drift<'a>, KernelError> {
     Ok(match observation {
         Observation::Missing => Drift::of_missing_table(ruleset),
-        Observation::Unreadable => Drift::of_unreadable_table(ruleset),
-        Observation::Table(table) => Drift::of_table(ruleset, table)?,
+        Observation::Unreadable(_) => Drift::of_unreadable_table(ruleset),
+        Observation::Table(header, table) => Drift::of_table(ruleset, *header, table)?,
     })
 }
 

@@ -64,7 +64,7 @@ pub struct Commit {
 }
 
 /// What the kernel says of a table besides its contents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TableHeader {
     /// `NFT_TABLE_F_*`, linux/netfilter/nf_tables.h.
     pub flags: u32,
@@ -134,10 +134,7 @@ impl Netlink {
             let is_missing = refusal.raw_os_error() == Some(Errno::ENOENT as i32);
             return if is_missing { Ok(None) } else { Err(refusal) };
         }
-        let mut header = TableHeader {
-            flags: 0,
-            owner: None,
-        };
+        let mut header = TableHeader::default();
         for (kind, value) in attributes_of(answer) {
             match kind {
                 NFTA_TABLE_FLAGS => header.flags = big_endian(value).unwrap_or_default(),

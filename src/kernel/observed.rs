@@ -13,8 +13,6 @@ use super::listing::{ListedChain, ListedSet, Listing, Object};
 /// One table as listed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObservedTable {
-    /// Its base chains are not hooked. Not told by the listing.
-    pub is_dormant: bool,
     /// Its named sets.
     pub sets: Vec<ObservedSet>,
     /// Its named counters.

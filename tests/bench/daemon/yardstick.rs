@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use non_masquerade_daemon::kernel::drift::Drift;
 use non_masquerade_daemon::kernel::libnftables::{Context, Said};
+use non_masquerade_daemon::kernel::netlink::TableHeader;
 use non_masquerade_daemon::kernel::observed::{self, ObservedTable};
 use non_masquerade_daemon::ruleset::json::{self, Form};
 use non_masquerade_daemon::ruleset::transaction::Transaction;
@@ -102,7 +103,7 @@ impl Yardstick {
     /// What the daemon would do to the table as it is now.
     fn change_to(&mut self, ruleset: &Ruleset) -> io::Result<Vec<CString>> {
         let table = self.observe()?;
-        self.written(&Drift::of_table(ruleset, &table)?.repair)
+        self.written(&Drift::of_table(ruleset, TableHeader::default(), &table)?.repair)
     }
 
     fn observe(&mut self) -> io::Result<ObservedTable> {
@@ -123,7 +124,7 @@ impl Yardstick {
     pub(crate) fn check(&mut self, flip: Flip, version: usize) -> io::Result<()> {
         let ruleset = flip.ruleset(version)?;
         let table = self.observe()?;
-        let differences = Drift::of_table(&ruleset, &table)?.differences;
+        let differences = Drift::of_table(&ruleset, TableHeader::default(), &table)?.differences;
         if differences.is_empty() {
             return Ok(());
         }
