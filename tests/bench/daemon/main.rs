@@ -8,6 +8,7 @@
 mod support;
 
 mod configurations;
+mod events;
 mod footprint;
 mod memory;
 mod process;
@@ -38,6 +39,7 @@ fn main() -> io::Result<()> {
         MOST_CIDRS_WITHOUT_ROOT
     };
     reload::print(most_cidrs)?;
+    events::print()?;
     start::print(most_cidrs)?;
     resync::print(most_cidrs)?;
     memory::print(most_cidrs)?;

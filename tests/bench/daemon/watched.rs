@@ -15,8 +15,8 @@ use crate::support::daemon::Daemon;
 use crate::support::generations::Generations;
 use crate::support::netns::Namespace;
 
-/// The line after each change.
-const READ_BACK: &str = "applied and read back";
+/// The line after each change and each repair.
+const READ_BACK: &str = " and read back";
 /// The line after which no [`READ_BACK`] comes soon.
 const FAILED: &str = " ERROR ";
 /// Far more than the largest change takes.
@@ -67,12 +67,34 @@ impl Watched {
         let path = self.daemon.config_file();
         let new = path.with_extension("new");
         fs::write(&new, file)?;
-        self.said.clear();
-        self.generations.take()?;
+        self.prepare()?;
         let started = Instant::now();
         fs::rename(new, path)?;
         self.daemon.reload()?;
         self.wait_until_read_back(started)
+    }
+
+    /// Renames a file with this text into place, and nothing else.
+    pub(crate) fn swap(&mut self, file: &str) -> io::Result<Done> {
+        let path = self.daemon.config_file();
+        let new = path.with_extension("new");
+        fs::write(&new, file)?;
+        self.prepare()?;
+        let started = Instant::now();
+        fs::rename(new, path)?;
+        self.wait_until_read_back(started)
+    }
+
+    /// From the return of the commit to the repair.
+    pub(crate) fn repair(&mut self, commit: impl FnOnce() -> io::Result<()>) -> io::Result<Done> {
+        self.prepare()?;
+        commit()?;
+        self.wait_until_read_back(Instant::now())
+    }
+
+    fn prepare(&mut self) -> io::Result<()> {
+        self.said.clear();
+        self.generations.take().map(drop)
     }
 
     /// The last transaction before the line counts: a new table takes two.
