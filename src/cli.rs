@@ -110,7 +110,10 @@ pub enum Command {
     /// Program the table and keep it in step with the file (the default)
     Run {
         /// Apply, read back, and exit
-        #[arg(long)]
+        #[arg(
+            long, value_name = "BOOL", value_parser = go_arguments::boolean, num_args = 0..=1, require_equals = true,
+            default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set
+        )]
         once: bool,
     },
     /// Validate configuration files and print the effective policy; needs no privilege
@@ -268,6 +271,14 @@ mod tests {
             parsed("--once run").cli.command,
             Command::Run { once: true }
         );
+        assert_eq!(
+            parsed("--once=true").cli.command,
+            Command::Run { once: true }
+        );
+        assert_eq!(
+            parsed("run --once=F").cli.command,
+            Command::Run { once: false }
+        );
         assert!(refused("--once check").contains("--once"));
     }
 
@@ -374,5 +385,7 @@ mod tests {
         }
         assert!(refused("chekc").contains("check"));
         assert!(refused("--tabel x").contains("--table"));
+        let mistaken = refused("--table x --v=2 --bogus");
+        assert!(mistaken.contains("'--bogus' found"), "{mistaken}");
     }
 }

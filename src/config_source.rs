@@ -132,7 +132,10 @@ pub fn load_patiently(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadEr
 /// # Errors
 /// As [`load_patiently`], and [`LoadError::Absent`].
 pub fn load_existing(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadError> {
-    if let Some(path) = paths.iter().find(|path| !path.exists()) {
+    if let Some(path) = paths
+        .iter()
+        .find(|path| matches!(path.try_exists(), Ok(false)))
+    {
         return Err(LoadError::Absent { path: path.clone() });
     }
     load_patiently(paths, flags)

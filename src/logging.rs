@@ -57,24 +57,32 @@ fn filter_of(level: LogLevel) -> LevelFilter {
 /// full, because its reader hangs, must not keep the daemon from its work.
 struct Unblocked;
 
+/// Less than `PIPE_BUF`, 4096 bytes, by what may come before and behind it.
+const LONGEST_LINE: usize = 3_900;
+
 /// Lines lost since the last one that was taken.
 static LOST_LINES: AtomicU64 = AtomicU64::new(0);
 
 impl Write for Unblocked {
     /// One line a call, as the subscriber has it. A pipe that polls as writable takes `PIPE_BUF` bytes
-    /// (4096, pipe(7)) without blocking, and no line of ours is longer.
+    /// (pipe(7)) without blocking, so what is longer is cut.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let length = line.len();
+        let cut = line.get(..LONGEST_LINE).filter(|cut| cut.len() < length);
         let mut stderr = io::stderr().lock();
         if !takes_a_line(&stderr) {
             LOST_LINES.fetch_add(1, Ordering::Relaxed);
-            return Ok(line.len());
+            return Ok(length);
         }
         match LOST_LINES.swap(0, Ordering::Relaxed) {
             0 => {}
             lost => writeln!(stderr, "{lost} log lines were lost: nobody took them")?,
         }
-        stderr.write_all(line)?;
-        Ok(line.len())
+        match cut {
+            Some(cut) => stderr.write_all(&[cut, b" [cut]\n"].concat())?,
+            None => stderr.write_all(line)?,
+        }
+        Ok(length)
     }
 
     fn flush(&mut self) -> io::Result<()> {

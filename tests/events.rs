@@ -200,6 +200,44 @@ fn whatever_a_foreign_hand_does_is_undone_and_named() {
     }
 }
 
+/// libnftables 1.0.6 dies of deleting a `ct timeout`, and each version of listing a comment that is not UTF-8; an
+/// `auto-merge` set joins what is to stay apart, and 1.0.6 does not tell that it is one.
+#[test]
+fn what_libnftables_cannot_mend_is_made_anew() {
+    let (namespace, daemon) = start("nonMasqueradeCIDRs: [10.0.0.0/9, 10.128.0.0/9]");
+    let expected = text(&namespace);
+    let hands: [&[u8]; 3] = [
+        b"add ct timeout ip TABLE foreign { protocol tcp; policy = { established: 100 }; }; flush chain ip TABLE postrouting ",
+        b"add rule ip TABLE postrouting accept comment \"\xff\"; flush chain ip TABLE TABLE ",
+        b"flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs; add set ip TABLE non-masquerade-cidrs { type ipv4_addr; flags interval; auto-merge; counter; }",
+    ];
+    for hand in hands {
+        // Not all of it is UTF-8.
+        let words = hand.split_inclusive(|byte| *byte == b' ');
+        let bytes: Vec<u8> = words
+            .flat_map(|word| match word {
+                b"TABLE " => &b"non-masquerade-daemon "[..],
+                b"TABLE; " => &b"non-masquerade-daemon; "[..],
+                other => other,
+            })
+            .copied()
+            .collect();
+        let file = daemon.config_file().with_extension("nft");
+        fs::write(&file, &bytes).unwrap();
+        let applied = namespace
+            .command("nft")
+            .arg("-f")
+            .arg(&file)
+            .output()
+            .unwrap();
+        assert!(applied.status.success(), "{applied:?}");
+        let shown = String::from_utf8_lossy(hand);
+        wait_until(LIMIT, || text(&namespace) == expected).unwrap_or_else(|error| {
+            panic!("{shown}: {error}\n{}\n{}", text(&namespace), daemon.log())
+        });
+    }
+}
+
 #[test]
 fn counters_that_are_reset_are_no_drift() {
     let (namespace, daemon) = start(&list("10.0.0.0/8"));

@@ -229,6 +229,30 @@ fn whatever_a_foreign_hand_does_is_mended() {
     }
 }
 
+/// No transaction can both wake a table and make a base chain in it: EINVAL.
+#[test]
+fn a_dormant_table_with_a_wrong_base_chain_is_mended() {
+    let namespace = Namespace::new().unwrap();
+    let wanted = ruleset(&["10.0.0.0/8"]);
+    sync(&namespace, &wanted);
+    let expected = Nft::host().list_table_text(&namespace, TABLE).unwrap();
+    nft(
+        &namespace,
+        "flush chain ip non-masquerade-daemon postrouting
+         delete chain ip non-masquerade-daemon postrouting
+         add chain ip non-masquerade-daemon postrouting { type nat hook postrouting priority 5; }",
+    );
+    nft(
+        &namespace,
+        "add table ip non-masquerade-daemon { flags dormant; }",
+    );
+    sync(&namespace, &wanted);
+    assert_eq!(
+        Nft::host().list_table_text(&namespace, TABLE).unwrap(),
+        expected
+    );
+}
+
 #[test]
 fn other_tables_are_never_touched() {
     let namespace = Namespace::new().unwrap();

@@ -45,15 +45,16 @@ pub(super) fn normal(
     arguments: impl IntoIterator<Item = OsString>,
     command: &clap::Command,
 ) -> Normal {
-    let as_written: Vec<OsString> = arguments.into_iter().collect();
-    let mut remaining = as_written.iter().cloned();
+    let mut remaining = arguments.into_iter();
     let program = remaining.next();
+    let mut kept: Vec<OsString> = Vec::new();
     let mut klog_flags = Vec::new();
     let mut options: Vec<OsString> = Vec::new();
     let mut words: Vec<OsString> = Vec::new();
     while let Some(argument) = remaining.next() {
         let Some(flag) = argument.to_str().and_then(Flag::of) else {
             let is_end_of_options = argument == "--";
+            kept.push(argument.clone());
             words.push(argument);
             if is_end_of_options {
                 words.extend(remaining);
@@ -70,15 +71,23 @@ pub(super) fn normal(
         }
         let Some(takes_value) = takes_value(command, flag.name) else {
             // Whether the next word is its value or the command is not to be told: clap names it.
+            let as_written = program
+                .into_iter()
+                .chain(kept)
+                .chain([argument])
+                .chain(remaining);
             return Normal {
-                arguments: as_written,
+                arguments: as_written.collect(),
                 klog_flags,
             };
         };
         let has_value = flag.value.is_some();
         options.push(flag.for_clap().into());
+        kept.push(argument);
         if takes_value && !has_value {
-            options.extend(remaining.next());
+            let value = remaining.next();
+            kept.extend(value.clone());
+            options.extend(value);
         }
     }
     let asks_for_help = |option: &OsString| {

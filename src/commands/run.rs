@@ -1,6 +1,7 @@
 //! `run`: the daemon; with `--once`, one pass of it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tracing::{error, info, warn};
 
@@ -14,6 +15,10 @@ use crate::ruleset::Ruleset;
 
 /// The program itself, whatever became of the file it was started from, proc(5).
 const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// How often `--once` tries, and how long it waits before the second time; twice as long each time.
+const TRIES: u32 = 5;
+const FIRST_RETRY: Duration = Duration::from_millis(100);
 
 /// Keeps the kernel in step with the file until it is told to end.
 pub(super) fn daemon(options: &Options) -> ExitStatus {
@@ -85,7 +90,20 @@ fn sync_once(ruleset: &Ruleset) -> Result<SyncReport, OnceError> {
         .build()
         .map_err(OnceError::Runtime)?;
     let mut kernel = Kernel::new(PathBuf::from(OWN_PROGRAM));
-    Ok(runtime.block_on(kernel.sync(ruleset))?)
+    runtime.block_on(async {
+        let mut wait = FIRST_RETRY;
+        for _ in 1..TRIES {
+            match kernel.sync(ruleset).await {
+                Ok(report) => return Ok(report),
+                // Its end is not to be waited for.
+                Err(owned @ KernelError::OwnedByAnother { .. }) => return Err(owned.into()),
+                Err(error) => warn!("{error}; tried again"),
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
+        Ok(kernel.sync(ruleset).await?)
+    })
 }
 
 fn require_net_admin() -> Result<(), ExitStatus> {

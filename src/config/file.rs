@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::MAX_FILE_BYTES;
 use super::finding::shown_message;
 use super::node::{Allowance, Entry, Node, NodeReader};
-use super::scan::{MAX_DIRECTIVES, MAX_NESTED_BRACKETS, refuse_costly};
+use super::scan::{MAX_DIRECTIVE_BYTES, MAX_NESTED_BRACKETS, refuse_costly};
 
 /// The keys and values of a file, in the order written, duplicates included.
 #[derive(Debug, PartialEq)]
@@ -26,8 +26,8 @@ pub(super) enum ReadError {
     NestedTooDeeply { line: usize },
     #[error("more than {limit} keys and items, which no list of CIDRs of its size has")]
     TooManyNodes { limit: usize },
-    #[error("more than {MAX_DIRECTIVES} lines that begin with %")]
-    TooManyDirectives,
+    #[error("more than {MAX_DIRECTIVE_BYTES} bytes of lines that begin with %")]
+    DirectivesTooLong,
     #[error("not valid {format}: {message}")]
     Syntax {
         format: &'static str,
@@ -50,7 +50,7 @@ impl ReadError {
             Self::Syntax { line, .. } => *line,
             Self::TooLarge
             | Self::TooManyNodes { .. }
-            | Self::TooManyDirectives
+            | Self::DirectivesTooLong
             | Self::SeveralDocuments
             | Self::NotAMapping { .. } => None,
         }
@@ -62,7 +62,7 @@ impl ReadError {
             Self::NotUtf8 { .. } => "save the file as UTF-8",
             Self::NestedTooDeeply { .. } => "write keys with values, and lists without nesting",
             Self::TooManyNodes { .. } => "write keys with values, and lists of CIDRs",
-            Self::TooManyDirectives => "remove them",
+            Self::DirectivesTooLong => "remove them",
             Self::Syntax { .. } => "write keys with values, as YAML or JSON",
             Self::SeveralDocuments => "leave one, with all keys in it",
             Self::NotAMapping { .. } => "write keys with values, such as masqLinkLocal: false",

@@ -85,7 +85,10 @@ impl fmt::Display for Difference {
             Self::ChainOfWrongKind(name) => write!(f, "chain {name} is of a wrong kind"),
             Self::PolicyDiffers(name) => write!(f, "chain {name} has a wrong policy"),
             Self::RulesDiffer(name) => write!(f, "chain {name} has other rules"),
-            Self::Foreign(kind, name) => write!(f, "foreign {kind} {name}"),
+            // Anyone's to choose, and not to forge a line of the log.
+            Self::Foreign(kind, name) => {
+                write!(f, "foreign {} {}", kind.escape_debug(), name.escape_debug())
+            }
         }
     }
 }
@@ -131,8 +134,11 @@ impl<'a> Drift<'a> {
             ruleset,
             observed,
             differences: Vec::new(),
+            is_dormant: false,
             objects: Vec::new(),
             rules: Vec::new(),
+            foreign: Vec::new(),
+            foreign_one_by_one: Vec::new(),
             rebuilds_all_rules: false,
         };
         comparison.table(header);
@@ -148,10 +154,17 @@ struct Comparison<'a> {
     ruleset: &'a Ruleset,
     observed: &'a ObservedTable,
     differences: Vec<Difference>,
+    /// The table is to be woken, which a transaction that makes a base chain cannot do as well (EINVAL).
+    is_dormant: bool,
     /// Commands that make objects which rules refer to.
     objects: Vec<Command<'a>>,
-    /// Commands on chains and rules, and those that take away what no rule refers to any more.
+    /// Commands on the daemon's chains and rules.
     rules: Vec<Command<'a>>,
+    /// Commands that take away what the daemon did not make, when none of its rules refers to it any more.
+    foreign: Vec<Command<'a>>,
+    /// The same, of objects that libnftables may not be able to delete: 1.0.6 crashes over a `ct timeout`. None of
+    /// them may keep another change from being made.
+    foreign_one_by_one: Vec<Command<'a>>,
     /// All chains of the table have been emptied, to free an object for deletion.
     rebuilds_all_rules: bool,
 }
@@ -164,7 +177,7 @@ impl<'a> Comparison<'a> {
     fn table(&mut self, header: TableHeader) {
         if header.is_dormant() {
             self.differs(Difference::TableDormant);
-            self.objects.push(Command::AddTable);
+            self.is_dormant = true;
         }
     }
 
@@ -172,6 +185,13 @@ impl<'a> Comparison<'a> {
         for set in &self.ruleset.sets {
             let name = || set.name.to_owned();
             match self.observed.sets.iter().find(|o| o.name == set.name) {
+                // Maps and sets share their names.
+                None if maps(self.observed).any(|map| map == set.name) => {
+                    self.differs(Difference::SetOfWrongKind(name()));
+                    self.empty_all_chains();
+                    self.objects.push(Command::Delete("map", set.name));
+                    self.objects.extend(transaction::create_set(set));
+                }
                 None => {
                     self.differs(Difference::SetMissing(name()));
                     self.objects.extend(transaction::create_set(set));
@@ -316,43 +336,57 @@ impl<'a> Comparison<'a> {
             .map(|chain| chain.name.as_str())
             .filter(|name| !is_ours(name))
             .collect();
-        // All are emptied before the first is deleted: they may jump to one another.
+        // All are emptied before the first is deleted: they may refer to one another.
         let emptying = chains.iter().map(|name| Command::FlushChain(name));
-        self.rules.extend(emptying);
-        self.rules
-            .extend(maps(self.observed).map(Command::FlushMap));
-        for name in chains {
-            self.delete_foreign("chain", name);
-        }
-        for set in &self.observed.sets {
-            if !self.ruleset.sets.iter().any(|ours| ours.name == set.name) {
-                self.delete_foreign("set", &set.name);
+        self.foreign.extend(emptying);
+        let is_ours = |name: &str| self.ruleset.sets.iter().any(|set| set.name == name);
+        let maps: Vec<&'a str> = maps(self.observed).filter(|name| !is_ours(name)).collect();
+        let sets = self.observed.sets.iter().map(|set| set.name.as_str());
+        let sets: Vec<&'a str> = sets.filter(|name| !is_ours(name)).collect();
+        self.foreign
+            .extend(maps.iter().map(|name| Command::FlushMap(name)));
+        for (kind, names) in [("chain", chains), ("set", sets), ("map", maps)] {
+            for name in names {
+                self.is_foreign(kind, name);
+                self.foreign.push(Command::Delete(kind, name));
             }
         }
-        for (kind, name) in &self.observed.others {
-            self.delete_foreign(kind, name);
-        }
-        for counter in &self.observed.counters {
-            if !self.ruleset.counters.contains(&counter.as_str()) {
-                self.delete_foreign("counter", counter);
-            }
+        let is_map = |(kind, _): &&(String, String)| kind == "map";
+        let others = self.observed.others.iter().filter(|other| !is_map(other));
+        let ours = &self.ruleset.counters;
+        let counters = self.observed.counters.iter().map(String::as_str);
+        let counters = counters
+            .filter(|name| !ours.contains(name))
+            .map(|name| ("counter", name));
+        let others = others.map(|(kind, name)| (kind.as_str(), name.as_str()));
+        for (kind, name) in counters.chain(others) {
+            self.is_foreign(kind, name);
+            self.foreign_one_by_one.push(Command::Delete(kind, name));
         }
     }
 
-    fn delete_foreign(&mut self, kind: &'a str, name: &'a str) {
+    fn is_foreign(&mut self, kind: &str, name: &str) {
         self.differs(Difference::Foreign(kind.to_owned(), name.to_owned()));
-        self.rules.push(Command::Delete(kind, name));
     }
 
     fn drift(mut self) -> Drift<'a> {
         let ruleset = self.ruleset;
-        let transactions = if self.rebuilds_all_rules {
+        let waking = self.is_dormant.then_some(Command::AddTable);
+        if self.rebuilds_all_rules {
             // In between the rules would be gone: all at once.
             self.objects.append(&mut self.rules);
-            vec![self.objects]
-        } else {
-            vec![self.objects, self.rules]
-        };
+        }
+        let mut transactions = vec![
+            waking.into_iter().collect(),
+            self.objects,
+            self.rules,
+            self.foreign,
+        ];
+        transactions.extend(
+            self.foreign_one_by_one
+                .into_iter()
+                .map(|command| vec![command]),
+        );
         Drift {
             differences: self.differences,
             repair: transactions

@@ -11,6 +11,9 @@ pub enum KernelError {
     /// The worker gave no answer.
     #[error(transparent)]
     Worker(#[from] WorkerError),
+    /// The worker died of listing the table, or of deleting a foreign object.
+    #[error("over the table's contents {0}")]
+    DiedOfContents(#[source] WorkerError),
     /// A document could not be written.
     #[error("the transaction cannot be written as JSON: {0}")]
     Encode(#[from] serde_json::Error),
@@ -47,6 +50,15 @@ pub enum KernelError {
 }
 
 impl KernelError {
+    /// Whether it may be the table's contents that cannot be listed or changed, and will not be the next time either.
+    #[must_use]
+    pub(super) fn is_about_the_contents(&self) -> bool {
+        matches!(
+            self,
+            Self::DiedOfContents(_) | Self::Refused { .. } | Self::StillDiffers { .. }
+        )
+    }
+
     /// libnftables or the kernel refused; `said` in their words.
     pub(super) fn refused(doing: String, said: &str) -> Self {
         Self::Refused {
@@ -56,10 +68,19 @@ impl KernelError {
     }
 }
 
+/// How long one of libnftables' messages may be, in characters.
+const MESSAGE_CHARACTERS: usize = 256;
+/// How many of them, and of differences, are named.
+const MOST_NAMED: usize = 8;
+
 /// libnftables' messages, one behind the other, without the place in the input (`internal:0:0-0`
 /// wherever the input is JSON).
 fn one_line(said: &str) -> String {
-    let messages: Vec<&str> = said
+    // Where JSON cannot be read, as for want of memory, libnftables takes it for its own language and quotes all of it.
+    if said.contains("unexpected '{'") {
+        return "libnftables could not read the JSON; is memory exhausted?".to_owned();
+    }
+    let mut messages: Vec<String> = said
         .lines()
         .map(|line| {
             line.trim()
@@ -67,11 +88,20 @@ fn one_line(said: &str) -> String {
                 .trim_start_matches("Error: ")
         })
         .filter(|line| !line.is_empty())
+        .map(|line| line.chars().take(MESSAGE_CHARACTERS).collect())
         .collect();
-    if messages.is_empty() {
-        "refused without a reason".to_owned()
-    } else {
-        messages.join("; ")
+    messages.dedup();
+    match messages.as_slice() {
+        [] => "refused without a reason".to_owned(),
+        messages => named(messages),
+    }
+}
+
+fn named(texts: &[String]) -> String {
+    let shown: Vec<&str> = texts.iter().take(MOST_NAMED).map(String::as_str).collect();
+    match texts.len().saturating_sub(MOST_NAMED) {
+        0 => shown.join("; "),
+        more => format!("{}; and {more} more", shown.join("; ")),
     }
 }
 
@@ -105,8 +135,8 @@ fn remedy(said: &str) -> &'static str {
 
 /// Differences, one behind the other.
 pub(crate) fn listed(differences: &[Difference]) -> String {
-    let shown: Vec<String> = differences.iter().map(ToString::to_string).collect();
-    shown.join("; ")
+    let texts: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    named(&texts)
 }
 
 #[cfg(test)]

@@ -77,6 +77,8 @@ pub(super) struct ListedSet {
     #[serde(rename = "gc-interval")]
     pub(super) gc_interval: Option<IgnoredAny>,
     pub(super) size: Option<IgnoredAny>,
+    #[serde(rename = "auto-merge")]
+    pub(super) auto_merge: Option<IgnoredAny>,
     #[serde(default)]
     pub(super) elem: Elements,
 }

@@ -17,7 +17,7 @@ use std::io;
 use std::path::PathBuf;
 
 use nix::sys::socket::SockFlag;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::ruleset::json::{self, Form};
 use crate::ruleset::transaction::{Command, Transaction};
@@ -27,7 +27,7 @@ use error::KernelError;
 use libnftables::Said;
 use netlink::{Netlink, TableHeader};
 use observed::ObservedTable;
-use worker::Worker;
+use worker::{Worker, WorkerError};
 
 /// How often a listing that is no JSON is asked for: one that a writer interrupted comes out cut.
 const LISTING_TRIES: usize = 3;
@@ -35,12 +35,18 @@ const LISTING_TRIES: usize = 3;
 /// How often the table is written before what still differs is an error: others may write as well.
 const ROUNDS: usize = 3;
 
+/// After so many syncs in a row that fail over the table's contents, it is deleted and made anew: a map that has the
+/// set's name, an object that libnftables dies of listing. A moment's interruption is better than no NAT.
+const DEFEATS: u32 = 3;
+
 /// The nftables of this network namespace, as far as the daemon's table goes.
 pub struct Kernel {
     worker: Worker,
     netlink: Option<Netlink>,
     form: Form,
     last_read_back: Option<ReadBack>,
+    /// Syncs in a row that failed over the table's contents.
+    defeats: u32,
 }
 
 /// What the kernel had in a generation.
@@ -101,16 +107,35 @@ impl Kernel {
             netlink: None,
             form: Form::Typeof,
             last_read_back: None,
+            defeats: 0,
         }
     }
 
     /// Makes the kernel's table that of `ruleset`, in place, and reads it back. Writes nothing where
-    /// it is so already.
+    /// it is so already. A table whose contents defeat that several times is made anew.
     ///
     /// # Errors
     /// Where the worker or the kernel refuses, or something else is there after each of
     /// [`ROUNDS`] rounds. Each transaction took effect as a whole or not at all.
     pub async fn sync(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
+        let mut result = self.converge(ruleset).await;
+        if let Err(error) = &result
+            && error.is_about_the_contents()
+        {
+            self.defeats = self.defeats.saturating_add(1);
+            if self.defeats >= DEFEATS && self.apply(&ruleset.recreation()).await.is_ok() {
+                warn!("the table was deleted and made anew, because nothing else helped: {error}");
+                result = self.converge(ruleset).await;
+            }
+        }
+        if result.is_ok() {
+            self.defeats = 0;
+            self.worker.succeeded();
+        }
+        result
+    }
+
+    async fn converge(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
         let mut found: Option<Vec<Difference>> = None;
         let mut rounds = 0;
         let mut refusal = None;
@@ -220,7 +245,12 @@ impl Kernel {
         };
         let request = json::list_table(family, table);
         for _ in 0..LISTING_TRIES {
-            let said = self.worker.run(&request).await?;
+            let said = match self.worker.run(&request).await {
+                Err(death @ WorkerError::Ended { .. }) => {
+                    return Err(KernelError::DiedOfContents(death));
+                }
+                said => said?,
+            };
             if !said.succeeded {
                 if is_missing(&said) {
                     return Ok(Observation::Missing);
@@ -239,7 +269,13 @@ impl Kernel {
     /// Applies the transactions, up to the first that is refused.
     async fn repair(&mut self, drift: &Drift<'_>) -> Result<(), KernelError> {
         for transaction in &drift.repair {
-            self.apply(transaction).await?;
+            let is_deletion = matches!(transaction.commands.as_slice(), [Command::Delete(..)]);
+            match self.apply(transaction).await {
+                Err(KernelError::Worker(death @ WorkerError::Ended { .. })) if is_deletion => {
+                    return Err(KernelError::DiedOfContents(death));
+                }
+                applied => applied?,
+            }
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ pub struct ObservedSet {
     pub flags: Vec<String>,
     /// The statements that each element carries.
     pub statements: Value,
-    /// It has a timeout, a size limit or something else that the daemon never gives.
+    /// It has a timeout, a size limit, `auto-merge` or something else that the daemon never gives.
     pub is_limited: bool,
     /// Its elements.
     pub elements: Vec<ObservedElement>,
@@ -142,7 +142,10 @@ pub fn canonical(value: Value) -> Value {
 impl From<ListedSet> for ObservedSet {
     fn from(set: ListedSet) -> Self {
         Self {
-            is_limited: set.timeout.is_some() || set.gc_interval.is_some() || set.size.is_some(),
+            is_limited: set.timeout.is_some()
+                || set.gc_interval.is_some()
+                || set.size.is_some()
+                || set.auto_merge.is_some(),
             name: set.name,
             value_type: set.value_type,
             flags: set.flags.0,

@@ -108,6 +108,9 @@ fn written<'a>(
 ) -> serde_json::Result<Written<'a>> {
     Ok(match command {
         Command::AddTable => Written::Amended(add_table(ruleset)?),
+        Command::DeleteTable => Written::Amended(json!({
+            "delete": { "table": { "family": ruleset.family.name(), "name": ruleset.table } }
+        })),
         Command::AddSet(set) => Written::Amended(add_set(ruleset, set, form)?),
         Command::AddChain(chain) => Written::Crate(add_chain(ruleset, chain)),
         Command::AddRule(chain, rule) => Written::Crate(add_rule(ruleset, chain, rule)),

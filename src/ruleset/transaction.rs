@@ -14,6 +14,8 @@ use super::{Chain, Element, Rule, Ruleset, Set};
 pub enum Command<'a> {
     /// Makes the table, or wakes a dormant one.
     AddTable,
+    /// Deletes the table with all that stands in it.
+    DeleteTable,
     /// Makes the empty set.
     AddSet(&'a Set),
     /// Removes all elements.
@@ -73,6 +75,17 @@ impl Ruleset {
         let mut chains: Vec<Command<'_>> = self.chains.iter().map(Command::AddChain).collect();
         chains.extend(self.chains.iter().flat_map(rewrite_rules));
         [self.transaction(objects), self.transaction(chains)]
+    }
+
+    /// What makes the whole table anew, whatever stands in it: the last resort, for it is not without wrongly treated
+    /// packets (0.6 flows per transaction at 40,000 a second, design §6). In one transaction, because between two of
+    /// them nothing would be masqueraded.
+    #[must_use]
+    pub fn recreation(&self) -> Transaction<'_> {
+        // A table that is not there cannot be deleted.
+        let deletion = [Command::AddTable, Command::DeleteTable];
+        let creation = self.creation().into_iter().flat_map(|made| made.commands);
+        self.transaction(deletion.into_iter().chain(creation).collect())
     }
 
     /// Commands about this table.

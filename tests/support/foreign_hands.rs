@@ -2,7 +2,8 @@
 
 use super::nft::TABLE;
 
-const FOREIGN_HANDS: [&str; 22] = [
+const FOREIGN_HANDS: [&str; 23] = [
+    "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs; add map ip TABLE non-masquerade-cidrs { type ipv4_addr : verdict; }",
     "add table ip TABLE { flags dormant; }",
     "delete table ip TABLE",
     "flush ruleset",

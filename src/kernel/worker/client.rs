@@ -16,11 +16,13 @@ use tracing::warn;
 use super::{Answer, Request, WORKER_ARGUMENT, WORKER_NAME};
 use crate::kernel::libnftables::Said;
 
-/// How long a request may take at first. 100,000 elements take about a second.
+/// How long a short request may take at first.
 const FIRST_DEADLINE: Duration = Duration::from_secs(5);
+/// A long request may take a second longer for so many bytes: 100,000 elements are 9 MB and take 5 s.
+const BYTES_PER_SECOND: usize = 256 * 1024;
 /// A deadline that was missed is doubled up to this: on a node that gives the daemon a hundredth of
 /// a core, a deadline that never grows would kill each worker before it is done.
-const LONGEST_DEADLINE: Duration = Duration::from_secs(160);
+const LONGEST_DEADLINE: Duration = Duration::from_secs(640);
 /// How long a worker whose output has ended may take to end itself.
 const ENDING: Duration = Duration::from_millis(500);
 /// What is kept of a dead worker's last words, in bytes.
@@ -117,24 +119,29 @@ impl Worker {
     /// Where there is no answer, and no worker any more. Whether the document took effect is then
     /// unknown: read back. What libnftables refuses is an answer.
     pub async fn run(&mut self, document: &str) -> Result<Said, WorkerError> {
+        let seconds = u64::try_from(document.len() / BYTES_PER_SECOND).unwrap_or(u64::MAX);
+        let deadline = self.deadline.saturating_add(Duration::from_secs(seconds));
         let document: &RawValue = serde_json::from_str(document).map_err(WorkerError::Request)?;
         // Out of `self` while the request is under way: dropped at any point, it is killed.
         let mut running = self.take_running()?;
-        match timeout(self.deadline, running.exchange(document)).await {
+        match timeout(deadline, running.exchange(document)).await {
             Ok(Ok(said)) => {
-                self.deadline = FIRST_DEADLINE;
                 self.running = Some(running);
                 Ok(said)
             }
             Ok(Err(Exchange::Over)) => Err(running.end().await),
             Ok(Err(Exchange::Wrong(error))) => Err(error),
             Err(_elapsed) => {
-                let deadline = self.deadline;
-                self.deadline = (deadline * 2).min(LONGEST_DEADLINE);
+                self.deadline = (self.deadline * 2).min(LONGEST_DEADLINE);
                 running.kill().await;
                 Err(WorkerError::Hung { deadline })
             }
         }
+    }
+
+    /// All that was asked for has been done: the next request that misses its deadline is the first one again.
+    pub fn succeeded(&mut self) {
+        self.deadline = FIRST_DEADLINE;
     }
 
     fn take_running(&mut self) -> Result<Running, WorkerError> {
