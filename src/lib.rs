@@ -19,3 +19,4 @@ pub mod kernel;
 pub mod logging;
 pub mod policy;
 pub mod ruleset;
+pub mod startup_signals;

@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use non_masquerade_daemon::cli;
 use non_masquerade_daemon::commands::{self, ExitStatus};
 use non_masquerade_daemon::kernel::worker;
+use non_masquerade_daemon::startup_signals;
 
 fn main() -> ExitCode {
+    startup_signals::hold();
     let is_worker = std::env::args_os()
         .nth(1)
         .is_some_and(|argument| argument == worker::WORKER_ARGUMENT);
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
 
 /// The worker has no log of its own: its last words reach the daemon's.
 fn serve() -> ExitCode {
+    startup_signals::release();
     match worker::serve() {
         Ok(()) => ExitStatus::Done.into(),
         Err(error) => {

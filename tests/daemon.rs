@@ -203,12 +203,14 @@ fn sigterm_and_sigint_leave_the_rules() {
 }
 
 #[test]
-fn a_sigterm_right_after_the_start_ends_it_too() {
+fn signals_right_after_the_start_are_not_lost() {
+    let namespace = Namespace::new().unwrap();
     for _ in 0..20 {
-        let namespace = Namespace::new().unwrap();
-        let daemon = Daemon::start(DAEMON, &namespace, "", &[]).unwrap();
+        let mut daemon = Daemon::start(DAEMON, &namespace, "", &[]).unwrap();
         daemon.wait_for_log("starts").unwrap();
-        daemon.terminate().unwrap();
+        daemon.reload().unwrap();
+        daemon.wait_for_table().unwrap();
+        assert_eq!(daemon.terminate().unwrap().code(), Some(0));
     }
 }
 

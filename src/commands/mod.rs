@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::cli::{Command, Options, Parsed};
 use crate::config_source::LoadError;
-use crate::logging;
+use crate::{logging, startup_signals};
 
 /// What the program's end says to its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,9 @@ pub fn execute(parsed: Parsed) -> ExitStatus {
             "klog's flags have no effect here, --log-level and --log-format have: {}",
             klog_flags.join(" ")
         );
+    }
+    if cli.command != (Command::Run { once: false }) {
+        startup_signals::release();
     }
     match cli.command {
         Command::Run { once: false } => run::daemon(&cli.options),

@@ -22,6 +22,7 @@ use crate::kernel::notifications::{Arrived, Notifications};
 use crate::kernel::{Kernel, SyncReport};
 use crate::policy::Policy;
 use crate::ruleset::{ChosenNames, Ruleset};
+use crate::startup_signals;
 
 /// What the daemon runs with.
 #[derive(Debug, Clone)]
@@ -58,6 +59,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         .map_err(StartError::Runtime)?;
     runtime.block_on(async {
         let signals = Signals::new().map_err(StartError::Signals)?;
+        startup_signals::release();
         // Before the file and the kernel are read for the first time, so that no change in between is missed.
         let sources = Sources {
             signals,
