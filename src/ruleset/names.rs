@@ -34,6 +34,22 @@ const MAX_NAME_BYTES: usize = 255;
 /// Tables of iptables-nft: libxtables' `nft_handle` builtin tables, iptables/nft.c.
 const TABLES_OF_IPTABLES_NFT: [&str; 5] = ["nat", "filter", "mangle", "raw", "security"];
 
+/// Words that nft 1.0.6 or 1.1.3 does not take for the name of a table or a chain (each word of nftables' src/scanner.l,
+/// tried with `nft -c`).
+const KEYWORDS: &str = "accept add ah all and arp auto-merge bridge cgroup chain chains comment comp constant \
+     continue counter counters cpu create ct day dccp define delete describe destroy device \
+     devices dnat drop dst dup dynamic ecn element elements eq esp ether exists expires export \
+     exthdr fib flags flow flowtable flowtables flush frag fwd gc-interval ge geneve get goto \
+     gre gretap gt handle hbh hook hooks hour ibriport ibrname icmp icmpv6 igmp iif iifgroup \
+     iifname iiftype import include index inet insert interval ip ip6 ipsec jhash jump le limit \
+     limits list log lshift lt map maps mark masquerade meta meter meters mh missing monitor ne \
+     netdev nftrace not notrack numgen obriport obrname offload oif oifgroup oifname oiftype or \
+     osf pkttype policy position priority queue quota quotas random redefine redirect reject \
+     rename replace reset return rshift rt rt0 rt2 rtclassid rule rules ruleset sctp secmark \
+     secmarks set sets size skgid skuid snat socket srh symhash synproxy synproxys table tables \
+     tcp th time timeout tproxy type typeof udp udplite undefine update vlan vmap vni vxlan xor \
+     xt";
+
 /// Why a name cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -52,6 +68,11 @@ pub enum NameError {
          at most {MAX_NAME_BYTES} bytes"
     )]
     NotAnIdentifier(String),
+    /// nft would take the name for a word of its language.
+    #[error(
+        "'{0}' is a word of the nft language: the host's saved ruleset could not be loaded again; choose another name"
+    )]
+    Keyword(String),
 }
 
 /// Checks the name for `--table`.
@@ -84,6 +105,9 @@ fn checked_identifier(name: &str) -> Result<String, NameError> {
         .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'));
     if !starts_well || !goes_on_well || name.len() > MAX_NAME_BYTES {
         return Err(NameError::NotAnIdentifier(name.to_owned()));
+    }
+    if KEYWORDS.split_whitespace().any(|word| word == name) {
+        return Err(NameError::Keyword(name.to_owned()));
     }
     Ok(name.to_owned())
 }
@@ -133,6 +157,17 @@ mod tests {
         for name in ["a", "_a", "a-b_c.d/e", &"a".repeat(255)] {
             assert!(checked_table(name).is_ok(), "{name}");
         }
+    }
+
+    #[test]
+    fn words_of_the_nft_language_are_refused() {
+        for name in ["counter", "drop", "ip", "xt", "auto-merge"] {
+            assert_eq!(
+                checked_masq_chain(name),
+                Err(NameError::Keyword(name.to_owned()))
+            );
+        }
+        assert!(checked_masq_chain("counters2").is_ok());
     }
 
     #[test]
