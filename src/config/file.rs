@@ -146,12 +146,13 @@ fn yaml(text: &str) -> Result<Node<'_>, ReadError> {
             .map_err(syntax)?,
         None => Node::Null,
     };
+    // A `---` at the end begins a document that is empty.
     match documents.next() {
         None => Ok(root),
-        Some(second) => {
-            IgnoredAny::deserialize(second).map_err(syntax)?;
-            Err(ReadError::SeveralDocuments)
-        }
+        Some(second) => match Option::<IgnoredAny>::deserialize(second).map_err(syntax)? {
+            None if documents.next().is_none() => Ok(root),
+            _ => Err(ReadError::SeveralDocuments),
+        },
     }
 }
 

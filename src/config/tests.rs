@@ -455,3 +455,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_document_that_is_empty_behind_the_first_is_no_second_one() {
+    for end in ["---\n", "---\n# end\n", "...\n", "---\n...\n"] {
+        let text = format!("masqLinkLocal: true\n{end}");
+        let judged = judge("f", text.as_bytes(), &FLAGS);
+        assert!(
+            judged.is_ok_and(|judged| judged.config.masq_link_local),
+            "{end}"
+        );
+    }
+}
