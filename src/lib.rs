@@ -1,14 +1,24 @@
 //! Keeps the pod's source address towards the configured CIDRs and masquerades all other traffic
 //! that leaves the node, with one nftables table of its own.
 //!
-//! Data flows one way; the core (everything above the worker) is pure: no files, sockets, clock,
-//! environment or FFI.
+//! Data flows one way; the core is pure: no files, sockets, clock, environment or FFI.
 //!
 //! ```text
 //! ConfigFile ──validate──▶ Config ──▶ Policy ──▶ Ruleset ──▶ Transaction ──worker──▶ kernel
 //!                                                   │                                  │
 //!                                                 drift ◀──── ObservedTable ◀──────────┘
 //! ```
+//!
+//! | module | duty |
+//! |---|---|
+//! | [`cli`], [`commands`] | the command line, and one file per command |
+//! | [`config`] | a file as written, then as meant; pure |
+//! | [`config_source`] | which files, read how: the one edge of the configuration |
+//! | [`policy`] | what happens to a destination; pure |
+//! | [`ruleset`] | the whole table as one value, and the transactions that make it; pure |
+//! | [`kernel`] | the worker and libnftables, what the kernel has, in what it differs |
+//! | [`daemon`] | what to do when ([`daemon::reconciler`], pure), and the loop that does it |
+//! | [`logging`], [`startup_signals`] | the process |
 
 pub mod cli;
 pub mod commands;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use non_masquerade_daemon::config::Config;
-use non_masquerade_daemon::kernel::drift::Difference;
+use non_masquerade_daemon::kernel::difference::Difference;
 use non_masquerade_daemon::kernel::error::KernelError;
 use non_masquerade_daemon::kernel::{Kernel, SyncReport};
 use non_masquerade_daemon::policy::Policy;

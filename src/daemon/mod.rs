@@ -4,5 +4,6 @@ mod config_watch;
 pub mod event_loop;
 mod ledger;
 mod log_lines;
+mod pace;
 pub mod reconciler;
 mod repetitions;

@@ -7,11 +7,11 @@
 //! set of a wrong kind, and foreign objects.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::net::IpAddr;
 
 use serde_json::Value;
 
+use super::difference::Difference;
 use super::netlink::TableHeader;
 use super::observed::{
     ObservedChain, ObservedHook, ObservedRule, ObservedSet, ObservedTable, canonical,
@@ -19,79 +19,6 @@ use super::observed::{
 use crate::ruleset::json::{self, Form};
 use crate::ruleset::transaction::{self, Command, Transaction};
 use crate::ruleset::{Chain, Element, Rule, Ruleset, Set};
-
-/// One thing in which the kernel's table differs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Difference {
-    /// There is no table.
-    TableMissing,
-    /// libnftables' listing is no JSON.
-    ListingUnreadable,
-    /// The table's base chains are not hooked.
-    TableDormant,
-    /// The set does not exist.
-    SetMissing(String),
-    /// The set has another type, other flags or statements, a timeout or a size.
-    SetOfWrongKind(String),
-    /// Elements are missing or have another comment.
-    ElementsMissing(String, Vec<String>),
-    /// Elements are there that should not be.
-    ElementsForeign(String, Vec<String>),
-    /// The named counter does not exist.
-    CounterMissing(String),
-    /// The chain does not exist.
-    ChainMissing(String),
-    /// The chain is hooked elsewhere, or where it should not be.
-    ChainOfWrongKind(String),
-    /// The chain's policy is not `accept`.
-    PolicyDiffers(String),
-    /// The chain's rules are others, more, fewer or in another order.
-    RulesDiffer(String),
-    /// An object that the daemon did not make: its kind and name.
-    Foreign(String, String),
-}
-
-/// How many elements a message names.
-const ELEMENTS_NAMED: usize = 4;
-
-fn named(elements: &[String]) -> String {
-    let shown: Vec<&str> = elements
-        .iter()
-        .take(ELEMENTS_NAMED)
-        .map(String::as_str)
-        .collect();
-    match elements.len().saturating_sub(ELEMENTS_NAMED) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TableMissing => f.write_str("there is no table"),
-            Self::ListingUnreadable => f.write_str("the table's listing cannot be read"),
-            Self::TableDormant => f.write_str("the table is dormant"),
-            Self::SetMissing(name) => write!(f, "set {name} is missing"),
-            Self::SetOfWrongKind(name) => write!(f, "set {name} is of a wrong kind"),
-            Self::ElementsMissing(set, elements) => {
-                write!(f, "set {set} lacks {}", named(elements))
-            }
-            Self::ElementsForeign(set, elements) => {
-                write!(f, "set {set} has {} too many", named(elements))
-            }
-            Self::CounterMissing(name) => write!(f, "counter {name} is missing"),
-            Self::ChainMissing(name) => write!(f, "chain {name} is missing"),
-            Self::ChainOfWrongKind(name) => write!(f, "chain {name} is of a wrong kind"),
-            Self::PolicyDiffers(name) => write!(f, "chain {name} has a wrong policy"),
-            Self::RulesDiffer(name) => write!(f, "chain {name} has other rules"),
-            // Anyone's to choose, and not to forge a line of the log.
-            Self::Foreign(kind, name) => {
-                write!(f, "foreign {} {}", kind.escape_debug(), name.escape_debug())
-            }
-        }
-    }
-}
 
 /// In what the kernel's table differs, and what mends it.
 #[derive(Debug, Default, PartialEq, Eq)]

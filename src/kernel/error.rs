@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::drift::Difference;
+use super::difference::Difference;
 use super::worker::WorkerError;
 
 /// Why the kernel's table could not be made right.

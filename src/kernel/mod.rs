@@ -1,6 +1,7 @@
 //! The kernel: reads back what it has, makes it the ruleset's.
 
 pub mod capability;
+pub mod difference;
 pub mod drift;
 pub mod error;
 pub mod libnftables;
@@ -22,7 +23,8 @@ use tracing::{debug, warn};
 use crate::ruleset::json::{self, Form};
 use crate::ruleset::transaction::{Command, Transaction};
 use crate::ruleset::{Family, Ruleset};
-use drift::{Difference, Drift};
+use difference::Difference;
+use drift::Drift;
 use error::KernelError;
 use libnftables::Said;
 use netlink::{Netlink, TableHeader};

@@ -1,0 +1,72 @@
+//! How long to wait: between two looks, and after a failure.
+
+use std::time::{Duration, Instant};
+
+use super::reconciler::Outcome;
+
+/// The first retry after a failure comes after about this long.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+/// Retries come at least about this often.
+pub(super) const LAST_RETRY: Duration = Duration::from_secs(30);
+/// After a look that finds all in step the next one waits so long, doubled each time up to the longest wait.
+const FIRST_WAIT: Duration = Duration::from_millis(10);
+const LONGEST_WAIT: Duration = Duration::from_millis(250);
+/// After so long without a commit, the next look does not wait.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How soon one look may follow another, so that a neighbour that commits all the time costs a few looks a second.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// Zero after a drift, and after a quiet second.
+    wait: Duration,
+    last_look: Option<Instant>,
+    last_commit: Option<Instant>,
+}
+
+impl Pace {
+    /// When a commit at the time `now` is to be looked at; `None`: now.
+    pub(super) fn next_look(&mut self, now: Instant) -> Option<Instant> {
+        let since = |then: Option<Instant>| then.map(|then| now.duration_since(then));
+        if since(self.last_commit).is_none_or(|quiet| quiet >= QUIET) {
+            self.wait = Duration::ZERO;
+        }
+        self.last_commit = Some(now);
+        let next = self.last_look?.checked_add(self.wait)?;
+        (next > now).then_some(next)
+    }
+
+    pub(super) fn looked(&mut self, outcome: Outcome, now: Instant) {
+        self.last_look = Some(now);
+        self.wait = match outcome {
+            Outcome::Differed => Duration::ZERO,
+            _ => (self.wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT),
+        };
+    }
+}
+
+/// Doubled with each failure in a row.
+pub(super) fn retry_after(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    (FIRST_RETRY * (1 << doublings)).min(LAST_RETRY)
+}
+
+/// A small generator (SplitMix64, Steele, Lea and Flood 2014): daemons that failed together must not
+/// retry together; nothing depends on how random it is.
+#[derive(Debug)]
+pub(super) struct Jitter(u64);
+
+impl Jitter {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Between a half of `wait` and all of it.
+    pub(super) fn around(&mut self, wait: Duration) -> Duration {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let sixteenths = u32::try_from((mixed ^ (mixed >> 31)) % 9).unwrap_or(0);
+        wait / 2 + wait / 16 * sixteenths
+    }
+}

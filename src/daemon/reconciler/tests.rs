@@ -1,0 +1,304 @@
+//! The reconciler, event by event, with a clock of its own.
+
+use super::*;
+use crate::config::{Flags, defaults};
+use crate::daemon::pace::LAST_RETRY;
+use crate::policy::Policy;
+use crate::ruleset::ChosenNames;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn desired(table: &str) -> Desired {
+    let flags = Flags {
+        nomasq_all_reserved_ranges: false,
+        random_fully: true,
+    };
+    let names = ChosenNames {
+        table: table.to_owned(),
+        masq_chain: "m".to_owned(),
+    };
+    Desired {
+        ruleset: Rc::new(Ruleset::ipv4(&Policy::new(&defaults(&flags)), &names)),
+        policy: table.into(),
+        resync_interval: 60 * SECOND,
+    }
+}
+
+fn read(while_written: bool) -> Option<Action> {
+    Some(Action::Read { while_written })
+}
+
+fn sync(table: &str) -> Option<Action> {
+    Some(Action::Sync(desired(table)))
+}
+
+/// A reconciler that has applied the table `a` from a file, and the time.
+fn in_step() -> (Reconciler, Instant) {
+    let now = Instant::now();
+    let mut reconciler = Reconciler::new(1);
+    assert_eq!(reconciler.on(Event::ReloadRequested, now), read(false));
+    assert_eq!(
+        reconciler.on(Event::Read(Reading::Good(desired("a"))), now),
+        sync("a")
+    );
+    assert_eq!(reconciler.deadline(), None);
+    assert_eq!(reconciler.on(Event::Done(Outcome::InStep), now), None);
+    assert_eq!(reconciler.deadline(), Some(now + 60 * SECOND));
+    (reconciler, now)
+}
+
+#[test]
+fn a_bad_file_leaves_the_last_good_policy_in_force_and_under_repair() {
+    let (mut reconciler, start) = in_step();
+    let now = start + 60 * SECOND;
+    assert_eq!(reconciler.on(Event::DeadlineReached, now), read(false));
+    assert_eq!(reconciler.on(Event::Read(Reading::Bad), now), sync("a"));
+}
+
+#[test]
+fn a_bad_file_at_first_start_writes_nothing_until_one_is_good() {
+    let now = Instant::now();
+    let mut reconciler = Reconciler::new(1);
+    reconciler.on(Event::ReloadRequested, now);
+    assert_eq!(reconciler.on(Event::Read(Reading::Bad), now), None);
+    assert_eq!(reconciler.deadline(), Some(now + FIRST_RESYNC_INTERVAL));
+    reconciler.on(Event::DeadlineReached, now);
+    assert_eq!(
+        reconciler.on(Event::Read(Reading::Good(desired("b"))), now),
+        sync("b")
+    );
+}
+
+#[test]
+fn a_reload_during_a_sync_comes_after_it_once() {
+    let (mut reconciler, now) = in_step();
+    reconciler.on(Event::ReloadRequested, now);
+    reconciler.on(Event::Read(Reading::Good(desired("b"))), now);
+    assert_eq!(reconciler.on(Event::ReloadRequested, now), None);
+    assert_eq!(reconciler.on(Event::ReloadRequested, now), None);
+    assert_eq!(
+        reconciler.on(Event::Done(Outcome::InStep), now),
+        read(false)
+    );
+    reconciler.on(Event::Read(Reading::Good(desired("b"))), now);
+    assert_eq!(reconciler.on(Event::Done(Outcome::InStep), now), None);
+}
+
+#[test]
+fn failures_are_retried_later_and_later_but_never_later_than_the_resync() {
+    let (mut reconciler, now) = in_step();
+    let mut last = Duration::ZERO;
+    for failures in 1..40 {
+        reconciler.on(Event::ReloadRequested, now);
+        reconciler.on(Event::Read(Reading::Bad), now);
+        reconciler.on(Event::Done(Outcome::Failed), now);
+        let deadline = reconciler.deadline();
+        last = deadline.unwrap() - now;
+        assert!(last <= retry_after(failures) && last >= retry_after(failures) / 2);
+    }
+    assert!(last >= LAST_RETRY / 2);
+    reconciler.on(Event::DeadlineReached, now);
+    reconciler.on(Event::Read(Reading::Bad), now);
+    reconciler.on(Event::Done(Outcome::InStep), now);
+    assert_eq!(reconciler.deadline(), Some(now + 60 * SECOND));
+}
+
+#[test]
+fn a_table_that_another_owns_is_looked_at_every_second() {
+    let (mut reconciler, now) = in_step();
+    for _ in 0..10 {
+        reconciler.on(Event::ReloadRequested, now);
+        reconciler.on(Event::Read(Reading::Bad), now);
+        reconciler.on(Event::Done(Outcome::Owned), now);
+        assert_eq!(reconciler.deadline(), Some(now + SECOND));
+    }
+}
+
+#[test]
+fn a_file_that_goes_counts_as_gone_after_a_second() {
+    let (mut reconciler, start) = in_step();
+    let mut now = start;
+    reconciler.on(Event::ReloadRequested, now);
+    while now - start < SECOND {
+        assert_eq!(
+            reconciler.on(Event::Read(Reading::Absent(desired("d"))), now),
+            None
+        );
+        now = reconciler.deadline().unwrap();
+        assert!(matches!(
+            reconciler.on(Event::DeadlineReached, now),
+            Some(Action::Read { .. })
+        ));
+    }
+    assert_eq!(
+        reconciler.on(Event::Read(Reading::Absent(desired("d"))), now),
+        sync("d")
+    );
+}
+
+#[test]
+fn a_file_that_comes_back_within_the_second_never_was_gone() {
+    let (mut reconciler, now) = in_step();
+    reconciler.on(Event::ReloadRequested, now);
+    reconciler.on(Event::Read(Reading::Absent(desired("d"))), now);
+    reconciler.on(Event::DeadlineReached, now + LOOK_AGAIN);
+    let good = Event::Read(Reading::Good(desired("b")));
+    assert_eq!(reconciler.on(good, now + LOOK_AGAIN), sync("b"));
+    reconciler.on(Event::Done(Outcome::InStep), now + LOOK_AGAIN);
+    reconciler.on(Event::ReloadRequested, now + 5 * SECOND);
+    let absent = Event::Read(Reading::Absent(desired("d")));
+    assert_eq!(
+        reconciler.on(absent, now + 5 * SECOND),
+        None,
+        "the second starts anew"
+    );
+}
+
+#[test]
+fn without_a_file_from_the_start_the_defaults_come_at_once() {
+    let now = Instant::now();
+    let mut reconciler = Reconciler::new(1);
+    reconciler.on(Event::ReloadRequested, now);
+    assert_eq!(
+        reconciler.on(Event::Read(Reading::Absent(desired("d"))), now),
+        sync("d")
+    );
+}
+
+#[test]
+fn a_file_that_is_written_is_waited_for_a_second_and_then_read_as_it_is() {
+    let (mut reconciler, start) = in_step();
+    let mut now = start;
+    let mut action = reconciler.on(Event::ReloadRequested, now);
+    while action == read(false) {
+        assert_eq!(reconciler.on(Event::Read(Reading::BeingWritten), now), None);
+        now = reconciler.deadline().unwrap();
+        action = reconciler.on(Event::DeadlineReached, now);
+    }
+    assert_eq!(action, read(true));
+    assert!(now - start >= SECOND && now - start < SECOND + 2 * LOOK_AGAIN);
+}
+
+#[test]
+fn an_interval_of_centuries_is_no_overflow() {
+    let now = Instant::now();
+    let mut reconciler = Reconciler::new(1);
+    reconciler.on(Event::ReloadRequested, now);
+    let desired = Desired {
+        resync_interval: Duration::MAX,
+        ..desired("a")
+    };
+    reconciler.on(Event::Read(Reading::Good(desired)), now);
+    assert_eq!(reconciler.on(Event::Done(Outcome::InStep), now), None);
+    assert_eq!(reconciler.deadline(), None);
+}
+
+#[test]
+fn a_change_near_the_file_that_changes_nothing_needs_no_sync_and_moves_no_resync() {
+    let (mut reconciler, start) = in_step();
+    let now = start + SECOND;
+    assert_eq!(reconciler.on(Event::FileMayHaveChanged, now), read(false));
+    assert_eq!(
+        reconciler.on(Event::Read(Reading::Good(desired("a"))), now),
+        None
+    );
+    assert_eq!(reconciler.deadline(), Some(start + 60 * SECOND));
+    reconciler.on(Event::FileMayHaveChanged, now);
+    assert_eq!(
+        reconciler.on(Event::Read(Reading::Good(desired("b"))), now),
+        sync("b")
+    );
+}
+
+#[test]
+fn a_commit_is_looked_at_at_once_and_a_repair_does_not_delay_the_next() {
+    let (mut reconciler, mut now) = in_step();
+    let committed = Event::Committed {
+        by_another_daemon: false,
+    };
+    for _ in 0..10 {
+        now += Duration::from_millis(1);
+        assert_eq!(reconciler.on(committed.clone(), now), sync("a"));
+        assert_eq!(reconciler.on(Event::Done(Outcome::Differed), now), None);
+    }
+}
+
+#[test]
+fn a_neighbour_that_commits_all_the_time_costs_a_few_looks_a_second() {
+    let (mut reconciler, start) = in_step();
+    let committed = Event::Committed {
+        by_another_daemon: false,
+    };
+    let (mut now, mut looks) = (start, 0);
+    while now < start + 10 * SECOND {
+        now += Duration::from_millis(10);
+        let mut action = None;
+        if reconciler.deadline().is_some_and(|due| due <= now) {
+            action = reconciler.on(Event::DeadlineReached, now);
+        }
+        action = action.or_else(|| reconciler.on(committed.clone(), now));
+        if action.is_some() {
+            assert_eq!(action, sync("a"));
+            looks += 1;
+            reconciler.on(Event::Done(Outcome::InStep), now);
+        }
+    }
+    assert!((40..=50).contains(&looks), "{looks} looks in 10 s");
+    // After a quiet second the next one does not wait.
+    now += 2 * SECOND;
+    if reconciler.on(Event::DeadlineReached, now).is_some() {
+        reconciler.on(Event::Done(Outcome::InStep), now);
+    }
+    now += 2 * SECOND;
+    assert_eq!(reconciler.on(committed, now), sync("a"));
+}
+
+#[test]
+fn a_busy_neighbour_does_not_put_off_the_resync() {
+    let (mut reconciler, start) = in_step();
+    let now = start + 59 * SECOND;
+    reconciler.on(
+        Event::Committed {
+            by_another_daemon: false,
+        },
+        now,
+    );
+    reconciler.on(Event::Done(Outcome::InStep), now);
+    assert_eq!(reconciler.deadline(), Some(start + 60 * SECOND));
+}
+
+#[test]
+fn what_another_daemon_commits_is_only_looked_at_until_the_resync() {
+    let (mut reconciler, start) = in_step();
+    let mut now = start + SECOND;
+    let committed = Event::Committed {
+        by_another_daemon: true,
+    };
+    assert_eq!(
+        reconciler.on(committed, now),
+        Some(Action::Look(desired("a")))
+    );
+    assert_eq!(reconciler.on(Event::Done(Outcome::Differed), now), None);
+    now = reconciler.deadline().unwrap();
+    assert_eq!(now, start + 60 * SECOND);
+    assert_eq!(reconciler.on(Event::DeadlineReached, now), read(false));
+    assert_eq!(
+        reconciler.on(Event::Read(Reading::Good(desired("a"))), now),
+        sync("a")
+    );
+}
+
+#[test]
+fn a_commit_before_any_good_file_changes_nothing() {
+    let now = Instant::now();
+    let mut reconciler = Reconciler::new(1);
+    assert_eq!(
+        reconciler.on(
+            Event::Committed {
+                by_another_daemon: false
+            },
+            now
+        ),
+        None
+    );
+}
