@@ -118,7 +118,7 @@ impl Kernel {
     ///
     /// # Errors
     /// Where the worker or the kernel refuses, or something else is there after each of
-    /// [`ROUNDS`] rounds. Each transaction took effect as a whole or not at all.
+    /// `ROUNDS` rounds. Each transaction took effect as a whole or not at all.
     pub async fn sync(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
         let mut result = self.converge(ruleset).await;
         if let Err(error) = &result
