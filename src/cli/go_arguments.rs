@@ -90,22 +90,29 @@ pub(super) fn normal(
             options.extend(value);
         }
     }
+    let sorted = command_first(options, words);
+    Normal {
+        arguments: program.into_iter().chain(sorted).collect(),
+        klog_flags,
+    }
+}
+
+/// The command, `run` where there is none and no help is asked for; the options; the command's arguments.
+fn command_first(
+    options: Vec<OsString>,
+    mut words: Vec<OsString>,
+) -> impl Iterator<Item = OsString> {
     let asks_for_help = |option: &OsString| {
         ["--help", "-h", "--version", "-V"]
             .iter()
             .any(|help| option == help)
     };
-    let is_command = |word: &OsString| word != "--";
-    let first = if words.first().is_some_and(is_command) {
+    let command = if words.first().is_some_and(|word| word != "--") {
         Some(words.remove(0))
     } else {
         (!options.iter().any(asks_for_help)).then(|| OsString::from("run"))
     };
-    let arguments = program.into_iter().chain(first).chain(options).chain(words);
-    Normal {
-        arguments: arguments.collect(),
-        klog_flags,
-    }
+    command.into_iter().chain(options).chain(words)
 }
 
 /// `-name`, `--name`, `-name=value` or `--name=value`.

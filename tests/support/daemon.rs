@@ -182,6 +182,13 @@ impl Daemon {
             .map(Pid::from_raw)
     }
 
+    /// How often it and its worker have been woken: their voluntary context switches, proc(5). The worker is woken once
+    /// for each request.
+    pub fn wakeups(&self) -> [u64; 2] {
+        let worker = self.worker().expect("a worker");
+        [self.process_id(), worker].map(voluntary_switches)
+    }
+
     /// Where its configuration file is.
     pub fn config_file(&self) -> PathBuf {
         config_file(&self.directory)
@@ -287,6 +294,15 @@ fn has_base_chain(namespace: &Namespace) -> bool {
     Nft::host()
         .list_table_text(namespace, TABLE)
         .is_ok_and(|text| text.contains("hook postrouting"))
+}
+
+fn voluntary_switches(process: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    let switches = line.and_then(|switches| switches.trim().parse().ok());
+    switches.expect("the number of context switches of a living process")
 }
 
 fn is_worker_of(process: i32, parent: Pid) -> bool {
