@@ -1,5 +1,6 @@
 //! Logging, to standard error.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,26 +68,28 @@ impl Write for Unblocked {
     /// One line a call, as the subscriber has it. A pipe that polls as writable takes `PIPE_BUF` bytes
     /// (pipe(7)) without blocking, so what is longer is cut.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let length = line.len();
-        let cut = line.get(..LONGEST_LINE).filter(|cut| cut.len() < length);
         let mut stderr = io::stderr().lock();
         if !takes_a_line(&stderr) {
             LOST_LINES.fetch_add(1, Ordering::Relaxed);
-            return Ok(length);
+            return Ok(line.len());
         }
         match LOST_LINES.swap(0, Ordering::Relaxed) {
             0 => {}
             lost => writeln!(stderr, "{lost} log lines were lost: nobody took them")?,
         }
-        match cut {
-            Some(cut) => stderr.write_all(&[cut, b" [cut]\n"].concat())?,
-            None => stderr.write_all(line)?,
-        }
-        Ok(length)
+        stderr.write_all(&shortened(line))?;
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+fn shortened(line: &[u8]) -> Cow<'_, [u8]> {
+    match line.get(..LONGEST_LINE) {
+        Some(cut) if cut.len() < line.len() => Cow::Owned([cut, b" [cut]\n"].concat()),
+        _ => Cow::Borrowed(line),
     }
 }
 
@@ -96,5 +99,24 @@ fn takes_a_line(stderr: &impl AsFd) -> bool {
         Ok(ready) => ready > 0,
         // Not to be told; a write says what is wrong.
         Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `PIPE_BUF`, linux/limits.h.
+    const PIPE_BUF: usize = 4096;
+
+    #[test]
+    fn no_line_outgrows_what_a_pipe_takes_without_blocking() {
+        let lost = "18446744073709551615 log lines were lost: nobody took them\n";
+        for length in [0, 1, LONGEST_LINE, LONGEST_LINE + 1, 2_000_000] {
+            let line = vec![b'x'; length];
+            let shortened = shortened(&line);
+            assert!(lost.len() + shortened.len() < PIPE_BUF);
+            assert_eq!(shortened.as_ref() == line, length <= LONGEST_LINE);
+        }
     }
 }

@@ -5,7 +5,6 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -32,8 +31,11 @@ fn block_on<F: Future>(future: F) -> F::Output {
 /// A program in place of the worker.
 fn script(directory: &TemporaryDirectory, text: &str) -> PathBuf {
     let path = directory.path().join("worker");
-    fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    // Written by another process: a daemon that a test beside this one is just starting may hold a copy of what is open
+    // here, and then the script could not be run (ETXTBSY, execve(2)).
+    let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$0"; chmod 755 "$0""#;
+    let mut writer = std::process::Command::new("sh");
+    support::netns::succeed(writer.args(["-c", write]).arg(&path).arg(text)).unwrap();
     path
 }
 

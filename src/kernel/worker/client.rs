@@ -247,3 +247,57 @@ impl Running {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// A program in place of the worker, removed when dropped.
+    struct Script(PathBuf);
+
+    impl Script {
+        fn new(name: &str, text: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
+            fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Script {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    /// A retry begins with a short request: that it has an answer does not mean that the long one has time enough.
+    #[test]
+    fn a_missed_deadline_stays_longer_until_all_has_succeeded() {
+        let hangs = Script::new("hanging-worker", "exec sleep 60");
+        let answer = r#"{"id":1,"succeeded":true,"output":"","error":""}"#;
+        let answers = Script::new(
+            "answering-worker",
+            &format!("read line; echo '{answer}'; read line"),
+        );
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut worker = Worker::new(hangs.0.clone());
+            let first = Duration::from_millis(50);
+            worker.deadline = first;
+            let missed = worker.run("{}").await;
+            assert!(matches!(missed, Err(WorkerError::Hung { deadline }) if deadline == first));
+            worker.program = answers.0.clone();
+            worker.deadline = 100 * worker.deadline;
+            assert!(worker.run("{}").await.unwrap().succeeded);
+            assert_eq!(worker.deadline, 200 * first);
+            worker.succeeded();
+            assert_eq!(worker.deadline, FIRST_DEADLINE);
+        });
+    }
+}
