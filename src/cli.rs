@@ -174,7 +174,9 @@ impl Options {
     pub fn flags(&self) -> Flags {
         Flags {
             nomasq_all_reserved_ranges: self.nomasq_all_reserved_ranges,
+            enable_ipv6: false,
             random_fully: self.random_fully,
+            to_ports: Vec::new(),
         }
     }
 

@@ -220,7 +220,9 @@ mod tests {
 
     const FLAGS: Flags = Flags {
         nomasq_all_reserved_ranges: false,
+        enable_ipv6: false,
         random_fully: true,
+        to_ports: Vec::new(),
     };
 
     /// A directory of its own for each test, removed when dropped.

@@ -8,7 +8,9 @@ use non_masquerade_daemon::config::{Flags, judge};
 
 const FLAGS: Flags = Flags {
     nomasq_all_reserved_ranges: false,
+    enable_ipv6: false,
     random_fully: true,
+    to_ports: Vec::new(),
 };
 
 #[test]

@@ -25,9 +25,15 @@ fn ruleset(cidrs: &[&str]) -> Ruleset {
     let config = Config {
         non_masquerade_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
         non_masquerade_cidrs_are_default: false,
+        masquerade_cidrs: Vec::new(),
+        source_cidrs: Vec::new(),
+        masq_node_traffic: true,
         masq_link_local: true,
         masq_link_local_ipv6: true,
+        enable_ipv6: false,
         random_fully: true,
+        to_ports: Vec::new(),
+        enforce: false,
         resync_interval: Duration::from_secs(60),
     };
     let names = ChosenNames {

@@ -9,11 +9,14 @@ pub mod duration;
 mod file;
 mod finding;
 mod node;
+pub mod port_range;
 mod positions;
 mod remarks;
 pub mod reserved_ranges;
 mod scan;
 mod validate;
+
+pub use port_range::PortRange;
 
 pub use finding::{ConfigErrors, Finding, MAX_ERRORS_SHOWN, Place};
 
@@ -34,12 +37,24 @@ pub struct Config {
     pub non_masquerade_cidrs: Vec<IpNet>,
     /// No file gave the list: it is the default list.
     pub non_masquerade_cidrs_are_default: bool,
+    /// Destinations that are masqueraded although a shorter prefix is exempt; as the list above.
+    pub masquerade_cidrs: Vec<IpNet>,
+    /// Only traffic from these sources is looked at; empty: from any source.
+    pub source_cidrs: Vec<IpNet>,
+    /// What the node itself sends is treated like all other traffic; false: it is left alone.
+    pub masq_node_traffic: bool,
     /// Traffic to 169.254.0.0/16 (RFC 3927) is masqueraded too.
     pub masq_link_local: bool,
     /// Traffic to fe80::/10 (RFC 4291) is masqueraded too.
     pub masq_link_local_ipv6: bool,
+    /// IPv6 is programmed too.
+    pub enable_ipv6: bool,
     /// Source ports are chosen at random (`masquerade fully-random`, nft(8)).
     pub random_fully: bool,
+    /// Source ports of masqueraded TCP, UDP and SCTP connections; empty: as the kernel chooses.
+    pub to_ports: Vec<PortRange>,
+    /// Exempt destinations keep their source address whatever other NAT rules say.
+    pub enforce: bool,
     /// How often the file and the kernel are compared without any event; at least [`MIN_RESYNC_INTERVAL`].
     pub resync_interval: Duration,
 }
@@ -49,8 +64,12 @@ pub struct Config {
 pub struct Flags {
     /// The default list is [`reserved_ranges::ALL_RESERVED`].
     pub nomasq_all_reserved_ranges: bool,
+    /// See [`Config::enable_ipv6`].
+    pub enable_ipv6: bool,
     /// See [`Config::random_fully`].
     pub random_fully: bool,
+    /// See [`Config::to_ports`].
+    pub to_ports: Vec<PortRange>,
 }
 
 /// A configuration that holds, with what is odd about its file.
@@ -69,9 +88,15 @@ pub fn defaults(flags: &Flags) -> Config {
             flags.nomasq_all_reserved_ranges,
         ),
         non_masquerade_cidrs_are_default: true,
+        masquerade_cidrs: Vec::new(),
+        source_cidrs: Vec::new(),
+        masq_node_traffic: true,
         masq_link_local: false,
         masq_link_local_ipv6: false,
+        enable_ipv6: flags.enable_ipv6,
         random_fully: flags.random_fully,
+        to_ports: flags.to_ports.clone(),
+        enforce: false,
         resync_interval: DEFAULT_RESYNC_INTERVAL,
     }
 }

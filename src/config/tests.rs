@@ -6,7 +6,9 @@ use super::*;
 
 const FLAGS: Flags = Flags {
     nomasq_all_reserved_ranges: false,
+    enable_ipv6: false,
     random_fully: true,
+    to_ports: Vec::new(),
 };
 
 fn good(text: &str) -> Judged {
@@ -71,7 +73,9 @@ fn the_defaults_are_those_of_the_flags() {
     assert_eq!(config.resync_interval, Duration::from_secs(60));
     let flags = Flags {
         nomasq_all_reserved_ranges: true,
+        enable_ipv6: false,
         random_fully: false,
+        to_ports: Vec::new(),
     };
     let config = judge("f", b"masqLinkLocal: true", &flags).unwrap().config;
     assert_eq!(config.non_masquerade_cidrs.len(), 11);

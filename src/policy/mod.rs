@@ -91,7 +91,9 @@ mod tests {
     fn flags() -> Flags {
         Flags {
             nomasq_all_reserved_ranges: false,
+            enable_ipv6: false,
             random_fully: true,
+            to_ports: Vec::new(),
         }
     }
 

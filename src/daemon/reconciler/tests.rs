@@ -11,7 +11,9 @@ const SECOND: Duration = Duration::from_secs(1);
 fn desired(table: &str) -> Desired {
     let flags = Flags {
         nomasq_all_reserved_ranges: false,
+        enable_ipv6: false,
         random_fully: true,
+        to_ports: Vec::new(),
     };
     let names = ChosenNames {
         table: table.to_owned(),

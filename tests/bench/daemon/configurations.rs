@@ -79,7 +79,9 @@ impl Flip {
     pub(crate) fn ruleset(self, version: usize) -> io::Result<Ruleset> {
         let flags = Flags {
             nomasq_all_reserved_ranges: false,
+            enable_ipv6: false,
             random_fully: true,
+            to_ports: Vec::new(),
         };
         let judged = judge("f", self.file(version).as_bytes(), &flags).map_err(io::Error::other)?;
         let names = ChosenNames {

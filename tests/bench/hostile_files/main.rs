@@ -50,7 +50,9 @@ fn main() -> ExitCode {
 fn measure(bytes: &[u8]) -> (Duration, u64, String) {
     let flags = Flags {
         nomasq_all_reserved_ranges: false,
+        enable_ipv6: false,
         random_fully: true,
+        to_ports: Vec::new(),
     };
     reset_peak_memory();
     let before = peak_memory_kibibytes();
