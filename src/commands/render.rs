@@ -4,7 +4,7 @@ use super::{ExitStatus, bad_configuration, load, print, print_warnings};
 use crate::cli::Options;
 use crate::policy::Policy;
 use crate::ruleset::Ruleset;
-use crate::ruleset::json::{self, Form};
+use crate::ruleset::json::{self, Form, TableFlags};
 
 /// Prints what makes the table in an empty kernel, in the form that each libnftables takes.
 pub(super) fn render(options: &Options) -> ExitStatus {
@@ -14,7 +14,7 @@ pub(super) fn render(options: &Options) -> ExitStatus {
     };
     print_warnings(&loaded.warnings);
     let ruleset = Ruleset::ipv4(&Policy::new(&loaded.config), &options.chosen_names());
-    match json::documents(&ruleset.creation(), Form::Portable) {
+    match json::documents(&ruleset.creation(), Form::Portable, TableFlags::Plain) {
         Ok(document) => print(&format!("{document}\n")),
         Err(error) => {
             tracing::error!("the table cannot be written as JSON: {error}");

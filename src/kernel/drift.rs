@@ -41,10 +41,13 @@ impl<'a> Drift<'a> {
 
     /// There is a table, whose listing cannot be read.
     #[must_use]
-    pub fn of_unreadable_table(ruleset: &'a Ruleset) -> Self {
+    pub fn of_unreadable_table(ruleset: &'a Ruleset, header: TableHeader) -> Self {
+        let waking = header
+            .is_dormant()
+            .then(|| ruleset.transaction(vec![Command::AddTable]));
         Self {
             differences: vec![Difference::ListingUnreadable],
-            repair: ruleset.blind_rewrite().into(),
+            repair: waking.into_iter().chain(ruleset.blind_rewrite()).collect(),
         }
     }
 

@@ -59,6 +59,12 @@ impl KernelError {
         )
     }
 
+    /// The kernel refused with EOPNOTSUPP. libnftables tells it by strerror(3) only, in English: it never calls setlocale.
+    #[must_use]
+    pub(super) fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Refused { said, .. } if said.contains(UNSUPPORTED))
+    }
+
     /// libnftables or the kernel refused; `said` in their words.
     pub(super) fn refused(doing: String, said: &str) -> Self {
         Self::Refused {
@@ -67,6 +73,9 @@ impl KernelError {
         }
     }
 }
+
+/// strerror(3) of EOPNOTSUPP.
+pub(super) const UNSUPPORTED: &str = "Operation not supported";
 
 /// How long one of libnftables' messages may be, in characters.
 const MESSAGE_CHARACTERS: usize = 256;

@@ -78,6 +78,12 @@ impl TableHeader {
     pub fn is_dormant(self) -> bool {
         self.flags & 1 != 0
     }
+
+    /// `NFT_TABLE_F_PERSIST`: it outlives its owner.
+    #[must_use]
+    pub fn is_persistent(self) -> bool {
+        self.flags & 4 != 0
+    }
 }
 
 impl Netlink {

@@ -3,7 +3,7 @@
 //!
 //! Integers and arrays only: libnftables 1.0.6 takes `"prio": "srcnat"` and `"flags": "interval"`
 //! without an error and makes an unhooked chain and a plain set of them. What the crate cannot
-//! express (the table's comment, a set's `stmt` and `typeof`, deletion by any kind) is added to its
+//! express (the table's flags and comment, a set's `stmt` and `typeof`, deletion by any kind) is added to its
 //! `serde_json` value here.
 
 use std::borrow::Cow;
@@ -30,12 +30,39 @@ pub enum Form {
     Portable,
 }
 
+/// The flags with which the table is made, adopted or woken, nft(8) "TABLES". libnftables before 1.1.0 drops them from
+/// JSON without a word; the kernel before Linux 6.9 refuses `persist`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableFlags {
+    /// None.
+    Plain,
+    /// `persist`: of an owner that has ended.
+    Persist,
+    /// `owner,persist`: others cannot change the table, and it outlives its owner. Never `owner` alone: the table would
+    /// die with the socket that owns it.
+    OwnerPersist,
+}
+
+impl TableFlags {
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain => &[],
+            Self::Persist => &["persist"],
+            Self::OwnerPersist => &["owner", "persist"],
+        }
+    }
+}
+
 /// A JSON document for libnftables that applies all commands of `transaction` or none.
 ///
 /// # Errors
 /// Where `serde_json` cannot write the document; not known to happen.
-pub fn document(transaction: &Transaction<'_>, form: Form) -> serde_json::Result<String> {
-    documents([transaction], form)
+pub fn document(
+    transaction: &Transaction<'_>,
+    form: Form,
+    flags: TableFlags,
+) -> serde_json::Result<String> {
+    documents([transaction], form, flags)
 }
 
 /// One JSON document with the commands of all `transactions`, in order.
@@ -45,11 +72,12 @@ pub fn document(transaction: &Transaction<'_>, form: Form) -> serde_json::Result
 pub fn documents<'a>(
     transactions: impl IntoIterator<Item = &'a Transaction<'a>>,
     form: Form,
+    flags: TableFlags,
 ) -> serde_json::Result<String> {
     let mut commands = Vec::new();
     for transaction in transactions {
         for command in &transaction.commands {
-            commands.push(written(transaction.ruleset, command, form)?);
+            commands.push(written(transaction.ruleset, command, form, flags)?);
         }
     }
     serde_json::to_string(&Document { nftables: commands })
@@ -105,9 +133,10 @@ fn written<'a>(
     ruleset: &'a Ruleset,
     command: &Command<'a>,
     form: Form,
+    flags: TableFlags,
 ) -> serde_json::Result<Written<'a>> {
     Ok(match command {
-        Command::AddTable => Written::Amended(add_table(ruleset)?),
+        Command::AddTable => Written::Amended(add_table(ruleset, flags)?),
         Command::DeleteTable => Written::Amended(json!({
             "delete": { "table": { "family": ruleset.family.name(), "name": ruleset.table } }
         })),
@@ -149,9 +178,9 @@ fn family(ruleset: &Ruleset) -> NfFamily {
 }
 
 /// ```text
-/// add table ip non-masquerade-daemon { comment "managed by …"; }
+/// add table ip non-masquerade-daemon { flags owner,persist; comment "managed by …"; }
 /// ```
-fn add_table(ruleset: &Ruleset) -> serde_json::Result<Value> {
+fn add_table(ruleset: &Ruleset, flags: TableFlags) -> serde_json::Result<Value> {
     let table = NfCmd::Add(NfListObject::Table(schema::Table {
         family: family(ruleset),
         name: Cow::Borrowed(&ruleset.table),
@@ -159,6 +188,9 @@ fn add_table(ruleset: &Ruleset) -> serde_json::Result<Value> {
     }));
     let mut value = serde_json::to_value(table)?;
     amend(&mut value, "table", "comment", json!(ruleset.comment));
+    if flags != TableFlags::Plain {
+        amend(&mut value, "table", "flags", json!(flags.names()));
+    }
     Ok(value)
 }
 

@@ -12,7 +12,8 @@ use super::{Chain, Element, Rule, Ruleset, Set};
 /// One change to the table, in the order in which libnftables is to see them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command<'a> {
-    /// Makes the table, or wakes a dormant one.
+    /// Makes the table, wakes a dormant one, or adopts one whose owner has ended. Refused where the table's flags are
+    /// others than are written, `dormant` apart (EOPNOTSUPP, nf_tables_updtable in net/netfilter/nf_tables_api.c).
     AddTable,
     /// Deletes the table with all that stands in it.
     DeleteTable,
@@ -62,11 +63,11 @@ impl Ruleset {
         [self.transaction(objects), self.transaction(chains)]
     }
 
-    /// What makes the table right whatever stands in it, without having read it: for a listing
+    /// What makes the table that is there right whatever stands in it, without having read it: for a listing
     /// that cannot be understood. Foreign objects stay.
     #[must_use]
     pub fn blind_rewrite(&self) -> [Transaction<'_>; 2] {
-        let mut objects = vec![Command::AddTable];
+        let mut objects = Vec::new();
         for set in &self.sets {
             objects.extend([Command::AddSet(set), Command::FlushSet(set.name)]);
             objects.extend(add_elements(set));
@@ -77,13 +78,12 @@ impl Ruleset {
         [self.transaction(objects), self.transaction(chains)]
     }
 
-    /// What makes the whole table anew, whatever stands in it: the last resort, for it is not without wrongly treated
+    /// What makes the whole table anew, whatever stands in the one that is there: the last resort, for it is not without wrongly treated
     /// packets (0.6 flows per transaction at 40,000 a second, design §6). In one transaction, because between two of
     /// them nothing would be masqueraded.
     #[must_use]
     pub fn recreation(&self) -> Transaction<'_> {
-        // A table that is not there cannot be deleted.
-        let deletion = [Command::AddTable, Command::DeleteTable];
+        let deletion = [Command::DeleteTable];
         let creation = self.creation().into_iter().flat_map(|made| made.commands);
         self.transaction(deletion.into_iter().chain(creation).collect())
     }

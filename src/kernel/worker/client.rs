@@ -91,6 +91,8 @@ fn last_words(said: &str) -> String {
 pub struct Worker {
     program: PathBuf,
     running: Option<Running>,
+    /// How many were started.
+    number: u32,
     deadline: Duration,
 }
 
@@ -109,8 +111,28 @@ impl Worker {
         Self {
             program,
             running: None,
+            number: 0,
             deadline: FIRST_DEADLINE,
         }
+    }
+
+    /// Which worker this is, counted from the first. Its socket, and all that the socket owns, ends with it.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Waits until the worker, which nothing is asked of, has ended; says how. For ever where there is none.
+    pub async fn ended(&mut self) -> String {
+        let Some(running) = &mut self.running else {
+            return std::future::pending().await;
+        };
+        let ended = match running.child.wait().await {
+            Ok(status) => how_it_ended(status),
+            Err(error) => format!("cannot be waited for: {error}"),
+        };
+        self.running = None;
+        ended
     }
 
     /// Has libnftables run `document`.
@@ -155,10 +177,12 @@ impl Worker {
                 ),
             }
         }
-        Running::start(&self.program).map_err(|error| WorkerError::Start {
+        let started = Running::start(&self.program).map_err(|error| WorkerError::Start {
             program: self.program.clone(),
             error,
-        })
+        })?;
+        self.number = self.number.wrapping_add(1);
+        Ok(started)
     }
 }
 
