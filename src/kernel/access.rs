@@ -146,6 +146,15 @@ impl Access {
         }
         Ok(flags)
     }
+
+    /// Whether the kernel would take the transaction; nothing is applied.
+    pub(super) async fn check(
+        &mut self,
+        transaction: &Transaction<'_>,
+    ) -> Result<bool, KernelError> {
+        let document = json::document(transaction, Form::Portable, TableFlags::Plain)?;
+        Ok(self.worker.check(&document).await?.succeeded)
+    }
 }
 
 /// ENOENT, which libnftables tells by strerror(3) only; it never calls setlocale, so in English.

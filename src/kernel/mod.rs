@@ -5,6 +5,7 @@ pub mod capability;
 pub mod difference;
 pub mod drift;
 pub mod error;
+pub mod features;
 pub mod libnftables;
 mod listing;
 pub mod netlink;
@@ -102,7 +103,12 @@ impl Kernel {
     /// Where the worker or the kernel refuses, another owns the table, or something else is there after each of
     /// `ROUNDS` rounds. Each transaction took effect as a whole or not at all.
     pub async fn sync(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
-        let mut result = self.converge(ruleset).await;
+        let mut result = match self.converge(ruleset).await {
+            Err(refusal @ KernelError::Refused { .. }) => {
+                Err(self.explained(refusal, ruleset).await)
+            }
+            other => other,
+        };
         if let Err(error) = &result
             && error.is_about_the_contents()
         {
@@ -117,6 +123,30 @@ impl Kernel {
             self.access.worker.succeeded();
         }
         result
+    }
+
+    /// A refusal, with what the kernel lacks if that is why.
+    async fn explained(&mut self, refusal: KernelError, ruleset: &Ruleset) -> KernelError {
+        let mut missing = Vec::new();
+        for probe in features::probes(ruleset) {
+            match self
+                .access
+                .check(&probe.ruleset.transaction(probe.commands()))
+                .await
+            {
+                Ok(true) => {}
+                Ok(false) => missing.push(probe.feature),
+                // It is the refusal that counts.
+                Err(_) => return refusal,
+            }
+        }
+        if missing.is_empty() {
+            return refusal;
+        }
+        KernelError::FeaturesMissing {
+            refusal: Box::new(refusal),
+            missing,
+        }
     }
 
     async fn converge(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
