@@ -6,8 +6,7 @@
 //! what cannot be changed in place is deleted: a base chain with a wrong hook, priority or type, a
 //! set of a wrong kind, and foreign objects.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+mod elements;
 
 use serde_json::Value;
 
@@ -18,7 +17,8 @@ use super::observed::{
 };
 use crate::ruleset::json::{self, Form};
 use crate::ruleset::transaction::{self, Command, Transaction};
-use crate::ruleset::{Chain, Element, Rule, Ruleset, Set};
+use crate::ruleset::{Chain, Family, Rule, Ruleset, Set};
+use elements::{ElementChanges, interval};
 
 /// In what the kernel's table differs, and what mends it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl<'a> Comparison<'a> {
                     self.differs(Difference::SetMissing(name()));
                     self.objects.extend(transaction::create_set(set));
                 }
-                Some(observed) if !is_of_the_kind(self.ruleset, observed) => {
+                Some(observed) if !is_of_the_kind(self.ruleset, set, observed) => {
                     self.differs(Difference::SetOfWrongKind(name()));
                     self.empty_all_chains();
                     self.objects.push(Command::Delete("set", set.name));
@@ -141,28 +141,10 @@ impl<'a> Comparison<'a> {
     }
 
     fn elements(&mut self, set: &'a Set, observed: &'a ObservedSet) {
-        let mut missing: HashMap<(IpAddr, IpAddr), &Element> = set
-            .elements
-            .iter()
-            .map(|element| ((element.first, element.last), element))
-            .collect();
-        let mut foreign = Vec::new();
-        for element in &observed.elements {
-            let interval = (element.first, element.last);
-            match missing.get(&interval) {
-                Some(wanted) if element.comment.as_ref() == Some(&wanted.comment) => {
-                    missing.remove(&interval);
-                }
-                _ => foreign.push(interval),
-            }
-        }
-        // In the ruleset's order again.
-        let missing: Vec<&Element> = set
-            .elements
-            .iter()
-            .filter(|element| missing.contains_key(&(element.first, element.last)))
-            .collect();
-        let refills = deletion_is_dear(foreign.len(), observed.elements.len());
+        let changes = ElementChanges::between(set, observed);
+        let ElementChanges {
+            foreign, missing, ..
+        } = &changes;
         if !foreign.is_empty() {
             let named = foreign.iter().copied().map(interval).collect();
             self.differs(Difference::ElementsForeign(set.name.to_owned(), named));
@@ -172,19 +154,7 @@ impl<'a> Comparison<'a> {
             let named = named.collect();
             self.differs(Difference::ElementsMissing(set.name.to_owned(), named));
         }
-        if refills {
-            self.objects.push(Command::FlushSet(set.name));
-            self.objects.extend(transaction::add_elements(set));
-            return;
-        }
-        // First what goes: an interval that overlaps one that is there is refused.
-        if !foreign.is_empty() {
-            self.objects
-                .push(Command::DeleteElements(set.name, foreign));
-        }
-        if !missing.is_empty() {
-            self.objects.push(Command::AddElements(set.name, missing));
-        }
+        self.objects.extend(changes.commands(set));
     }
 
     fn counters(&mut self) {
@@ -236,7 +206,7 @@ impl<'a> Comparison<'a> {
                         self.differs(Difference::PolicyDiffers(name()));
                         self.rules.push(Command::AddChain(chain));
                     }
-                    if !has_the_rules(chain, observed)? {
+                    if !has_the_rules(self.ruleset.family, chain, observed)? {
                         self.differs(Difference::RulesDiffer(name()));
                         differing.push(chain);
                     }
@@ -325,22 +295,6 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Whether to empty and refill the set rather than to delete `deleted` of its `present` elements.
-///
-/// libnftables compares each deleted element with each that is there: 4 ms for one of 10,000 with
-/// 1.0.6, 1 ms with 1.1.3, while all 10,000 are flushed and refilled in 0.12 s; and 1.1.3 refuses a
-/// deletion of 1,000 at once (800 pass). No packet is treated wrongly either way, but refilling
-/// resets the counters of the elements that stay, so it is for large changes only.
-fn deletion_is_dear(deleted: usize, present: usize) -> bool {
-    const MOST_COMPARISONS: usize = 400_000;
-    const MOST_DELETED: usize = 500;
-    deleted > MOST_DELETED || deleted.saturating_mul(present) > MOST_COMPARISONS
-}
-
-fn interval((first, last): (IpAddr, IpAddr)) -> String {
-    format!("{first}-{last}")
-}
-
 fn maps(observed: &ObservedTable) -> impl Iterator<Item = &str> {
     let is_map = |(kind, _): &&(String, String)| kind == "map";
     observed
@@ -350,16 +304,17 @@ fn maps(observed: &ObservedTable) -> impl Iterator<Item = &str> {
         .map(|(_, name)| name.as_str())
 }
 
-/// `typeof ip daddr` or `type ipv4_addr`, and `flags interval; counter`, no more.
-fn is_of_the_kind(ruleset: &Ruleset, observed: &ObservedSet) -> bool {
+/// `typeof ip daddr` or `type ipv4_addr`, and `flags interval; [counter;]`, no more.
+fn is_of_the_kind(ruleset: &Ruleset, set: &Set, observed: &ObservedSet) -> bool {
     let has_type = [Form::Typeof, Form::Portable]
         .iter()
-        .any(|&form| observed.value_type == json::set_type(ruleset.family, form));
-    let counts = match observed.statements.as_array().map(Vec::as_slice) {
-        Some([statement]) => statement.get("counter").is_some(),
-        _ => false,
+        .any(|&form| observed.value_type == json::set_type(ruleset.family, set.field, form));
+    let has_statements = match observed.statements.as_array().map(Vec::as_slice) {
+        None | Some([]) => !set.counts,
+        Some([statement]) => set.counts && statement.get("counter").is_some(),
+        Some(_) => false,
     };
-    has_type && counts && observed.flags == ["interval"] && !observed.is_limited
+    has_type && has_statements && observed.flags == ["interval"] && !observed.is_limited
 }
 
 fn is_hooked_right(chain: &Chain, observed: &ObservedChain) -> bool {
@@ -380,19 +335,23 @@ fn is_hooked_right(chain: &Chain, observed: &ObservedChain) -> bool {
     }
 }
 
-fn has_the_rules(chain: &Chain, observed: &ObservedChain) -> serde_json::Result<bool> {
+fn has_the_rules(
+    family: Family,
+    chain: &Chain,
+    observed: &ObservedChain,
+) -> serde_json::Result<bool> {
     if chain.rules.len() != observed.rules.len() {
         return Ok(false);
     }
     for (rule, observed) in chain.rules.iter().zip(&observed.rules) {
-        if !is_the_rule(rule, observed)? {
+        if !is_the_rule(family, rule, observed)? {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-fn is_the_rule(rule: &Rule, observed: &ObservedRule) -> serde_json::Result<bool> {
-    let statements: Value = canonical(json::statements(rule)?);
+fn is_the_rule(family: Family, rule: &Rule, observed: &ObservedRule) -> serde_json::Result<bool> {
+    let statements: Value = canonical(json::statements(family, rule)?);
     Ok(observed.comment.as_deref() == Some(rule.comment) && observed.statements == statements)
 }
