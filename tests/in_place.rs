@@ -11,7 +11,7 @@ use non_masquerade_daemon::config::{Config, Flags, PortRange, defaults};
 use non_masquerade_daemon::kernel::difference::Difference;
 use non_masquerade_daemon::policy::Policy;
 use non_masquerade_daemon::ruleset::json::{self, Form};
-use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, names};
+use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, Set, names};
 use support::netlink::generation;
 use support::netns::{Namespace, succeed};
 use support::nft::{Nft, TABLE};
@@ -96,15 +96,18 @@ fn named(name: &str) -> Vec<Ruleset> {
     rulesets(found.unwrap().1)
 }
 
-/// One for what sets and counters get, one for the rules, one for what goes when no rule names it any more.
+/// One for new sets, one for elements and rules, one for what goes when no rule names it any more.
 fn transactions_expected(from: &Ruleset, to: &Ruleset) -> u32 {
-    let sets = to.sets.iter().any(|set| !from.sets.contains(set));
-    let rules = to.chains.iter().any(|chain| !from.chains.contains(chain));
+    let is_new = |set: &&Set| !from.sets.iter().any(|other| other.name == set.name);
+    let makes_sets = to.sets.iter().any(|set| is_new(&set));
+    let old_sets = to.sets.iter().filter(|set| !is_new(set));
+    let changes = old_sets.into_iter().any(|set| !from.sets.contains(set))
+        || to.chains.iter().any(|chain| !from.chains.contains(chain));
     let has_set = |name| to.sets.iter().any(|set| set.name == name);
     let has_chain = |name: &str| to.chains.iter().any(|chain| chain.name == name);
     let goes = from.sets.iter().any(|set| !has_set(set.name))
         || from.chains.iter().any(|chain| !has_chain(&chain.name));
-    u32::from(sets) + u32::from(rules) + u32::from(goes)
+    u32::from(makes_sets) + u32::from(changes) + u32::from(goes)
 }
 
 fn each_becomes_each_other(programmed: &mut Programmed) {

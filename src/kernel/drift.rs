@@ -4,7 +4,10 @@
 //! A set in use is changed by its elements, rules by flushing and filling their chain; the table
 //! and its base chains are never deleted to change them (design §6 has the measured reasons). Only
 //! what cannot be changed in place is deleted: a base chain with a wrong hook, priority or type, a
-//! set of a wrong kind, and foreign objects.
+//! set of a wrong kind, and what the ruleset has no place for.
+//!
+//! First comes what rules will refer to, in a transaction of its own; then elements and rules together, which is the
+//! moment when the policy changes; last what no rule refers to any more.
 
 mod elements;
 
@@ -63,7 +66,9 @@ impl<'a> Drift<'a> {
             differences: Vec::new(),
             is_dormant: false,
             objects: Vec::new(),
+            elements: Vec::new(),
             rules: Vec::new(),
+            emptying: Vec::new(),
             foreign: Vec::new(),
             foreign_one_by_one: Vec::new(),
             rebuilds_all_rules: false,
@@ -85,8 +90,12 @@ struct Comparison<'a> {
     is_dormant: bool,
     /// Commands that make objects which rules refer to.
     objects: Vec<Command<'a>>,
+    /// Commands on the elements of sets that rules may be looking up.
+    elements: Vec<Command<'a>>,
     /// Commands on the daemon's chains and rules.
     rules: Vec<Command<'a>>,
+    /// Commands that empty chains which the daemon did not make, or has no use for any more.
+    emptying: Vec<Command<'a>>,
     /// Commands that take away what the daemon did not make, when none of its rules refers to it any more.
     foreign: Vec<Command<'a>>,
     /// The same, of objects that libnftables may not be able to delete: 1.0.6 crashes over a `ct timeout`. None of
@@ -132,8 +141,8 @@ impl<'a> Comparison<'a> {
                 Some(observed) if observed.strange_elements > 0 => {
                     let strange = format!("{} strange elements", observed.strange_elements);
                     self.differs(Difference::ElementsForeign(name(), vec![strange]));
-                    self.objects.push(Command::FlushSet(set.name));
-                    self.objects.extend(transaction::add_elements(set));
+                    self.elements.push(Command::FlushSet(set.name));
+                    self.elements.extend(transaction::add_elements(set));
                 }
                 Some(observed) => self.elements(set, observed),
             }
@@ -154,7 +163,7 @@ impl<'a> Comparison<'a> {
             let named = named.collect();
             self.differs(Difference::ElementsMissing(set.name.to_owned(), named));
         }
-        self.objects.extend(changes.commands(set));
+        self.elements.extend(changes.commands(set));
     }
 
     fn counters(&mut self) {
@@ -235,7 +244,7 @@ impl<'a> Comparison<'a> {
             .collect();
         // All are emptied before the first is deleted: they may refer to one another.
         let emptying = chains.iter().map(|name| Command::FlushChain(name));
-        self.foreign.extend(emptying);
+        self.emptying.extend(emptying);
         let is_ours = |name: &str| self.ruleset.sets.iter().any(|set| set.name == name);
         let maps: Vec<&'a str> = maps(self.observed).filter(|name| !is_ours(name)).collect();
         let sets = self.observed.sets.iter().map(|set| set.name.as_str());
@@ -269,14 +278,24 @@ impl<'a> Comparison<'a> {
     fn drift(mut self) -> Drift<'a> {
         let ruleset = self.ruleset;
         let waking = self.is_dormant.then_some(Command::AddTable);
+        // Elements and rules at once: in between, packets would meet the one policy's elements and the other's rules.
+        let mut policy = self.elements;
+        policy.append(&mut self.rules);
+        if policy.is_empty() {
+            self.emptying.append(&mut self.foreign);
+            self.foreign = self.emptying;
+        } else {
+            // What the chain `enforce` did is policy as well.
+            policy.append(&mut self.emptying);
+        }
         if self.rebuilds_all_rules {
             // In between the rules would be gone: all at once.
-            self.objects.append(&mut self.rules);
+            self.objects.append(&mut policy);
         }
         let mut transactions = vec![
             waking.into_iter().collect(),
             self.objects,
-            self.rules,
+            policy,
             self.foreign,
         ];
         transactions.extend(

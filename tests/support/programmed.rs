@@ -17,7 +17,7 @@ const WORKER_IN_ROOT: &str = r#"#!/bin/sh
 exec unshare --mount sh -ceu 'mount --bind "$1" "$0/mnt"; exec chroot "$0" "/mnt/$2" nft-worker' ROOT DIRECTORY PROGRAM
 "#;
 
-/// A fresh namespace that the calling thread has entered for good, and one worker in it.
+/// A namespace that the calling thread has entered for good, and one worker in it.
 pub struct Programmed {
     /// The namespace.
     pub namespace: Namespace,
@@ -27,12 +27,17 @@ pub struct Programmed {
 }
 
 impl Programmed {
-    /// With the host's libnftables.
+    /// A fresh one, with the host's libnftables.
     pub fn new(daemon: &str) -> io::Result<Self> {
-        Self::by_worker(PathBuf::from(daemon), None)
+        Self::within(Namespace::new()?, daemon)
     }
 
-    /// With that of Debian 13, in the root that `make test` installs if it is run by root.
+    /// With the host's libnftables.
+    pub fn within(namespace: Namespace, daemon: &str) -> io::Result<Self> {
+        Self::by_worker(namespace, PathBuf::from(daemon), None)
+    }
+
+    /// A fresh one, with the libnftables of Debian 13 in the root that `make test` installs if it is run by root.
     pub fn on_debian_13(daemon: &str) -> io::Result<Self> {
         let directory = TemporaryDirectory::new()?;
         let script = directory.path().join("worker");
@@ -47,11 +52,14 @@ impl Programmed {
         let write = r#"printf %s "$1" > "$0"; chmod 755 "$0""#;
         let mut writer = std::process::Command::new("sh");
         succeed(writer.args(["-c", write]).arg(&script).arg(text))?;
-        Self::by_worker(script, Some(directory))
+        Self::by_worker(Namespace::new()?, script, Some(directory))
     }
 
-    fn by_worker(program: PathBuf, script: Option<TemporaryDirectory>) -> io::Result<Self> {
-        let namespace = Namespace::new()?;
+    fn by_worker(
+        namespace: Namespace,
+        program: PathBuf,
+        script: Option<TemporaryDirectory>,
+    ) -> io::Result<Self> {
         namespace.enter()?;
         Ok(Self {
             namespace,
