@@ -96,18 +96,22 @@ fn named(name: &str) -> Vec<Ruleset> {
     rulesets(found.unwrap().1)
 }
 
-/// One for new sets, one for elements and rules, one for what goes when no rule names it any more.
+/// One for new sets, one for elements or rules, one for what goes when no rule names it any more. Where more than one
+/// of what packets look up changes, stand-ins are made, looked up, out of use and gone: at most five.
 fn transactions_expected(from: &Ruleset, to: &Ruleset) -> u32 {
     let is_new = |set: &&Set| !from.sets.iter().any(|other| other.name == set.name);
     let makes_sets = to.sets.iter().any(|set| is_new(&set));
     let old_sets = to.sets.iter().filter(|set| !is_new(set));
-    let changes = old_sets.into_iter().any(|set| !from.sets.contains(set))
-        || to.chains.iter().any(|chain| !from.chains.contains(chain));
+    let changed_sets = old_sets.filter(|set| !from.sets.contains(set)).count();
     let has_set = |name| to.sets.iter().any(|set| set.name == name);
     let has_chain = |name: &str| to.chains.iter().any(|chain| chain.name == name);
-    let goes = from.sets.iter().any(|set| !has_set(set.name))
-        || from.chains.iter().any(|chain| !has_chain(&chain.name));
-    u32::from(makes_sets) + u32::from(changes) + u32::from(goes)
+    let loses_chains = from.chains.iter().any(|chain| !has_chain(&chain.name));
+    let changes_rules = to.chains.iter().any(|chain| !from.chains.contains(chain));
+    let goes = loses_chains || from.sets.iter().any(|set| !has_set(set.name));
+    if changed_sets + usize::from(changes_rules || loses_chains) > 1 {
+        return 5;
+    }
+    u32::from(makes_sets) + u32::from(changed_sets > 0 || changes_rules) + u32::from(goes)
 }
 
 fn each_becomes_each_other(programmed: &mut Programmed) {
@@ -226,6 +230,29 @@ fn a_set_of_the_wrong_kind_is_made_anew_whichever_it_is() {
             assert_eq!(mended, expected, "{set} {wrong}");
         }
     }
+}
+
+/// As a daemon leaves it that is killed while it changes elements and rules together.
+#[test]
+fn a_stand_in_that_was_left_behind_is_out_of_use_and_taken_away() {
+    let mut programmed = Programmed::new(DAEMON).unwrap();
+    let [left, wanted] = ["defaults", "everything"].map(|name| named(name).swap_remove(0));
+    programmed.sync(&wanted).unwrap();
+    let expected = table(&programmed.namespace, "ip");
+    programmed.sync(&left).unwrap();
+    let hand = "
+        add set ip TABLE non-masquerade-cidrs.next { type ipv4_addr; flags interval; counter; }
+        add element ip TABLE non-masquerade-cidrs.next { 192.0.2.0/24 }
+        flush chain ip TABLE TABLE
+        add rule ip TABLE TABLE ip daddr @non-masquerade-cidrs.next return
+        add rule ip TABLE TABLE masquerade";
+    let hand = hand.replace("TABLE", TABLE);
+    Nft::host().apply(&programmed.namespace, &hand).unwrap();
+    let stand_in = Difference::Foreign("set".to_owned(), names::EXEMPT_STAND_IN.to_owned());
+    let differences = programmed.sync(&wanted).unwrap().differences;
+    assert!(differences.contains(&stand_in), "{differences:?}");
+    assert_eq!(programmed.look(&wanted).unwrap().differences, []);
+    assert_eq!(table(&programmed.namespace, "ip"), expected);
 }
 
 #[test]

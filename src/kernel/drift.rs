@@ -5,11 +5,9 @@
 //! and its base chains are never deleted to change them (design §6 has the measured reasons). Only
 //! what cannot be changed in place is deleted: a base chain with a wrong hook, priority or type, a
 //! set of a wrong kind, and what the ruleset has no place for.
-//!
-//! First comes what rules will refer to, in a transaction of its own; then elements and rules together, which is the
-//! moment when the policy changes; last what no rule refers to any more.
 
 mod elements;
+mod repair;
 
 use serde_json::Value;
 
@@ -22,6 +20,7 @@ use crate::ruleset::json::{self, Form};
 use crate::ruleset::transaction::{self, Command, Transaction};
 use crate::ruleset::{Chain, Family, Rule, Ruleset, Set};
 use elements::{ElementChanges, interval};
+use repair::Commands;
 
 /// In what the kernel's table differs, and what mends it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -64,21 +63,17 @@ impl<'a> Drift<'a> {
             ruleset,
             observed,
             differences: Vec::new(),
-            is_dormant: false,
-            objects: Vec::new(),
-            elements: Vec::new(),
-            rules: Vec::new(),
-            emptying: Vec::new(),
-            foreign: Vec::new(),
-            foreign_one_by_one: Vec::new(),
-            rebuilds_all_rules: false,
+            commands: Commands::default(),
         };
         comparison.table(header);
         comparison.sets();
         comparison.counters();
         comparison.chains()?;
         comparison.foreign_objects();
-        Ok(comparison.drift())
+        Ok(Self {
+            differences: comparison.differences,
+            repair: comparison.commands.in_order(ruleset, observed),
+        })
     }
 }
 
@@ -86,23 +81,7 @@ struct Comparison<'a> {
     ruleset: &'a Ruleset,
     observed: &'a ObservedTable,
     differences: Vec<Difference>,
-    /// The table is to be woken, which a transaction that makes a base chain cannot do as well (EINVAL).
-    is_dormant: bool,
-    /// Commands that make objects which rules refer to.
-    objects: Vec<Command<'a>>,
-    /// Commands on the elements of sets that rules may be looking up.
-    elements: Vec<Command<'a>>,
-    /// Commands on the daemon's chains and rules.
-    rules: Vec<Command<'a>>,
-    /// Commands that empty chains which the daemon did not make, or has no use for any more.
-    emptying: Vec<Command<'a>>,
-    /// Commands that take away what the daemon did not make, when none of its rules refers to it any more.
-    foreign: Vec<Command<'a>>,
-    /// The same, of objects that libnftables may not be able to delete: 1.0.6 crashes over a `ct timeout`. None of
-    /// them may keep another change from being made.
-    foreign_one_by_one: Vec<Command<'a>>,
-    /// All chains of the table have been emptied, to free an object for deletion.
-    rebuilds_all_rules: bool,
+    commands: Commands<'a>,
 }
 
 impl<'a> Comparison<'a> {
@@ -113,7 +92,7 @@ impl<'a> Comparison<'a> {
     fn table(&mut self, header: TableHeader) {
         if header.is_dormant() {
             self.differs(Difference::TableDormant);
-            self.is_dormant = true;
+            self.commands.wakes_table = true;
         }
     }
 
@@ -125,24 +104,30 @@ impl<'a> Comparison<'a> {
                 None if maps(self.observed).any(|map| map == set.name) => {
                     self.differs(Difference::SetOfWrongKind(name()));
                     self.empty_all_chains();
-                    self.objects.push(Command::Delete("map", set.name));
-                    self.objects.extend(transaction::create_set(set));
+                    self.commands.objects.push(Command::Delete("map", set.name));
+                    self.commands
+                        .objects
+                        .extend(transaction::create_set(set.name, set));
                 }
                 None => {
                     self.differs(Difference::SetMissing(name()));
-                    self.objects.extend(transaction::create_set(set));
+                    self.commands
+                        .objects
+                        .extend(transaction::create_set(set.name, set));
                 }
                 Some(observed) if !is_of_the_kind(self.ruleset, set, observed) => {
                     self.differs(Difference::SetOfWrongKind(name()));
                     self.empty_all_chains();
-                    self.objects.push(Command::Delete("set", set.name));
-                    self.objects.extend(transaction::create_set(set));
+                    self.commands.objects.push(Command::Delete("set", set.name));
+                    self.commands
+                        .objects
+                        .extend(transaction::create_set(set.name, set));
                 }
                 Some(observed) if observed.strange_elements > 0 => {
                     let strange = format!("{} strange elements", observed.strange_elements);
                     self.differs(Difference::ElementsForeign(name(), vec![strange]));
-                    self.elements.push(Command::FlushSet(set.name));
-                    self.elements.extend(transaction::add_elements(set));
+                    let refilling = elements::refill(set);
+                    self.commands.elements.push((set, refilling));
                 }
                 Some(observed) => self.elements(set, observed),
             }
@@ -163,48 +148,50 @@ impl<'a> Comparison<'a> {
             let named = named.collect();
             self.differs(Difference::ElementsMissing(set.name.to_owned(), named));
         }
-        self.elements.extend(changes.commands(set));
+        let changes = changes.commands(set);
+        if !changes.is_empty() {
+            self.commands.elements.push((set, changes));
+        }
     }
 
     fn counters(&mut self) {
         for &name in &self.ruleset.counters {
             if !self.observed.counters.iter().any(|o| o == name) {
                 self.differs(Difference::CounterMissing(name.to_owned()));
-                self.objects.push(Command::AddCounter(name));
+                self.commands.objects.push(Command::AddCounter(name));
             }
         }
     }
 
     /// Frees every object of the table for deletion.
     fn empty_all_chains(&mut self) {
-        if self.rebuilds_all_rules {
+        if self.commands.rebuilds_all_rules {
             return;
         }
-        self.rebuilds_all_rules = true;
+        self.commands.rebuilds_all_rules = true;
         let chains = self.observed.chains.iter();
         let emptying = chains.map(|chain| Command::FlushChain(&chain.name));
         let maps = maps(self.observed).map(Command::FlushMap);
-        self.objects.splice(0..0, emptying.chain(maps));
+        self.commands.objects.splice(0..0, emptying.chain(maps));
     }
 
     fn chains(&mut self) -> serde_json::Result<()> {
-        let mut differing = Vec::new();
         for chain in &self.ruleset.chains {
             let name = || chain.name.clone();
             match self.observed.chains.iter().find(|o| o.name == chain.name) {
                 None => {
                     self.differs(Difference::ChainMissing(name()));
-                    self.rules.push(Command::AddChain(chain));
-                    differing.push(chain);
+                    self.commands.chains.push(Command::AddChain(chain));
+                    self.commands.differing.push(chain);
                 }
                 Some(observed) if !is_hooked_right(chain, observed) => {
                     self.differs(Difference::ChainOfWrongKind(name()));
                     self.empty_all_chains();
-                    self.rules.extend([
+                    self.commands.chains.extend([
                         Command::Delete("chain", &chain.name),
                         Command::AddChain(chain),
                     ]);
-                    differing.push(chain);
+                    self.commands.differing.push(chain);
                 }
                 Some(observed) => {
                     if observed
@@ -213,21 +200,14 @@ impl<'a> Comparison<'a> {
                         .is_some_and(|hook| hook.policy != "accept")
                     {
                         self.differs(Difference::PolicyDiffers(name()));
-                        self.rules.push(Command::AddChain(chain));
+                        self.commands.chains.push(Command::AddChain(chain));
                     }
                     if !has_the_rules(self.ruleset.family, chain, observed)? {
                         self.differs(Difference::RulesDiffer(name()));
-                        differing.push(chain);
+                        self.commands.differing.push(chain);
                     }
                 }
             }
-        }
-        if self.rebuilds_all_rules {
-            let all = self.ruleset.chains.iter();
-            self.rules.extend(all.flat_map(transaction::add_rules));
-        } else {
-            let all = differing.into_iter();
-            self.rules.extend(all.flat_map(transaction::rewrite_rules));
         }
         Ok(())
     }
@@ -244,17 +224,18 @@ impl<'a> Comparison<'a> {
             .collect();
         // All are emptied before the first is deleted: they may refer to one another.
         let emptying = chains.iter().map(|name| Command::FlushChain(name));
-        self.emptying.extend(emptying);
+        self.commands.emptying.extend(emptying);
         let is_ours = |name: &str| self.ruleset.sets.iter().any(|set| set.name == name);
         let maps: Vec<&'a str> = maps(self.observed).filter(|name| !is_ours(name)).collect();
         let sets = self.observed.sets.iter().map(|set| set.name.as_str());
         let sets: Vec<&'a str> = sets.filter(|name| !is_ours(name)).collect();
-        self.foreign
+        self.commands
+            .foreign
             .extend(maps.iter().map(|name| Command::FlushMap(name)));
         for (kind, names) in [("chain", chains), ("set", sets), ("map", maps)] {
             for name in names {
                 self.is_foreign(kind, name);
-                self.foreign.push(Command::Delete(kind, name));
+                self.commands.foreign.push(Command::Delete(kind, name));
             }
         }
         let is_map = |(kind, _): &&(String, String)| kind == "map";
@@ -267,50 +248,14 @@ impl<'a> Comparison<'a> {
         let others = others.map(|(kind, name)| (kind.as_str(), name.as_str()));
         for (kind, name) in counters.chain(others) {
             self.is_foreign(kind, name);
-            self.foreign_one_by_one.push(Command::Delete(kind, name));
+            self.commands
+                .foreign_one_by_one
+                .push(Command::Delete(kind, name));
         }
     }
 
     fn is_foreign(&mut self, kind: &str, name: &str) {
         self.differs(Difference::Foreign(kind.to_owned(), name.to_owned()));
-    }
-
-    fn drift(mut self) -> Drift<'a> {
-        let ruleset = self.ruleset;
-        let waking = self.is_dormant.then_some(Command::AddTable);
-        // Elements and rules at once: in between, packets would meet the one policy's elements and the other's rules.
-        let mut policy = self.elements;
-        policy.append(&mut self.rules);
-        if policy.is_empty() {
-            self.emptying.append(&mut self.foreign);
-            self.foreign = self.emptying;
-        } else {
-            // What the chain `enforce` did is policy as well.
-            policy.append(&mut self.emptying);
-        }
-        if self.rebuilds_all_rules {
-            // In between the rules would be gone: all at once.
-            self.objects.append(&mut policy);
-        }
-        let mut transactions = vec![
-            waking.into_iter().collect(),
-            self.objects,
-            policy,
-            self.foreign,
-        ];
-        transactions.extend(
-            self.foreign_one_by_one
-                .into_iter()
-                .map(|command| vec![command]),
-        );
-        Drift {
-            differences: self.differences,
-            repair: transactions
-                .into_iter()
-                .filter(|commands| !commands.is_empty())
-                .map(|commands| ruleset.transaction(commands))
-                .collect(),
-        }
     }
 }
 

@@ -331,7 +331,7 @@ fn declares_a_set(transaction: &Transaction<'_>) -> bool {
     transaction
         .commands
         .iter()
-        .any(|command| matches!(command, Command::AddSet(_)))
+        .any(|command| matches!(command, Command::AddSet(..)))
 }
 
 fn refused(transaction: &Transaction<'_>, said: &Said) -> KernelError {

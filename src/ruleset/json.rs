@@ -104,7 +104,7 @@ fn written<'a>(
         Command::DeleteTable => Written::Amended(json!({
             "delete": { "table": { "family": ruleset.family.name(), "name": ruleset.table } }
         })),
-        Command::AddSet(set) => Written::Amended(add_set(ruleset, set, form)?),
+        Command::AddSet(name, set) => Written::Amended(add_set(ruleset, name, set, form)?),
         Command::AddChain(chain) => Written::Crate(add_chain(ruleset, chain)),
         Command::AddRule(chain, rule) => Written::Amended(add_rule(ruleset, chain, rule)?),
         Command::AddElements(set, elements) => {
@@ -159,11 +159,11 @@ fn add_table(ruleset: &Ruleset) -> serde_json::Result<Value> {
 /// ```text
 /// add set ip non-masquerade-daemon non-masquerade-cidrs { typeof ip daddr; flags interval; [counter;] }
 /// ```
-fn add_set(ruleset: &Ruleset, set: &Set, form: Form) -> serde_json::Result<Value> {
+fn add_set(ruleset: &Ruleset, name: &str, set: &Set, form: Form) -> serde_json::Result<Value> {
     let command = NfCmd::Add(NfListObject::Set(Box::new(schema::Set {
         family: family(ruleset),
         table: Cow::Borrowed(&ruleset.table),
-        name: Cow::Borrowed(set.name),
+        name: Cow::Borrowed(name),
         // In place of what the form says.
         set_type: SetTypeValue::Single(SetType::Ipv4Addr),
         // One flag only: the crate holds them in a HashSet, of which two have no fixed order.

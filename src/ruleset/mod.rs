@@ -65,6 +65,8 @@ pub struct Ruleset {
 pub struct Set {
     /// The set's name.
     pub name: &'static str,
+    /// The name of the set that rules look up while elements of this one and rules change together.
+    pub stand_in: &'static str,
     /// Which address of a packet is looked up in it.
     pub field: AddressField,
     /// `counter;`: each element counts the connections that meet it.
@@ -142,6 +144,22 @@ pub struct Rule {
     pub statements: Vec<Statement>,
     /// At most [`names::MAX_COMMENT_BYTES`].
     pub comment: &'static str,
+}
+
+impl Rule {
+    /// The rule with the stand-ins of `sets` in place of these.
+    #[must_use]
+    pub fn looking_up_stand_ins(&self, sets: &[&Set]) -> Self {
+        let mut rule = self.clone();
+        for statement in &mut rule.statements {
+            if let Statement::AddressIn(_, name) = statement
+                && let Some(set) = sets.iter().find(|set| set.name == *name)
+            {
+                *name = set.stand_in;
+            }
+        }
+        rule
+    }
 }
 
 /// What rules are made of.
@@ -233,6 +251,7 @@ impl Ruleset {
 fn sets(of_family: &FamilyPolicy) -> Vec<Set> {
     let exempt = Set {
         name: names::EXEMPT_SET,
+        stand_in: names::EXEMPT_STAND_IN,
         field: AddressField::Destination,
         counts: true,
         elements: of_family.exempt().map(Element::from).collect(),
@@ -241,6 +260,7 @@ fn sets(of_family: &FamilyPolicy) -> Vec<Set> {
         Sources::Any => None,
         Sources::Only(prefixes) => Some(Set {
             name: names::SOURCE_SET,
+            stand_in: names::SOURCE_STAND_IN,
             field: AddressField::Source,
             // A connection may be looked up in both base chains: it would be counted twice.
             counts: false,

@@ -9,6 +9,10 @@ pub const DEFAULT_MASQ_CHAIN: &str = "non-masquerade-daemon";
 pub const EXEMPT_SET: &str = "non-masquerade-cidrs";
 /// The set of sources that are looked at; only there with `sourceCIDRs`.
 pub const SOURCE_SET: &str = "source-cidrs";
+/// What rules look up while the elements of those two change; only there for a moment.
+pub const EXEMPT_STAND_IN: &str = "non-masquerade-cidrs.next";
+/// See [`EXEMPT_STAND_IN`].
+pub const SOURCE_STAND_IN: &str = "source-cidrs.next";
 /// The named counter of masqueraded connections; named, so that it survives a change of rules.
 pub const MASQUERADED_COUNTER: &str = "masqueraded";
 /// The base chain.

@@ -46,18 +46,23 @@ impl<'a> ElementChanges<'a> {
 
     pub(super) fn commands(self, set: &'a Set) -> Vec<Command<'a>> {
         if self.refills {
-            return [Command::FlushSet(set.name)]
-                .into_iter()
-                .chain(transaction::add_elements(set))
-                .collect();
+            return refill(set);
         }
         // First what goes: an interval that overlaps one that is there is refused.
         let deletion =
-            (!self.foreign.is_empty()).then(|| Command::DeleteElements(set.name, self.foreign));
+            (!self.foreign.is_empty()).then_some(Command::DeleteElements(set.name, self.foreign));
         let addition =
-            (!self.missing.is_empty()).then(|| Command::AddElements(set.name, self.missing));
+            (!self.missing.is_empty()).then_some(Command::AddElements(set.name, self.missing));
         deletion.into_iter().chain(addition).collect()
     }
+}
+
+/// Empties the set and fills it.
+pub(super) fn refill(set: &Set) -> Vec<Command<'_>> {
+    [Command::FlushSet(set.name)]
+        .into_iter()
+        .chain(transaction::add_elements(set.name, set))
+        .collect()
 }
 
 /// Whether to empty and refill the set rather than to delete `deleted` of its `present` elements.
