@@ -71,8 +71,8 @@ impl Policy {
         }
     }
 
-    /// The configured prefix that decides over `destination`; `None`: none does, so it is masqueraded. Of the source
-    /// and of LOCAL destinations it knows nothing.
+    /// The configured prefix that decides over `destination`; `None`: none does, so it is masqueraded, or left alone where
+    /// IPv6 is off. Of the source and of LOCAL destinations it knows nothing.
     #[must_use]
     pub fn decision(&self, destination: IpAddr) -> Option<Entry> {
         let family = match destination {

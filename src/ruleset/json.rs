@@ -1,4 +1,4 @@
-//! Ruleset and transactions as libnftables' JSON (libnftables-json(5)); with [`statements`] the one file that uses the
+//! Ruleset and transactions as libnftables' JSON (libnftables-json(5)); with `json::statements` the one place that uses the
 //! crate `nftables`.
 //!
 //! Integers and arrays only: libnftables 1.0.6 takes `"prio": "srcnat"` and `"flags": "interval"`
