@@ -210,7 +210,7 @@ fn a_file_that_cannot_be_read_leaves_the_last_good_policy_in_force_and_under_rep
         nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
     } else {
         fs::write(&file, CONFIGURATION).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     }
     daemon
         .wait_for_log("the last good one stays in force")

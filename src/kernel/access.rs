@@ -168,7 +168,7 @@ fn makes_table(transaction: &Transaction<'_>) -> bool {
 
 fn declares_a_set(transaction: &Transaction<'_>) -> bool {
     let mut commands = transaction.commands.iter();
-    commands.any(|command| matches!(command, Command::AddSet(_)))
+    commands.any(|command| matches!(command, Command::AddSet(..)))
 }
 
 fn refused(transaction: &Transaction<'_>, said: &Said) -> KernelError {

@@ -90,7 +90,7 @@ pub(super) fn probes(ruleset: &Ruleset) -> Vec<Probe> {
         };
         if probes.iter().all(|probe| probe.feature != feature) {
             let rule = Rule {
-                statements: vec![statement.clone()],
+                statements: vec![alone(statement)],
                 comment: "",
             };
             probes.push(Probe {
@@ -102,12 +102,27 @@ pub(super) fn probes(ruleset: &Ruleset) -> Vec<Probe> {
     probes
 }
 
+/// The statement as it can stand without others: ports to choose from need a protocol before them.
+fn alone(statement: &Statement) -> Statement {
+    match statement {
+        Statement::Masquerade { .. } => Statement::Masquerade {
+            to_ports: None,
+            fully_random: false,
+        },
+        other => other.clone(),
+    }
+}
+
 /// Options of net/netfilter/Kconfig, net/ipv4/netfilter/Kconfig and net/ipv6/netfilter/Kconfig.
 fn table(family: Family) -> Feature {
     match family {
         Family::Ip => Feature {
             name: "tables of family ip",
             option: "CONFIG_NF_TABLES_IPV4",
+        },
+        Family::Ip6 => Feature {
+            name: "tables of family ip6",
+            option: "CONFIG_NF_TABLES_IPV6",
         },
     }
 }
@@ -123,22 +138,26 @@ const COUNTER: Feature = Feature {
 };
 
 fn feature_of(statement: &Statement, family: Family) -> Option<Feature> {
-    match (statement, family) {
-        (Statement::DestinationNotLocal, Family::Ip) => Some(Feature {
-            name: "fib",
-            option: "CONFIG_NFT_FIB_IPV4",
-        }),
-        (Statement::Masquerade { .. }, _) => Some(Feature {
-            name: "masquerade",
-            option: "CONFIG_NFT_MASQ",
-        }),
+    let (name, option) = match (statement, family) {
+        (Statement::SourceLocal | Statement::DestinationNotLocal, Family::Ip) => {
+            ("fib", "CONFIG_NFT_FIB_IPV4")
+        }
+        (Statement::SourceLocal | Statement::DestinationNotLocal, Family::Ip6) => {
+            ("fib", "CONFIG_NFT_FIB_IPV6")
+        }
+        (Statement::Masquerade { .. }, _) => ("masquerade", "CONFIG_NFT_MASQ"),
+        (Statement::SnatToOwnSource, _) => ("snat", "CONFIG_NFT_NAT"),
+        (Statement::DestinationTranslated, _) => ("ct status", "CONFIG_NFT_CT"),
+        (Statement::Chance { .. }, _) => ("numgen", "CONFIG_NFT_NUMGEN"),
         // Part of nf_tables itself, or tried above.
         (
-            Statement::DestinationIn(_)
+            Statement::AddressIn(..)
+            | Statement::Protocol(_)
             | Statement::Counter(_)
             | Statement::Jump(_)
             | Statement::Return,
             _,
-        ) => None,
-    }
+        ) => return None,
+    };
+    Some(Feature { name, option })
 }

@@ -127,6 +127,8 @@ impl Netlink {
         let protocol = match family {
             // NFPROTO_IPV4, linux/netfilter.h
             Family::Ip => 2,
+            // NFPROTO_IPV6
+            Family::Ip6 => 10,
         };
         self.request(
             NFT_MSG_GETTABLE,

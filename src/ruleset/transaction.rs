@@ -5,6 +5,7 @@
 //! flows were treated wrongly while such transactions ran (design §6). So the commands that make
 //! and fill sets come in a transaction of their own, before any rule names the set.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::{Chain, Element, Rule, Ruleset, Set};
@@ -17,8 +18,8 @@ pub enum Command<'a> {
     AddTable,
     /// Deletes the table with all that stands in it.
     DeleteTable,
-    /// Makes the empty set.
-    AddSet(&'a Set),
+    /// Makes an empty set of this name and kind.
+    AddSet(&'a str, &'a Set),
     /// Removes all elements.
     FlushSet(&'a str),
     /// Adds elements to a set.
@@ -32,7 +33,7 @@ pub enum Command<'a> {
     /// Removes all rules of the chain.
     FlushChain(&'a str),
     /// Appends a rule.
-    AddRule(&'a str, &'a Rule),
+    AddRule(&'a str, Cow<'a, Rule>),
     /// Removes all elements of a map, so that nothing refers to the chains named in it.
     FlushMap(&'a str),
     /// Removes an object by the key that libnftables' JSON lists it under (`chain`, `set`, `map`,
@@ -55,7 +56,7 @@ impl Ruleset {
     pub fn creation(&self) -> [Transaction<'_>; 2] {
         let mut objects = vec![Command::AddTable];
         for set in &self.sets {
-            objects.extend(create_set(set));
+            objects.extend(create_set(set.name, set));
         }
         objects.extend(self.counters.iter().map(|name| Command::AddCounter(name)));
         let mut chains: Vec<Command<'_>> = self.chains.iter().map(Command::AddChain).collect();
@@ -69,8 +70,8 @@ impl Ruleset {
     pub fn blind_rewrite(&self) -> [Transaction<'_>; 2] {
         let mut objects = Vec::new();
         for set in &self.sets {
-            objects.extend([Command::AddSet(set), Command::FlushSet(set.name)]);
-            objects.extend(add_elements(set));
+            objects.extend([Command::AddSet(set.name, set), Command::FlushSet(set.name)]);
+            objects.extend(add_elements(set.name, set));
         }
         objects.extend(self.counters.iter().map(|name| Command::AddCounter(name)));
         let mut chains: Vec<Command<'_>> = self.chains.iter().map(Command::AddChain).collect();
@@ -98,15 +99,16 @@ impl Ruleset {
     }
 }
 
-/// The set with its elements.
-pub fn create_set(set: &Set) -> impl Iterator<Item = Command<'_>> {
-    [Command::AddSet(set)].into_iter().chain(add_elements(set))
+/// A set of this name and kind, with its elements.
+pub fn create_set<'a>(name: &'a str, set: &'a Set) -> impl Iterator<Item = Command<'a>> {
+    [Command::AddSet(name, set)]
+        .into_iter()
+        .chain(add_elements(name, set))
 }
 
-/// All elements of the set.
-pub fn add_elements(set: &Set) -> Option<Command<'_>> {
-    (!set.elements.is_empty())
-        .then(|| Command::AddElements(set.name, set.elements.iter().collect()))
+/// All elements of the set, for the one of this name.
+pub fn add_elements<'a>(name: &'a str, set: &'a Set) -> Option<Command<'a>> {
+    (!set.elements.is_empty()).then(|| Command::AddElements(name, set.elements.iter().collect()))
 }
 
 /// All rules of the chain, in place of those that stand in it.
@@ -121,5 +123,5 @@ pub fn add_rules(chain: &Chain) -> impl Iterator<Item = Command<'_>> {
     chain
         .rules
         .iter()
-        .map(|rule| Command::AddRule(&chain.name, rule))
+        .map(|rule| Command::AddRule(&chain.name, Cow::Borrowed(rule)))
 }
