@@ -10,7 +10,7 @@ use std::process::Stdio;
 use non_masquerade_daemon::config::{Config, Flags, PortRange, defaults};
 use non_masquerade_daemon::kernel::difference::Difference;
 use non_masquerade_daemon::policy::Policy;
-use non_masquerade_daemon::ruleset::json::{self, Form};
+use non_masquerade_daemon::ruleset::json::{self, Form, TableFlags};
 use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, Set, names};
 use support::netlink::generation;
 use support::netns::{Namespace, succeed};
@@ -326,7 +326,7 @@ fn nft_takes_the_portable_document_of_both_families() {
     for (name, change) in CONFIGURATIONS {
         let rulesets = rulesets(change);
         let creation: Vec<_> = rulesets.iter().flat_map(Ruleset::creation).collect();
-        let document = json::documents(&creation, Form::Portable).unwrap();
+        let document = json::documents(&creation, Form::Portable, TableFlags::Plain).unwrap();
         let namespace = Namespace::new().unwrap();
         let mut nft = namespace
             .command("nft")
