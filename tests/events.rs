@@ -297,7 +297,7 @@ fn two_daemons_do_not_fight() {
     let other = Daemon::start(DAEMON, &namespace, &list("198.51.100.0/24"), &[]).unwrap();
     other.wait_for_log("applied and read back").unwrap();
     daemon
-        .wait_for_log("another daemon writes this table: nmd-nft-worker (pid ")
+        .wait_for_log("another daemon writes it: nmd-nft-worker (pid ")
         .unwrap();
     let before = generation(&namespace).unwrap();
     std::thread::sleep(Duration::from_secs(1));

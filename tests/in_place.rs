@@ -11,7 +11,7 @@ use non_masquerade_daemon::config::{Config, Flags, PortRange, defaults};
 use non_masquerade_daemon::kernel::difference::Difference;
 use non_masquerade_daemon::policy::Policy;
 use non_masquerade_daemon::ruleset::json::{self, Form, TableFlags};
-use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, Set, names};
+use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, Set, Tables, names};
 use support::netlink::generation;
 use support::netns::{Namespace, succeed};
 use support::nft::{Nft, TABLE};
@@ -88,7 +88,10 @@ fn rulesets(change: Change) -> Vec<Ruleset> {
         table: names::DEFAULT_TABLE.to_owned(),
         masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
     };
-    Ruleset::all(&Policy::new(&config), &chosen)
+    Tables::new(&Policy::new(&config), &chosen)
+        .wanted()
+        .cloned()
+        .collect()
 }
 
 fn named(name: &str) -> Vec<Ruleset> {

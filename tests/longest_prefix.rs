@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use non_masquerade_daemon::config::{Config, Flags, defaults};
 use non_masquerade_daemon::policy::Policy;
 use non_masquerade_daemon::policy::prefix_table::Verdict;
-use non_masquerade_daemon::ruleset::{ChosenNames, Element, Ruleset, names};
+use non_masquerade_daemon::ruleset::{ChosenNames, Element, Ruleset, Tables, names};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use support::netns::Namespace;
@@ -162,7 +162,8 @@ fn rulesets(policy: &Policy) -> [Ruleset; 2] {
         table: names::DEFAULT_TABLE.to_owned(),
         masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
     };
-    Ruleset::all(policy, &chosen).try_into().unwrap()
+    let Tables { ip, ip6 } = Tables::new(policy, &chosen);
+    [ip, ip6.unwrap()]
 }
 
 fn elements_with(ruleset: &Ruleset, address: IpAddr) -> Vec<&Element> {

@@ -3,9 +3,10 @@
 use super::{ExitStatus, bad_configuration, load, print, print_warnings};
 use crate::cli::Options;
 use crate::policy::Policy;
-use crate::ruleset::Ruleset;
+
 use crate::ruleset::json::{self, Form, TableFlags};
 use crate::ruleset::transaction::Transaction;
+use crate::ruleset::{Ruleset, Tables};
 
 /// Prints what makes the tables in an empty kernel, in the form that each libnftables takes.
 pub(super) fn render(options: &Options) -> ExitStatus {
@@ -14,8 +15,8 @@ pub(super) fn render(options: &Options) -> ExitStatus {
         Err(error) => return bad_configuration(&error),
     };
     print_warnings(&loaded.warnings);
-    let rulesets = Ruleset::all(&Policy::new(&loaded.config), &options.chosen_names());
-    let creation: Vec<Transaction<'_>> = rulesets.iter().flat_map(Ruleset::creation).collect();
+    let tables = Tables::new(&Policy::new(&loaded.config), &options.chosen_names());
+    let creation: Vec<Transaction<'_>> = tables.wanted().flat_map(Ruleset::creation).collect();
     match json::documents(&creation, Form::Portable, TableFlags::Plain) {
         Ok(document) => print(&format!("{document}\n")),
         Err(error) => {

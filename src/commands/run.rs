@@ -10,9 +10,10 @@ use crate::cli::Options;
 use crate::daemon::event_loop::{self, Settings};
 use crate::kernel::error::KernelError;
 use crate::kernel::ownership::TableOwner;
-use crate::kernel::{Kernel, SyncReport, capability};
+use crate::kernel::tables::TablePass;
+use crate::kernel::{Kernel, capability};
 use crate::policy::Policy;
-use crate::ruleset::Ruleset;
+use crate::ruleset::Tables;
 
 /// The program itself, whatever became of the file it was started from, proc(5).
 const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -66,48 +67,58 @@ pub(super) fn once(options: &Options) -> ExitStatus {
     }
     let policy = Policy::new(&loaded.config);
     info!("policy: {policy}");
-    let ruleset = Ruleset::ipv4(&policy, &options.chosen_names());
-    match sync_once(&ruleset, options.table_owner.into()) {
-        Ok(report) => {
-            info!("{report}; {}", report.protection);
-            ExitStatus::Done
-        }
+    let tables = Tables::new(&policy, &options.chosen_names());
+    let passes = match sync_once(&tables, options.table_owner.into()) {
+        Ok(passes) => passes,
         Err(error) => {
-            error!("{error}");
-            ExitStatus::Failed
+            error!("the event loop cannot be made: {error}");
+            return ExitStatus::Failed;
+        }
+    };
+    let mut status = ExitStatus::Done;
+    for TablePass { family, result } in passes {
+        let table = format!("table {}", family.name());
+        match result {
+            Ok(report) => {
+                info!("{table}: {report}");
+                if let Some(protection) = report.protection {
+                    info!("{table}: {protection}");
+                }
+            }
+            Err(error) => {
+                error!("{table}: {error}");
+                status = ExitStatus::Failed;
+            }
         }
     }
+    status
 }
 
-/// Why one pass failed.
-#[derive(Debug, thiserror::Error)]
-enum OnceError {
-    #[error("the event loop cannot be made: {0}")]
-    Runtime(#[source] std::io::Error),
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-}
-
-fn sync_once(ruleset: &Ruleset, table_owner: TableOwner) -> Result<SyncReport, OnceError> {
+fn sync_once(tables: &Tables, table_owner: TableOwner) -> std::io::Result<Vec<TablePass>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
-        .map_err(OnceError::Runtime)?;
+        .build()?;
     let mut kernel = Kernel::new(PathBuf::from(OWN_PROGRAM), table_owner);
-    runtime.block_on(async {
+    Ok(runtime.block_on(async {
         let mut wait = FIRST_RETRY;
         for _ in 1..TRIES {
-            match kernel.sync(ruleset).await {
-                Ok(report) => return Ok(report),
-                // Its end is not to be waited for.
-                Err(owned @ KernelError::OwnedByAnother { .. }) => return Err(owned.into()),
-                Err(error) => warn!("{error}; tried again"),
+            let passes = kernel.sync_all(tables).await;
+            let failures = passes.iter().filter_map(|pass| pass.result.as_ref().err());
+            // The end of an owner is not to be waited for.
+            let is_owned =
+                |failure: &&KernelError| matches!(failure, KernelError::OwnedByAnother { .. });
+            let mut to_be_retried = failures.filter(|failure| !is_owned(failure)).peekable();
+            if to_be_retried.peek().is_none() {
+                return passes;
+            }
+            for error in to_be_retried {
+                warn!("{error}; tried again");
             }
             tokio::time::sleep(wait).await;
             wait *= 2;
         }
-        Ok(kernel.sync(ruleset).await?)
-    })
+        kernel.sync_all(tables).await
+    }))
 }
 
 fn require_net_admin() -> Result<(), ExitStatus> {

@@ -12,17 +12,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::config_watch::ConfigWatch;
-use super::ledger::Ledger;
+use super::ledger::{self, Ledger, is_after};
 use super::log_lines::LogLines;
 use super::reconciler::{Action, Desired, Event, Outcome, Reading, Reconciler};
 use crate::config::Flags;
 use crate::config_source::{self, LoadError, Writers};
+use crate::kernel::Kernel;
 use crate::kernel::error::KernelError;
+use crate::kernel::netlink::Commit;
 use crate::kernel::notifications::{Arrived, Notifications};
 use crate::kernel::ownership::TableOwner;
-use crate::kernel::{Kernel, SyncReport};
+use crate::kernel::tables::TablePass;
 use crate::policy::Policy;
-use crate::ruleset::{ChosenNames, Ruleset};
+use crate::ruleset::{ChosenNames, Tables};
 use crate::startup_signals;
 
 /// What the daemon runs with.
@@ -108,8 +110,8 @@ type Pass = Pin<Box<dyn Future<Output = (Box<Kernel>, PassEnd)>>>;
 
 /// How a pass over the kernel ended.
 enum PassEnd {
-    Synced(Rc<Ruleset>, Result<SyncReport, KernelError>),
-    Looked(Result<SyncReport, KernelError>),
+    Synced(Rc<Tables>, Vec<TablePass>),
+    Looked(Vec<TablePass>),
 }
 
 enum Worker {
@@ -189,9 +191,9 @@ impl EventLoop {
                 }
                 Some(Action::Sync(desired)) => {
                     self.log.policy(&desired.policy);
-                    self.worker.sync(desired.ruleset);
+                    self.worker.sync(desired.tables);
                 }
-                Some(Action::Look(desired)) => self.worker.look(desired.ruleset),
+                Some(Action::Look(desired)) => self.worker.look(desired.tables),
                 None => {}
             }
         }
@@ -216,7 +218,7 @@ impl EventLoop {
             Ok(loaded) => {
                 let policy = Policy::new(&loaded.config);
                 let desired = Desired {
-                    ruleset: Rc::new(Ruleset::ipv4(&policy, &settings.names)),
+                    tables: Rc::new(Tables::new(&policy, &settings.names)),
                     policy: policy.to_string().into(),
                     resync_interval: loaded.config.resync_interval,
                 };
@@ -238,53 +240,77 @@ impl EventLoop {
     }
 
     fn ended(&mut self, end: PassEnd) -> Outcome {
-        let failure = match end {
-            PassEnd::Synced(ruleset, Ok(report)) => {
-                let committers = self.ledger.cover(report.generation);
-                self.log.synced(ruleset, &report, &committers);
-                return outcome(&report);
+        let (passes, processes, synced) = match end {
+            PassEnd::Synced(tables, passes) => {
+                let committers = self.cover(&passes);
+                (passes, ledger::processes(&committers), Some(tables))
             }
-            PassEnd::Looked(Ok(report)) => {
+            PassEnd::Looked(passes) => {
                 let processes = self.ledger.processes();
-                self.ledger.cover(report.generation);
-                self.log.looked(&report, processes);
-                return outcome(&report);
+                self.cover(&passes);
+                (passes, processes, None)
             }
-            PassEnd::Synced(_, Err(failure)) | PassEnd::Looked(Err(failure)) => failure,
         };
-        self.log.failed(&failure);
-        // The retry looks at all that has been committed by now; some of it may be this daemon's own.
-        self.ledger.forget();
-        match failure {
-            KernelError::OwnedByAnother { .. } => Outcome::Owned,
-            _ => Outcome::Failed,
+        let outcomes: Vec<Outcome> = passes.iter().map(outcome).collect();
+        for TablePass { family, result } in passes {
+            match (result, &synced) {
+                (Ok(report), Some(tables)) => {
+                    self.log.synced(family, tables, &report, &processes);
+                }
+                (Ok(report), None) => self.log.looked(family, &report, &processes),
+                (Err(failure), _) => self.log.failed(family, &failure),
+            }
+        }
+        outcomes.into_iter().max().unwrap_or(Outcome::InStep)
+    }
+
+    /// Which commits the pass has taken into account; gives those of others.
+    fn cover(&mut self, passes: &[TablePass]) -> Vec<Commit> {
+        match oldest_generation(passes) {
+            Some(generation) => self.ledger.cover(generation),
+            // The retry looks at all that has been committed by now; some of it may be this daemon's own.
+            None => self.ledger.forget(),
         }
     }
 }
 
-fn outcome(report: &SyncReport) -> Outcome {
-    if report.differences.is_empty() {
-        Outcome::InStep
-    } else {
-        Outcome::Differed
+fn outcome(pass: &TablePass) -> Outcome {
+    match &pass.result {
+        Ok(report) if report.differences.is_empty() => Outcome::InStep,
+        Ok(_) => Outcome::Differed,
+        Err(KernelError::OwnedByAnother { .. }) => Outcome::Owned,
+        Err(_) => Outcome::Failed,
     }
 }
 
+/// `None` where the pass over a table failed.
+fn oldest_generation(passes: &[TablePass]) -> Option<u32> {
+    let mut oldest: Option<u32> = None;
+    for pass in passes {
+        let generation = pass.result.as_ref().ok()?.generation;
+        let is_older = oldest.is_none_or(|oldest| is_after(oldest, generation));
+        if is_older {
+            oldest = Some(generation);
+        }
+    }
+    oldest
+}
+
 impl Worker {
-    fn sync(&mut self, ruleset: Rc<Ruleset>) {
+    fn sync(&mut self, tables: Rc<Tables>) {
         self.start(|mut kernel| {
             Box::pin(async move {
-                let result = kernel.sync(&ruleset).await;
-                (kernel, PassEnd::Synced(ruleset, result))
+                let passes = kernel.sync_all(&tables).await;
+                (kernel, PassEnd::Synced(tables, passes))
             })
         });
     }
 
-    fn look(&mut self, ruleset: Rc<Ruleset>) {
+    fn look(&mut self, tables: Rc<Tables>) {
         self.start(|mut kernel| {
             Box::pin(async move {
-                let result = kernel.look(&ruleset).await;
-                (kernel, PassEnd::Looked(result))
+                let passes = kernel.look_all(&tables).await;
+                (kernel, PassEnd::Looked(passes))
             })
         });
     }

@@ -50,10 +50,12 @@ impl Ledger {
         covered
     }
 
-    /// Forgets what there is to look at: a pass that looks at all of it is due anyway.
-    pub(super) fn forget(&mut self) {
-        self.commits.clear();
+    /// Forgets what there is to look at: a pass that looks at all of it is due anyway. Gives what others committed.
+    pub(super) fn forget(&mut self) -> Vec<Commit> {
         self.some_were_lost = false;
+        let mut forgotten = std::mem::take(&mut self.commits);
+        forgotten.retain(|commit| !is_by_a_worker(commit));
+        forgotten
     }
 
     /// Whether there is something to look at.
@@ -110,7 +112,8 @@ fn is_by_a_worker(commit: &Commit) -> bool {
 }
 
 /// Generations wrap around, as sequence numbers do (RFC 1982).
-fn is_after(generation: u32, other: u32) -> bool {
+#[must_use]
+pub(super) fn is_after(generation: u32, other: u32) -> bool {
     let ahead = generation.wrapping_sub(other);
     ahead != 0 && ahead <= u32::MAX / 2
 }

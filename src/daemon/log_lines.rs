@@ -1,19 +1,18 @@
 //! What the daemon says, and what it has said already: a resync in step says nothing, an error that comes again
 //! and again is said once.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
-use super::ledger::processes;
 use super::repetitions::Repetitions;
 use crate::config_source::LoadError;
 use crate::kernel::SyncReport;
 use crate::kernel::error::{KernelError, listed};
-use crate::kernel::netlink::Commit;
 use crate::kernel::ownership::Protection;
-use crate::ruleset::Ruleset;
+use crate::ruleset::{Family, Tables};
 
 /// An owner that was killed together with its daemon ends within this time, and is not worth a line.
 const OWNER_MAY_BE_ENDING: Duration = Duration::from_millis(100);
@@ -24,9 +23,15 @@ pub(super) struct LogLines {
     policy: Option<Rc<str>>,
     warnings: Vec<String>,
     bad_file: Option<String>,
-    /// What the kernel had after the last sync.
-    applied: Option<Rc<Ruleset>>,
     failures: Repetitions,
+    tables: HashMap<Family, TableLines>,
+}
+
+/// What was said last of one table.
+#[derive(Default)]
+struct TableLines {
+    /// What the kernel had after the last sync.
+    applied: Option<Rc<Tables>>,
     failures_in_a_row: u32,
     /// Since when another owns the table.
     owned_since: Option<Instant>,
@@ -76,67 +81,77 @@ impl LogLines {
         }
     }
 
-    /// `committers`: who else has committed since the last pass.
-    pub(super) fn synced(
-        &mut self,
-        ruleset: Rc<Ruleset>,
-        report: &SyncReport,
-        committers: &[Commit],
-    ) {
-        self.succeeded();
-        let is_repair = self.applied.as_ref() == Some(&ruleset);
-        if is_repair && !report.differences.is_empty() {
-            let by = match processes(committers) {
-                unknown if unknown.is_empty() => "someone".to_owned(),
-                processes => processes,
-            };
-            warn!(
-                "repaired and read back ({}); changed by {by}",
-                listed(&report.differences)
-            );
-        } else if !is_repair || report.adopted {
-            // At the first time also that nothing was to be done: it says that the rules are in force.
-            info!("{report}");
-        }
-        if self.protection.replace(report.protection) != Some(report.protection) {
-            info!("{}", report.protection);
-        }
-        self.applied = Some(ruleset);
-        self.other_daemon = None;
-    }
-
-    /// A look for what another daemon committed.
-    pub(super) fn looked(&mut self, report: &SyncReport, processes: String) {
-        self.succeeded();
-        if report.differences.is_empty() || self.other_daemon.as_ref() == Some(&processes) {
-            return;
-        }
-        error!(
-            "another daemon writes this table: {processes} changed it ({}); end one of the two. Until then it is \
-             repaired once per resync",
-            listed(&report.differences)
-        );
-        self.other_daemon = Some(processes);
-    }
-
     pub(super) fn worker_ended(&self, how: &str) {
         warn!("the worker {how} while it was idle; it is replaced");
     }
 
-    pub(super) fn failed(&mut self, failure: &KernelError) {
-        if matches!(failure, KernelError::OwnedByAnother { .. }) {
-            let since = *self.owned_since.get_or_insert_with(Instant::now);
+    /// `committers`: who else has committed since the last pass.
+    pub(super) fn synced(
+        &mut self,
+        family: Family,
+        tables: &Rc<Tables>,
+        report: &SyncReport,
+        committers: &str,
+    ) {
+        let lines = self.succeeded(family);
+        let table = format!("table {}", family.name());
+        let is_repair = lines.applied.as_ref() == Some(tables);
+        if is_repair && !report.differences.is_empty() {
+            let by = if committers.is_empty() {
+                "someone"
+            } else {
+                committers
+            };
+            warn!(
+                "{table}: repaired and read back ({}); changed by {by}",
+                listed(&report.differences)
+            );
+        } else if !is_repair || report.adopted {
+            // At the first time also that nothing was to be done: it says that the rules are in force.
+            info!("{table}: {report}");
+        }
+        if lines.protection != report.protection
+            && let Some(protection) = report.protection
+        {
+            info!("{table}: {protection}");
+        }
+        lines.protection = report.protection;
+        lines.applied = Some(Rc::clone(tables));
+        lines.other_daemon = None;
+    }
+
+    /// A look for what another daemon committed.
+    pub(super) fn looked(&mut self, family: Family, report: &SyncReport, processes: &str) {
+        let lines = self.succeeded(family);
+        let is_said = lines.other_daemon.as_deref() == Some(processes);
+        if report.differences.is_empty() || is_said {
+            return;
+        }
+        error!(
+            "table {}: another daemon writes it: {processes} changed it ({}); end one of the two. Until then it is \
+             repaired once per resync",
+            family.name(),
+            listed(&report.differences)
+        );
+        lines.other_daemon = Some(processes.to_owned());
+    }
+
+    pub(super) fn failed(&mut self, family: Family, failure: &KernelError) {
+        let lines = self.tables.entry(family).or_default();
+        lines.failures_in_a_row = lines.failures_in_a_row.saturating_add(1);
+        let text = if matches!(failure, KernelError::OwnedByAnother { .. }) {
+            let since = *lines.owned_since.get_or_insert_with(Instant::now);
             if since.elapsed() < OWNER_MAY_BE_ENDING {
                 return;
             }
-        } else {
-            self.owned_since = None;
-        }
-        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
-        let text = match failure {
             // It says itself how it goes on.
-            KernelError::OwnedByAnother { .. } => failure.to_string(),
-            _ => format!("{failure}; retried until it succeeds"),
+            format!("table {}: {failure}", family.name())
+        } else {
+            lines.owned_since = None;
+            format!(
+                "table {}: {failure}; retried until it succeeds",
+                family.name()
+            )
         };
         match self.failures.say(&text, Instant::now()) {
             None => {}
@@ -145,11 +160,17 @@ impl LogLines {
         }
     }
 
-    fn succeeded(&mut self) {
-        self.owned_since = None;
-        match std::mem::take(&mut self.failures_in_a_row) {
+    fn succeeded(&mut self, family: Family) -> &mut TableLines {
+        let lines = self.tables.entry(family).or_default();
+        lines.owned_since = None;
+        match std::mem::take(&mut lines.failures_in_a_row) {
             0 => {}
-            failures => info!(failures, "the kernel can be read and written again"),
+            failures => info!(
+                failures,
+                "table {}: it can be read and written again",
+                family.name()
+            ),
         }
+        lines
     }
 }

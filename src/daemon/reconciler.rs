@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::pace::{Jitter, Pace, look_at_owner_after, retry_after};
-use crate::ruleset::Ruleset;
+use crate::ruleset::Tables;
 
 /// Resync interval while no file has been good yet.
 const FIRST_RESYNC_INTERVAL: Duration = Duration::from_secs(60);
@@ -22,9 +22,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// What a good configuration asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Desired {
-    /// The table.
-    pub ruleset: Rc<Ruleset>,
-    /// The policy that the table is made of, for the log.
+    /// The tables.
+    pub tables: Rc<Tables>,
+    /// The policy that the tables are made of, for the log.
     pub policy: Rc<str>,
     /// How often file and kernel are compared without any event.
     pub resync_interval: Duration,
@@ -65,17 +65,17 @@ pub enum Event {
     Done(Outcome),
 }
 
-/// How a pass over the kernel ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a pass over the kernel ended; of its tables, the one that is worst off counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// The kernel had the ruleset.
+    /// The kernel had what is desired.
     InStep,
     /// It had not; after a sync it has.
     Differed,
-    /// That is not known.
-    Failed,
-    /// It had not, and another owns the table.
+    /// Another owns a table.
     Owned,
+    /// Whether it has is not known.
+    Failed,
 }
 
 /// What to do next.
@@ -86,9 +86,9 @@ pub enum Action {
         /// Take a file that someone has open for writing for what it holds now.
         while_written: bool,
     },
-    /// Make the kernel's table that of the ruleset.
+    /// Make the kernel's tables the desired ones.
     Sync(Desired),
-    /// Compare the kernel's table with the ruleset, and leave it as it is.
+    /// Compare the kernel's tables with the desired ones, and leave them as they are.
     Look(Desired),
 }
 

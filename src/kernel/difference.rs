@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Difference {
     /// There is no table.
     TableMissing,
+    /// There is a table, and its family is off.
+    TableUnwanted,
     /// libnftables' listing is no JSON.
     ListingUnreadable,
     /// The table's base chains are not hooked.
@@ -52,6 +54,7 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TableMissing => f.write_str("there is no table"),
+            Self::TableUnwanted => f.write_str("there is a table"),
             Self::ListingUnreadable => f.write_str("the table's listing cannot be read"),
             Self::TableDormant => f.write_str("the table is dormant"),
             Self::SetMissing(name) => write!(f, "set {name} is missing"),

@@ -14,8 +14,10 @@ pub mod observed;
 pub mod owner;
 pub mod ownership;
 mod sys;
+pub mod tables;
 pub mod worker;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -43,6 +45,12 @@ const DEFEATS: u32 = 3;
 pub struct Kernel {
     access: Access,
     claims: Claims,
+    memories: HashMap<Family, Memory>,
+}
+
+/// What is remembered of a table from one sync to the next.
+#[derive(Default)]
+struct Memory {
     last_read_back: Option<ReadBack>,
     /// Syncs in a row that failed over the table's contents.
     defeats: u32,
@@ -63,8 +71,8 @@ pub struct SyncReport {
     pub differences: Vec<Difference>,
     /// The table's owner had ended; the worker is its owner now.
     pub adopted: bool,
-    /// What protects the table from others.
-    pub protection: Protection,
+    /// What protects the table from others; `None`: there is no table.
+    pub protection: Option<Protection>,
     /// All commits up to this generation have been taken into account.
     pub generation: u32,
 }
@@ -75,6 +83,7 @@ impl fmt::Display for SyncReport {
         match self.differences.as_slice() {
             [] if self.adopted => f.write_str("adopted, in step already"),
             [] => f.write_str("in step already, nothing written"),
+            [Difference::TableUnwanted] => f.write_str("deleted, since IPv6 is off"),
             differences => write!(
                 f,
                 "{adopted}applied and read back ({})",
@@ -91,8 +100,7 @@ impl Kernel {
         Self {
             access: Access::new(program),
             claims: Claims::new(table_owner),
-            last_read_back: None,
-            defeats: 0,
+            memories: HashMap::new(),
         }
     }
 
@@ -112,14 +120,15 @@ impl Kernel {
         if let Err(error) = &result
             && error.is_about_the_contents()
         {
-            self.defeats = self.defeats.saturating_add(1);
-            if self.defeats >= DEFEATS && self.recreate(ruleset).await.is_ok() {
+            let defeats = &mut self.memory(ruleset.family).defeats;
+            *defeats = defeats.saturating_add(1);
+            if *defeats >= DEFEATS && self.recreate(ruleset).await.is_ok() {
                 warn!("the table was deleted and made anew, because nothing else helped: {error}");
                 result = self.converge(ruleset).await;
             }
         }
         if result.is_ok() {
-            self.defeats = 0;
+            self.memory(ruleset.family).defeats = 0;
             self.access.worker.succeeded();
         }
         result
@@ -164,11 +173,11 @@ impl Kernel {
             let drift = drift_of(ruleset, &read_back.observation)?;
             if let (Some(standing), false, []) = (standing, adopts, drift.differences.as_slice()) {
                 let generation = read_back.generation;
-                self.last_read_back = Some(read_back);
+                self.memory(ruleset.family).last_read_back = Some(read_back);
                 return Ok(SyncReport {
                     differences: found.unwrap_or_default(),
                     adopted,
-                    protection: self.claims.protection(standing),
+                    protection: Some(self.claims.protection(standing)),
                     generation,
                 });
             }
@@ -190,6 +199,10 @@ impl Kernel {
             };
             found.get_or_insert(drift.differences);
         }
+    }
+
+    fn memory(&mut self, family: Family) -> &mut Memory {
+        self.memories.entry(family).or_default()
     }
 
     /// Whose the table is; `None`: there is none.
@@ -236,7 +249,7 @@ impl Kernel {
         Ok(SyncReport {
             differences: drift_of(ruleset, &read_back.observation)?.differences,
             adopted: false,
-            protection: self.claims.protection(standing.unwrap_or(Standing::Plain)),
+            protection: standing.map(|standing| self.claims.protection(standing)),
             generation: read_back.generation,
         })
     }
@@ -245,7 +258,7 @@ impl Kernel {
     pub async fn worker_ended(&mut self) -> String {
         let how = self.access.worker.ended().await;
         // What it owned, it owns no longer.
-        self.last_read_back = None;
+        self.memories.clear();
         how
     }
 
@@ -263,7 +276,7 @@ impl Kernel {
     /// What was read back last, where nobody has committed since and `ruleset` is another one: it saves the listing,
     /// which for 10,000 elements takes longer than the change. That all is in step is never taken from memory.
     fn known(&mut self, ruleset: &Ruleset) -> Result<Option<ReadBack>, KernelError> {
-        let Some(last) = self.last_read_back.take() else {
+        let Some(last) = self.memory(ruleset.family).last_read_back.take() else {
             return Ok(None);
         };
         let is_current = last.worker == self.access.worker.number()

@@ -199,17 +199,32 @@ pub enum Statement {
     SnatToOwnSource,
 }
 
-impl Ruleset {
-    /// The tables that make the kernel follow `policy`: `ip`, then `ip6` where IPv6 is on.
+/// The tables that make the kernel follow a policy, one for each family that is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tables {
+    /// `ip`
+    pub ip: Ruleset,
+    /// `ip6`; `None`: IPv6 is off, and there is to be no table.
+    pub ip6: Option<Ruleset>,
+}
+
+impl Tables {
+    /// The tables that make the kernel follow `policy`.
     #[must_use]
-    pub fn all(policy: &Policy, chosen: &ChosenNames) -> Vec<Self> {
-        let ipv6 = Self::ipv6(policy, chosen);
-        [Self::ipv4(policy, chosen)]
-            .into_iter()
-            .chain(ipv6)
-            .collect()
+    pub fn new(policy: &Policy, chosen: &ChosenNames) -> Self {
+        Self {
+            ip: Ruleset::ipv4(policy, chosen),
+            ip6: Ruleset::ipv6(policy, chosen),
+        }
     }
 
+    /// Those that are to be there.
+    pub fn wanted(&self) -> impl Iterator<Item = &Ruleset> {
+        [&self.ip].into_iter().chain(&self.ip6)
+    }
+}
+
+impl Ruleset {
     /// The table that makes the kernel follow `policy` for IPv4.
     #[must_use]
     pub fn ipv4(policy: &Policy, chosen: &ChosenNames) -> Self {

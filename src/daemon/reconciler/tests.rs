@@ -20,7 +20,7 @@ fn desired(table: &str) -> Desired {
         masq_chain: "m".to_owned(),
     };
     Desired {
-        ruleset: Rc::new(Ruleset::ipv4(&Policy::new(&defaults(&flags)), &names)),
+        tables: Rc::new(Tables::new(&Policy::new(&defaults(&flags)), &names)),
         policy: table.into(),
         resync_interval: 60 * SECOND,
     }
