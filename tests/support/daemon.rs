@@ -12,6 +12,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::lab::Family;
 use super::netns::Namespace;
 use super::nft::{Nft, TABLE, debian_13_root};
 use super::wait_until;
@@ -223,7 +224,7 @@ impl Daemon {
     /// The same with a limit.
     pub fn wait_for_table_within(&mut self, limit: Duration) -> io::Result<()> {
         let waited = wait_until(limit, || {
-            self.has_ended() || has_base_chain(&self.namespace)
+            self.has_ended() || has_base_chain(Family::V4, &self.namespace)
         });
         if self.has_ended() {
             return Err(self.with_log("the daemon ended"));
@@ -290,9 +291,9 @@ fn write_by_rename(file: &Path, text: &str) -> io::Result<()> {
     fs::rename(new, file)
 }
 
-fn has_base_chain(namespace: &Namespace) -> bool {
+fn has_base_chain(family: Family, namespace: &Namespace) -> bool {
     Nft::host()
-        .list_table_text(namespace, TABLE)
+        .list_table_text_of(family, namespace, TABLE)
         .is_ok_and(|text| text.contains("hook postrouting"))
 }
 

@@ -12,7 +12,9 @@
     clippy::cast_sign_loss
 )]
 
+pub mod competitors;
 pub mod daemon;
+pub mod destinations;
 pub mod flows;
 pub mod foreign_hands;
 pub mod generations;
@@ -23,6 +25,7 @@ pub mod nft;
 pub mod oracle;
 pub mod poison;
 pub mod probe;
+pub mod wire;
 
 use std::io;
 use std::time::{Duration, Instant};

@@ -1,0 +1,1 @@
+//! Other NAT rules on the node.
