@@ -1,0 +1,106 @@
+//! Other NAT rules on the node without the daemon: they must do by themselves what they are there for, before they
+//! may compete with it.
+
+#![allow(clippy::unwrap_used)] // in a test, what cannot be unwrapped is a failure
+
+mod support;
+
+use std::net::IpAddr;
+
+use support::competitors::{Competitor, Service};
+use support::lab::{Family, Lab};
+use support::nft::Nft;
+use support::probe::{Probe, Protocol};
+
+const SERVED: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
+
+/// A private destination that is not in the pod's own network, and a public one.
+fn destinations(family: Family) -> [IpAddr; 2] {
+    let texts = match family {
+        Family::V4 => ["10.7.0.1", "1.1.1.1"],
+        Family::V6 => ["fd00:7::1", "2606:4700::1"],
+    };
+    texts.map(|text| text.parse().unwrap())
+}
+
+#[test]
+fn each_competitor_masquerades_what_the_pod_sends() {
+    for competitor in Competitor::ALL {
+        let lab = Lab::new().unwrap();
+        competitor.install(&lab).unwrap();
+        let probe = Probe::from_pod(&lab).unwrap();
+        for family in Family::BOTH {
+            let own = lab.addresses_of(family);
+            for destination in destinations(family) {
+                for protocol in Protocol::ALL {
+                    let seen = probe.seen_source(protocol, destination).unwrap();
+                    let what = format!("{competitor}: {protocol} to {destination}");
+                    assert_eq!(seen.ip(), own.node_uplink, "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_cni_plugin_spares_the_network_of_the_pod_and_other_pods() {
+    let lab = Lab::new().unwrap();
+    Competitor::CniIpMasq.install(&lab).unwrap();
+    let probe = Probe::from_pod(&lab).unwrap();
+    for (family, neighbour) in [(Family::V4, "10.244.1.9"), (Family::V6, "fd00:10:244:1::9")] {
+        let own = lab.addresses_of(family);
+        let neighbour: IpAddr = neighbour.parse().unwrap();
+        let seen = probe.seen_source(Protocol::Udp, neighbour).unwrap();
+        assert_eq!(seen.ip(), own.pod);
+        let [destination, _] = destinations(family);
+        let seen = probe.seen_source_from(own.second_pod, Protocol::Udp, destination);
+        assert_eq!(seen.unwrap().ip(), own.second_pod);
+    }
+}
+
+#[test]
+fn a_service_shows_the_pod_to_another_node_and_the_node_to_its_own_pod() {
+    let lab = Lab::new().unwrap();
+    Service::install(&lab).unwrap();
+    for family in Family::BOTH {
+        let own = lab.addresses_of(family);
+        let service = Service::of(&lab, family);
+        for protocol in SERVED {
+            let probe = Probe::from_pod(&lab).unwrap();
+            let seen = probe.seen_source_at(protocol, service.remote_cluster_ip);
+            assert_eq!(seen.unwrap().ip(), own.pod, "ClusterIP, {protocol}");
+            drop(probe);
+
+            let probe = Probe::from_pod_to_itself(&lab).unwrap();
+            let seen = probe.seen_source_at(protocol, service.local_cluster_ip);
+            assert_eq!(seen.unwrap().ip(), own.pod_gateway, "hairpin, {protocol}");
+            drop(probe);
+
+            let probe = Probe::from_outside_to_pod(&lab).unwrap();
+            let seen = probe.seen_source_at(protocol, service.node_port);
+            assert_eq!(seen.unwrap().ip(), own.pod_gateway, "NodePort, {protocol}");
+        }
+    }
+}
+
+fn assert_no_hairpin_connection_without_masquerading(family: Family) {
+    let lab = Lab::new().unwrap();
+    Service::install(&lab).unwrap();
+    // Nobody grants what the mark asks for.
+    let flush = format!("flush chain {} nat KUBE-POSTROUTING", family.nft());
+    Nft::host().apply(&lab.node, &flush).unwrap();
+    let service = Service::of(&lab, family);
+    let probe = Probe::from_pod_to_itself(&lab).unwrap();
+    let seen = probe.seen_source_at(Protocol::Tcp, service.local_cluster_ip);
+    assert!(seen.is_err(), "{seen:?}");
+}
+
+#[test]
+fn without_masquerading_no_hairpin_connection_comes_about() {
+    assert_no_hairpin_connection_without_masquerading(Family::V4);
+}
+
+#[test]
+fn without_masquerading_no_hairpin_connection_comes_about_in_ipv6() {
+    assert_no_hairpin_connection_without_masquerading(Family::V6);
+}

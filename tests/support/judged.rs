@@ -1,0 +1,180 @@
+//! A daemon in the node of a lab, judged by what packets show.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use super::daemon::{Daemon, WAIT_LIMIT};
+use super::lab::{Family, Lab};
+use super::oracle::Oracle;
+use super::probe::{Probe, Protocol};
+use super::wait_until;
+
+/// A change must show within this time. Generous: only a test that fails waits so long.
+const CHANGE_LIMIT: Duration = Duration::from_secs(4);
+
+/// Destinations that are judged beside the edges of the configured prefixes.
+const OTHERS: [IpAddr; 9] = [
+    IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1)),
+    IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)),
+    IpAddr::V4(Ipv4Addr::new(100, 64, 0, 1)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 200)),
+    IpAddr::V6(Ipv6Addr::new(0x2606, 0x4700, 0, 0, 0, 0, 0, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0x0101, 0x0101)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0xa)),
+];
+
+/// The daemon and its lab.
+#[derive(Debug)]
+pub struct Judged {
+    /// Runs in the node. Before the lab, so that it ends first.
+    pub daemon: Daemon,
+    /// Where it runs.
+    pub lab: Lab,
+    arguments: Vec<String>,
+}
+
+impl Judged {
+    /// Starts it in a new lab.
+    pub fn start(program: &str, configuration: &str, arguments: &[&str]) -> io::Result<Self> {
+        Self::start_in(Lab::new()?, program, configuration, arguments)
+    }
+
+    /// Starts it in a lab that is prepared, and waits for the tables that its configuration asks for.
+    pub fn start_in(
+        lab: Lab,
+        program: &str,
+        configuration: &str,
+        arguments: &[&str],
+    ) -> io::Result<Self> {
+        let oracle = Oracle::with_arguments(configuration, arguments)?;
+        let mut daemon = Daemon::start(program, &lab.node, configuration, arguments)?;
+        for family in Family::BOTH {
+            if oracle.programs(family) {
+                daemon.wait_for_table_of(family, WAIT_LIMIT)?;
+            }
+        }
+        Ok(Self::of(daemon, lab, arguments))
+    }
+
+    /// A daemon that runs already, with these arguments.
+    pub fn of(daemon: Daemon, lab: Lab, arguments: &[&str]) -> Self {
+        Self {
+            daemon,
+            lab,
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Gives it another configuration file and tells it so.
+    pub fn change(&self, configuration: &str) -> io::Result<()> {
+        self.daemon.replace_configuration(configuration)?;
+        self.daemon.reload()
+    }
+
+    /// What the configuration means for this daemon.
+    pub fn oracle(&self, configuration: &str) -> io::Result<Oracle> {
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        Oracle::with_arguments(configuration, &arguments)
+    }
+
+    /// Fails unless all packets of both families are treated as the configuration says.
+    #[track_caller]
+    pub fn assert_follows(&self, configuration: &str) {
+        let mistakes = self.mistakes(configuration, &Family::BOTH);
+        assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
+    }
+
+    /// Waits until all packets are treated as the configuration says.
+    #[track_caller]
+    pub fn assert_comes_to_follow(&self, configuration: &str) {
+        self.assert_family_comes_to_follow(configuration, &Family::BOTH);
+    }
+
+    /// The same, looking at these families only.
+    #[track_caller]
+    pub fn assert_family_comes_to_follow(&self, configuration: &str, families: &[Family]) {
+        let mut mistakes = Vec::new();
+        let waited = wait_until(CHANGE_LIMIT, || {
+            mistakes = self.mistakes(configuration, families);
+            mistakes.is_empty()
+        });
+        assert!(waited.is_ok(), "{}", mistakes.join("\n"));
+    }
+
+    /// All that is not as the configuration says, one line each: traffic of the pod to every edge and to LOCAL
+    /// addresses, of its second address, of the node itself, and of a client outside.
+    pub fn mistakes(&self, configuration: &str, families: &[Family]) -> Vec<String> {
+        let oracle = self.oracle(configuration).expect("a configuration");
+        let mut destinations = oracle.edges();
+        destinations.extend(OTHERS);
+        destinations.retain(|destination| !self.lab.is_pod(*destination));
+        let of_families = |address: &IpAddr| families.contains(&Family::of(*address));
+        destinations.retain(of_families);
+        let (lab, mut findings) = (&self.lab, Findings::new(&self.lab, &oracle));
+        let (local, outside): (Vec<_>, Vec<_>) =
+            destinations.into_iter().partition(|to| lab.is_local(*to));
+
+        let through = Probe::from_pod(lab).expect("a probe");
+        for to in &outside {
+            let own = lab.addresses_of(Family::of(*to));
+            findings.judge(&through, own.pod, *to, &Protocol::ALL);
+            findings.judge(&through, own.second_pod, *to, &[Protocol::Udp]);
+        }
+        drop(through);
+        let of_node = Probe::from_node(lab).expect("a probe");
+        for to in &outside {
+            let own = lab.addresses_of(Family::of(*to));
+            for from in [own.node_uplink, own.pod_gateway] {
+                findings.judge(&of_node, from, *to, &[Protocol::Udp]);
+            }
+        }
+        drop(of_node);
+        let to_node = Probe::from_pod_to_node(lab).expect("a probe");
+        let inbound = Probe::from_outside_to_pod(lab).expect("a probe");
+        for family in families {
+            let own = lab.addresses_of(*family);
+            for to in local.iter().chain(&[own.node_uplink, own.pod_gateway]) {
+                if Family::of(*to) == *family {
+                    findings.judge(&to_node, own.pod, *to, &Protocol::ALL);
+                }
+            }
+            for to in [own.pod, own.second_pod] {
+                findings.judge(&inbound, own.client, to, &[Protocol::Udp, Protocol::Tcp]);
+            }
+        }
+        findings.mistakes
+    }
+}
+
+/// Probes, and what was wrong with them.
+struct Findings<'a> {
+    lab: &'a Lab,
+    oracle: &'a Oracle,
+    mistakes: Vec<String>,
+}
+
+impl<'a> Findings<'a> {
+    fn new(lab: &'a Lab, oracle: &'a Oracle) -> Self {
+        Self {
+            lab,
+            oracle,
+            mistakes: Vec::new(),
+        }
+    }
+
+    fn judge(&mut self, probe: &Probe<'_>, from: IpAddr, to: IpAddr, protocols: &[Protocol]) {
+        let expected = self.oracle.expected_source(self.lab, from, to);
+        for protocol in protocols {
+            match probe.seen_source_from(from, *protocol, to) {
+                Ok(seen) if seen.ip() == expected => {}
+                Ok(seen) => self.mistakes.push(format!(
+                    "{protocol} from {from} to {to} came from {seen}, not from {expected}"
+                )),
+                Err(error) => self.mistakes.push(error.to_string()),
+            }
+        }
+    }
+}
