@@ -110,28 +110,12 @@ impl Judged {
         let oracle = self.oracle(configuration).expect("a configuration");
         let mut destinations = oracle.edges();
         destinations.extend(OTHERS);
-        destinations.retain(|destination| !self.lab.is_pod(*destination));
         let of_families = |address: &IpAddr| families.contains(&Family::of(*address));
         destinations.retain(of_families);
-        let (lab, mut findings) = (&self.lab, Findings::new(&self.lab, &oracle));
-        let (local, outside): (Vec<_>, Vec<_>) =
-            destinations.into_iter().partition(|to| lab.is_local(*to));
-
-        let through = Probe::from_pod(lab).expect("a probe");
-        for to in &outside {
-            let own = lab.addresses_of(Family::of(*to));
-            findings.judge(&through, own.pod, *to, &Protocol::ALL);
-            findings.judge(&through, own.second_pod, *to, &[Protocol::Udp]);
-        }
-        drop(through);
-        let of_node = Probe::from_node(lab).expect("a probe");
-        for to in &outside {
-            let own = lab.addresses_of(Family::of(*to));
-            for from in [own.node_uplink, own.pod_gateway] {
-                findings.judge(&of_node, from, *to, &[Protocol::Udp]);
-            }
-        }
-        drop(of_node);
+        let lab = &self.lab;
+        let (outside, local) = self.outside_and_local(destinations);
+        let mut findings = Findings::new(lab, &oracle);
+        findings.judge_outside(&outside);
         let to_node = Probe::from_pod_to_node(lab).expect("a probe");
         let inbound = Probe::from_outside_to_pod(lab).expect("a probe");
         for family in families {
@@ -144,6 +128,32 @@ impl Judged {
             for to in [own.pod, own.second_pod] {
                 findings.judge(&inbound, own.client, to, &[Protocol::Udp, Protocol::Tcp]);
             }
+        }
+        findings.mistakes
+    }
+
+    /// What the node forwards to the outside, and what ends in the node. The pod's addresses are neither.
+    fn outside_and_local(&self, mut destinations: Vec<IpAddr>) -> (Vec<IpAddr>, Vec<IpAddr>) {
+        destinations.retain(|to| !self.lab.is_pod(*to));
+        destinations
+            .into_iter()
+            .partition(|to| !self.lab.is_local(*to))
+    }
+
+    /// All that is not as the configuration says with traffic of the pod to these destinations.
+    pub fn mistakes_at(
+        &self,
+        configuration: &str,
+        destinations: &[IpAddr],
+        protocols: &[Protocol],
+    ) -> Vec<String> {
+        let oracle = self.oracle(configuration).expect("a configuration");
+        let (outside, _) = self.outside_and_local(destinations.to_vec());
+        let probe = Probe::from_pod(&self.lab).expect("a probe");
+        let mut findings = Findings::new(&self.lab, &oracle);
+        for to in outside {
+            let pod = self.lab.addresses_of(Family::of(to)).pod;
+            findings.judge(&probe, pod, to, protocols);
         }
         findings.mistakes
     }
@@ -162,6 +172,24 @@ impl<'a> Findings<'a> {
             lab,
             oracle,
             mistakes: Vec::new(),
+        }
+    }
+
+    /// Traffic of the pod, of its second address and of the node itself.
+    fn judge_outside(&mut self, destinations: &[IpAddr]) {
+        let through = Probe::from_pod(self.lab).expect("a probe");
+        for to in destinations {
+            let own = self.lab.addresses_of(Family::of(*to));
+            self.judge(&through, own.pod, *to, &Protocol::ALL);
+            self.judge(&through, own.second_pod, *to, &[Protocol::Udp]);
+        }
+        drop(through);
+        let of_node = Probe::from_node(self.lab).expect("a probe");
+        for to in destinations {
+            let own = self.lab.addresses_of(Family::of(*to));
+            for from in [own.node_uplink, own.pod_gateway] {
+                self.judge(&of_node, from, *to, &[Protocol::Udp]);
+            }
         }
     }
 

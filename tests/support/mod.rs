@@ -18,6 +18,7 @@ pub mod destinations;
 pub mod flows;
 pub mod foreign_hands;
 pub mod generations;
+pub mod judged;
 pub mod lab;
 pub mod netlink;
 pub mod netns;
@@ -25,6 +26,7 @@ pub mod nft;
 pub mod oracle;
 pub mod poison;
 pub mod probe;
+pub mod service;
 pub mod wire;
 
 use std::io;

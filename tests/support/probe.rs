@@ -21,8 +21,8 @@ use super::wire;
 
 /// Port on which probes are received.
 pub const PROBE_PORT: u16 = 7_000;
-/// How long a probe may take.
-const LIMIT: Duration = Duration::from_secs(1);
+/// How long a probe may take: long enough for TCP to send a second SYN, after one second (RFC 6298, section 2).
+const LIMIT: Duration = Duration::from_secs(3);
 
 /// What a probe is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
