@@ -168,12 +168,12 @@ fn a_source_that_is_not_listed_is_left_to_the_competitor() {
 
 #[test]
 fn traffic_of_the_node_that_is_left_alone_is_left_to_the_competitor() {
-    for (masq_node_traffic, is_enforced) in [(true, true), (false, false)] {
-        let configuration = format!("{}masqNodeTraffic: {masq_node_traffic}\n", enforced());
+    for is_enforced in [true, false] {
+        let configuration = format!("{}masqNodeTraffic: {is_enforced}\n", enforced());
         let judged = start_in(lab_with(Competitor::Iptables), &configuration);
-        let probe = Probe::from_node(&judged.lab).unwrap();
         for family in Family::BOTH {
             let own = judged.lab.addresses_of(family);
+            let probe = Probe::from_node(&judged.lab).unwrap();
             // Another of the node's addresses than the one that masquerading gives.
             let seen = probe.seen_source_from(own.pod_gateway, Protocol::Udp, exempt(family));
             let expected = match is_enforced {
@@ -181,6 +181,7 @@ fn traffic_of_the_node_that_is_left_alone_is_left_to_the_competitor() {
                 false => own.node_uplink,
             };
             assert_eq!(seen.unwrap().ip(), expected);
+            drop(probe);
             // The pod's traffic is enforced either way.
             assert_eq!(seen_by_exempt(&judged.lab, family), own.pod);
         }

@@ -119,7 +119,7 @@ fn assert_no_flow_was_mistreated(counts: &Counts) {
 
 #[test]
 fn features_that_flip_mistreat_no_flow_of_either_family() {
-    let counts = flip_under_flows(&versions(), flows(), Duration::from_secs(10));
+    let counts = flip_under_flows(&versions(), flows(), Duration::from_secs(9));
     assert_no_flow_was_mistreated(&counts);
 }
 
@@ -129,6 +129,6 @@ fn ipv6_that_flips_mistreats_no_flow_of_ipv4_and_none_to_exempt_destinations_of_
     let versions = [DUAL_STACK, WITHOUT_IPV6, OTHER_LISTS, WITHOUT_IPV6].map(str::to_owned);
     let mut flows = flows();
     flows.masqueraded.retain(|prefix| prefix.addr().is_ipv4());
-    let counts = flip_under_flows(&versions, flows, Duration::from_secs(6));
+    let counts = flip_under_flows(&versions, flows, Duration::from_secs(5));
     assert_no_flow_was_mistreated(&counts);
 }

@@ -116,19 +116,8 @@ impl Judged {
         let (outside, local) = self.outside_and_local(destinations);
         let mut findings = Findings::new(lab, &oracle);
         findings.judge_outside(&outside);
-        let to_node = Probe::from_pod_to_node(lab).expect("a probe");
-        let inbound = Probe::from_outside_to_pod(lab).expect("a probe");
-        for family in families {
-            let own = lab.addresses_of(*family);
-            for to in local.iter().chain(&[own.node_uplink, own.pod_gateway]) {
-                if Family::of(*to) == *family {
-                    findings.judge(&to_node, own.pod, *to, &Protocol::ALL);
-                }
-            }
-            for to in [own.pod, own.second_pod] {
-                findings.judge(&inbound, own.client, to, &[Protocol::Udp, Protocol::Tcp]);
-            }
-        }
+        findings.judge_local(&local, families);
+        findings.judge_inbound(families);
         findings.mistakes
     }
 
@@ -189,6 +178,35 @@ impl<'a> Findings<'a> {
             let own = self.lab.addresses_of(Family::of(*to));
             for from in [own.node_uplink, own.pod_gateway] {
                 self.judge(&of_node, from, *to, &[Protocol::Udp]);
+            }
+        }
+    }
+
+    /// Traffic of the pod and of the node itself to LOCAL addresses.
+    fn judge_local(&mut self, destinations: &[IpAddr], families: &[Family]) {
+        let own = families.iter().map(|family| self.lab.addresses_of(*family));
+        let uplinks = own.map(|own| own.node_uplink);
+        let destinations: Vec<IpAddr> = destinations.iter().copied().chain(uplinks).collect();
+        let from_pod = Probe::from_pod_to_node(self.lab).expect("a probe");
+        for to in &destinations {
+            let pod = self.lab.addresses_of(Family::of(*to)).pod;
+            self.judge(&from_pod, pod, *to, &Protocol::ALL);
+        }
+        drop(from_pod);
+        let from_itself = Probe::from_node_to_itself(self.lab).expect("a probe");
+        for to in destinations {
+            let other = self.lab.addresses_of(Family::of(to)).pod_gateway;
+            self.judge(&from_itself, other, to, &[Protocol::Udp, Protocol::Tcp]);
+        }
+    }
+
+    /// Traffic of a client outside to the pod's addresses.
+    fn judge_inbound(&mut self, families: &[Family]) {
+        let inbound = Probe::from_outside_to_pod(self.lab).expect("a probe");
+        for family in families {
+            let own = self.lab.addresses_of(*family);
+            for to in [own.pod, own.second_pod] {
+                self.judge(&inbound, own.client, to, &[Protocol::Udp, Protocol::Tcp]);
             }
         }
     }

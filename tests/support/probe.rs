@@ -119,6 +119,12 @@ impl<'lab> Probe<'lab> {
         Self::new(lab, &lab.pod, |own| own.pod, &lab.node)
     }
 
+    /// Probes that never leave the node: from one of its LOCAL addresses to another. Only such packets to LOCAL addresses
+    /// pass POSTROUTING.
+    pub fn from_node_to_itself(lab: &'lab Lab) -> io::Result<Self> {
+        Self::new(lab, &lab.node, |own| own.pod_gateway, &lab.node)
+    }
+
     /// Probes that the node sends back to where they came from: for a service whose endpoint is its client.
     pub fn from_pod_to_itself(lab: &'lab Lab) -> io::Result<Self> {
         Self::new(lab, &lab.pod, |own| own.pod, &lab.pod)

@@ -52,25 +52,35 @@ impl Service {
         for family in Family::BOTH {
             let service = Self::of(lab, family);
             for protocol in [Protocol::Tcp, Protocol::Udp] {
-                let mut look = |way: &str, probe: Probe<'_>, to| {
-                    let source = match probe.seen_source_at(protocol, to) {
+                let to_remote = Probe::from_pod(lab)?;
+                let remote = to_remote.seen_source_at(protocol, service.remote_cluster_ip);
+                let hairpin = Self::seen_by_hairpin(lab, family, protocol);
+                let inbound = Probe::from_outside_to_pod(lab)?;
+                let from_outside = inbound.seen_source_at(protocol, service.node_port);
+                for (way, source) in [
+                    ("ClusterIP", remote),
+                    ("hairpin", hairpin),
+                    ("NodePort", from_outside),
+                ] {
+                    let source = match source {
                         Ok(source) => source.ip().to_string(),
                         Err(error) => error.to_string(),
                     };
                     seen.push(format!("{family} {protocol} by {way}: {source}"));
-                };
-                look(
-                    "ClusterIP",
-                    Probe::from_pod(lab)?,
-                    service.remote_cluster_ip,
-                );
-                let itself = Probe::from_pod_to_itself(lab)?;
-                look("hairpin", itself, service.local_cluster_ip);
-                let inbound = Probe::from_outside_to_pod(lab)?;
-                look("NodePort", inbound, service.node_port);
+                }
             }
         }
         Ok(seen)
+    }
+
+    /// The source that the pod sees of itself by ClusterIP.
+    pub fn seen_by_hairpin(
+        lab: &Lab,
+        family: Family,
+        protocol: Protocol,
+    ) -> io::Result<SocketAddr> {
+        let service = Self::of(lab, family);
+        Probe::from_pod_to_itself(lab)?.seen_source_at(protocol, service.local_cluster_ip)
     }
 
     /// As pkg/proxy/iptables/proxier.go of Kubernetes writes them, with `--cluster-cidr`: the mark 0x4000 asks for
