@@ -87,7 +87,9 @@ fn with_enforce_no_competitor_that_comes_later_changes_what_the_file_says() {
 #[test]
 fn without_a_competitor_enforce_changes_nothing() {
     let configuration = enforced();
-    start_in(Lab::new().unwrap(), &configuration).assert_follows(&configuration);
+    let judged = start_in(Lab::new().unwrap(), &configuration);
+    judged.assert_follows(&configuration);
+    judged.assert_node_reaches_itself_unchanged();
 }
 
 #[test]

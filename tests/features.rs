@@ -30,7 +30,9 @@ fn start(configuration: &str, arguments: &[&str]) -> Judged {
 
 #[track_caller]
 fn assert_packets_follow(configuration: &str, arguments: &[&str]) {
-    start(configuration, arguments).assert_follows(configuration);
+    let judged = start(configuration, arguments);
+    judged.assert_follows(configuration);
+    judged.assert_node_reaches_itself_unchanged();
 }
 
 /// The table of a family, or nothing.

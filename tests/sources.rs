@@ -32,7 +32,9 @@ fn start(configuration: &str) -> Judged {
 
 #[track_caller]
 fn assert_packets_follow(configuration: &str) {
-    start(configuration).assert_follows(configuration);
+    let judged = start(configuration);
+    judged.assert_follows(configuration);
+    judged.assert_node_reaches_itself_unchanged();
 }
 
 /// A destination that every configuration here masquerades.

@@ -1,13 +1,13 @@
 //! A daemon in the node of a lab, judged by what packets show.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::daemon::{Daemon, WAIT_LIMIT};
 use super::lab::{Family, Lab};
 use super::oracle::Oracle;
-use super::probe::{Probe, Protocol};
+use super::probe::{Flow, PROBE_PORT, Probe, Protocol};
 use super::wait_until;
 
 /// A change must show within this time. Generous: only a test that fails waits so long.
@@ -121,6 +121,26 @@ impl Judged {
         findings.mistakes
     }
 
+    /// Fails if what never leaves the node is changed, from one of its addresses to the other. A competitor may do that.
+    #[track_caller]
+    pub fn assert_node_reaches_itself_unchanged(&self) {
+        let probe = Probe::from_node_to_itself(&self.lab).expect("a probe");
+        for own in Family::BOTH.map(|family| self.lab.addresses_of(family)) {
+            for (from, to) in [
+                (own.pod_gateway, own.node_uplink),
+                (own.node_uplink, own.pod_gateway),
+            ] {
+                for protocol in Protocol::ALL {
+                    let port = self.lab.unused_port();
+                    let (from, to) = (SocketAddr::new(from, port), SocketAddr::new(to, PROBE_PORT));
+                    let flow = Flow { protocol, from, to };
+                    let seen = probe.seen_source_of(flow).expect("a probe that arrives");
+                    assert_eq!(seen, from, "{flow}");
+                }
+            }
+        }
+    }
+
     /// What the node forwards to the outside, and what ends in the node. The pod's addresses are neither.
     fn outside_and_local(&self, mut destinations: Vec<IpAddr>) -> (Vec<IpAddr>, Vec<IpAddr>) {
         destinations.retain(|to| !self.lab.is_pod(*to));
@@ -182,21 +202,15 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// Traffic of the pod and of the node itself to LOCAL addresses.
+    /// Traffic of the pod to LOCAL addresses.
     fn judge_local(&mut self, destinations: &[IpAddr], families: &[Family]) {
         let own = families.iter().map(|family| self.lab.addresses_of(*family));
         let uplinks = own.map(|own| own.node_uplink);
         let destinations: Vec<IpAddr> = destinations.iter().copied().chain(uplinks).collect();
         let from_pod = Probe::from_pod_to_node(self.lab).expect("a probe");
-        for to in &destinations {
-            let pod = self.lab.addresses_of(Family::of(*to)).pod;
-            self.judge(&from_pod, pod, *to, &Protocol::ALL);
-        }
-        drop(from_pod);
-        let from_itself = Probe::from_node_to_itself(self.lab).expect("a probe");
         for to in destinations {
-            let other = self.lab.addresses_of(Family::of(to)).pod_gateway;
-            self.judge(&from_itself, other, to, &[Protocol::Udp, Protocol::Tcp]);
+            let pod = self.lab.addresses_of(Family::of(to)).pod;
+            self.judge(&from_pod, pod, to, &Protocol::ALL);
         }
     }
 
