@@ -13,6 +13,24 @@ use support::nft::Nft;
 use support::probe::{Probe, Protocol};
 use support::service::Service;
 
+/// What `enforce` comes down to, in nft's words.
+const PINNED: &str = "
+table ip pinned {
+    chain enforce {
+        type nat hook postrouting priority srcnat - 10;
+        ct status dnat return
+        ip daddr 10.0.0.0/8 snat to ip saddr
+    }
+}
+table ip6 pinned {
+    chain enforce {
+        type nat hook postrouting priority srcnat - 10;
+        ct status dnat return
+        ip6 daddr fd00::/8 snat to ip6 saddr
+    }
+}
+";
+
 /// A private destination that is not in the pod's own network, and a public one.
 fn destinations(family: Family) -> [IpAddr; 2] {
     let texts = match family {
@@ -93,4 +111,34 @@ fn without_masquerading_no_hairpin_connection_comes_about() {
             });
         }
     });
+}
+
+/// The first chain that gives a flow a source decides, and services are not the business of that chain.
+#[test]
+fn flows_that_are_pinned_to_their_own_source_keep_it_beside_each_competitor() {
+    for competitor in Competitor::ALL {
+        let lab = Lab::new().unwrap();
+        competitor.install(&lab).unwrap();
+        Service::install(&lab).unwrap();
+        let services = Service::seen_sources(&lab).unwrap();
+        Nft::host().apply(&lab.node, PINNED).unwrap();
+        let probe = Probe::from_pod(&lab).unwrap();
+        for family in Family::BOTH {
+            let own = lab.addresses_of(family);
+            let [private, public] = destinations(family);
+            for protocol in Protocol::ALL {
+                let what = format!("{competitor}: {protocol}");
+                let seen = probe.seen_source(protocol, private).unwrap();
+                assert_eq!(seen.ip(), own.pod, "{what}");
+                let seen = probe.seen_source(protocol, public).unwrap();
+                assert_eq!(seen.ip(), own.node_uplink, "{what}");
+            }
+        }
+        drop(probe);
+        assert_eq!(
+            Service::seen_sources(&lab).unwrap(),
+            services,
+            "{competitor}"
+        );
+    }
 }

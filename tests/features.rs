@@ -209,3 +209,29 @@ fn an_ipv6_table_of_another_owner_holds_up_ipv6_alone() {
 fn an_ipv4_table_of_another_owner_holds_up_ipv4_alone() {
     assert_family_is_held_up_alone(Family::V4, Family::V6);
 }
+
+/// In the root of Debian 13, which only root can make.
+mod needs_root {
+    use super::*;
+
+    #[test]
+    fn every_key_at_once_is_followed_with_the_libnftables_of_debian_13() {
+        let configuration = format!(
+            "{DUAL_STACK}
+masqueradeCIDRs: [10.1.0.0/16, 'fd00:1::/32', 169.254.169.254/32]
+sourceCIDRs: [10.244.0.0/16, 192.0.2.1/32, 'fd00:10:244::/48', '2001:db8::/64']
+masqNodeTraffic: false
+toPorts: 50000-50999,60000-62999
+randomFully: false
+enforce: true
+"
+        );
+        let judged = Judged::start_on_debian_13(DAEMON, DUAL_STACK).unwrap();
+        judged.assert_follows(DUAL_STACK);
+        judged.change(&configuration).unwrap();
+        judged.assert_comes_to_follow(&configuration);
+        judged.assert_node_reaches_itself_unchanged();
+        judged.change(DUAL_STACK).unwrap();
+        judged.assert_comes_to_follow(DUAL_STACK);
+    }
+}

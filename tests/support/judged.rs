@@ -49,14 +49,23 @@ impl Judged {
         configuration: &str,
         arguments: &[&str],
     ) -> io::Result<Self> {
-        let oracle = Oracle::with_arguments(configuration, arguments)?;
-        let mut daemon = Daemon::start(program, &lab.node, configuration, arguments)?;
-        for family in Family::BOTH {
-            if oracle.programs(family) {
-                daemon.wait_for_table_of(family, WAIT_LIMIT)?;
-            }
+        let daemon = Daemon::start(program, &lab.node, configuration, arguments)?;
+        Self::of(daemon, lab, arguments).with_tables(configuration)
+    }
+
+    /// The same with Debian 13's libraries, without arguments.
+    pub fn start_on_debian_13(program: &str, configuration: &str) -> io::Result<Self> {
+        let lab = Lab::new()?;
+        let daemon = Daemon::start_on_debian_13(program, &lab.node, configuration, &[])?;
+        Self::of(daemon, lab, &[]).with_tables(configuration)
+    }
+
+    fn with_tables(mut self, configuration: &str) -> io::Result<Self> {
+        let oracle = self.oracle(configuration)?;
+        for family in Family::BOTH.into_iter().filter(|f| oracle.programs(*f)) {
+            self.daemon.wait_for_table_of(family, WAIT_LIMIT)?;
         }
-        Ok(Self::of(daemon, lab, arguments))
+        Ok(self)
     }
 
     /// A daemon that runs already, with these arguments.
