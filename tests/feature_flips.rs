@@ -139,6 +139,30 @@ fn ipv6_that_flips_mistreats_no_flow_of_ipv4_and_none_to_exempt_destinations_of_
     assert_no_flow_was_mistreated(&counts);
 }
 
+/// Flows of the pod that keep their source by the list, because the pod is no source, or because the rest is exempt:
+/// lists and rules change together, and what lies between two versions nobody asked for.
+#[test]
+fn flows_that_keep_their_source_for_changing_reasons_keep_it_in_between() {
+    let versions = [
+        DUAL_STACK,
+        "enableIPv6: true\nnonMasqueradeCIDRs: []\nsourceCIDRs: [10.245.0.0/16, 'fd00:10:245::/48']\n",
+        "
+enableIPv6: true
+nonMasqueradeCIDRs: [0.0.0.0/0, '::/0']
+masqueradeCIDRs: [100.64.0.0/10, '2001:db8:8000::/33']
+sourceCIDRs: [10.244.0.0/16, 'fd00:10:244::/48']
+",
+        "enableIPv6: true\nnonMasqueradeCIDRs: []\nsourceCIDRs: [10.245.1.2/32]\nenforce: true\n",
+    ];
+    let mut flows = flows();
+    // Left alone by half of the versions.
+    flows.masqueraded.clear();
+    let judged = Judged::start(DAEMON, DUAL_STACK, &[]).unwrap();
+    let versions = versions.map(str::to_owned);
+    let counts = flip_under_flows(judged, &versions, flows, Duration::from_secs(5));
+    assert_no_flow_was_mistreated(&counts);
+}
+
 /// In the root of Debian 13, which only root can make.
 mod needs_root {
     use super::*;
