@@ -15,7 +15,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 
-use support::daemon::Daemon;
+use support::daemon::{Daemon, WAIT_LIMIT};
 use support::lab::{Family, Lab};
 use support::nft::{Nft, TABLE};
 use support::oracle::Oracle;
@@ -59,7 +59,9 @@ fn run(program: &str, config_file: &str) -> io::Result<usize> {
         addresses.pod, addresses.node_uplink
     );
     let mut daemon = Daemon::start(program, &lab.node, &configuration, &[])?;
-    daemon.wait_for_table()?;
+    for family in Family::BOTH.into_iter().filter(|f| oracle.programs(*f)) {
+        daemon.wait_for_table_of(family, WAIT_LIMIT)?;
+    }
 
     let lines = probe_all(&lab, &oracle)?;
     let width = Line::address_width(&oracle);
