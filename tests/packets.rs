@@ -4,11 +4,11 @@
 
 mod support;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use support::daemon::Daemon;
-use support::lab::Lab;
+use support::lab::{Family, Lab};
 use support::netns::{Namespace, succeed};
 use support::oracle::Oracle;
 use support::probe::{Probe, Protocol};
@@ -33,11 +33,11 @@ nonMasqueradeCIDRs:
 ";
 
 /// Destinations that are judged beside the edges of the configured prefixes.
-const OTHERS: [Ipv4Addr; 4] = [
-    Ipv4Addr::new(1, 1, 1, 1),
-    Ipv4Addr::new(10, 96, 0, 10),
-    Ipv4Addr::new(169, 254, 169, 254),
-    Ipv4Addr::new(203, 0, 113, 200),
+const OTHERS: [IpAddr; 4] = [
+    IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1)),
+    IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 200)),
 ];
 
 fn start(lab: &Lab, configuration: &str) -> Daemon {
@@ -52,28 +52,25 @@ fn mistakes(lab: &Lab, configuration: &str) -> Vec<String> {
     let outside = Probe::from_pod(lab).unwrap();
     let local = Probe::from_pod_to_node(lab).unwrap();
     let mut mistakes = Vec::new();
-    let mut judge = |probe: &Probe<'_>, destination, expected| {
+    let mut judge = |probe: &Probe<'_>, destination: IpAddr, expected: IpAddr| {
         for protocol in Protocol::ALL {
             match probe.seen_source(protocol, destination) {
-                Ok(seen) if *seen.ip() == expected => {}
+                Ok(seen) if seen.ip() == expected => {}
                 Ok(seen) => mistakes.push(format!("{protocol} to {destination} came from {seen}")),
                 Err(error) => mistakes.push(error.to_string()),
             }
         }
     };
     for destination in oracle.edges().into_iter().chain(OTHERS) {
-        let masqueraded = oracle.masqueraded(destination);
-        let addresses = lab.addresses;
-        let expected = if masqueraded {
-            addresses.node_uplink
-        } else {
-            addresses.pod
-        };
+        let pod = lab.addresses_of(Family::of(destination)).pod;
+        let expected = oracle.expected_source(lab, pod, destination);
         judge(&outside, destination, expected);
     }
     // LOCAL addresses are left alone, whether a prefix contains them or not.
-    judge(&local, lab.addresses.node_uplink, lab.addresses.pod);
-    judge(&local, lab.addresses.pod_gateway, lab.addresses.pod);
+    for own in Family::BOTH.map(|family| lab.addresses_of(family)) {
+        judge(&local, own.node_uplink, own.pod);
+        judge(&local, own.pod_gateway, own.pod);
+    }
     mistakes
 }
 
@@ -177,7 +174,7 @@ fn assert_mark_masquerades(lab: &Lab) {
     for protocol in Protocol::ALL {
         let marked = Ipv4Addr::new(10, 99, 99, 99);
         let seen = probe.seen_source(protocol, marked).unwrap();
-        assert_eq!(*seen.ip(), lab.addresses.node_uplink, "{protocol}");
+        assert_eq!(seen.ip(), lab.addresses.node_uplink, "{protocol}");
     }
 }
 

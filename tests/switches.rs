@@ -7,7 +7,7 @@ mod support;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use non_masquerade_daemon::config::{Config, Flags, PortRange, defaults};
 use non_masquerade_daemon::policy::Policy;
 use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, names};
@@ -93,7 +93,7 @@ fn elements_and_rules_change_at_the_same_moment() {
     switch_under_flows(&lab, [by_elements, by_source], Vec::new());
 }
 
-fn switch_under_flows(lab: &Lab, versions: [Ruleset; 2], masqueraded: Vec<Ipv4Net>) {
+fn switch_under_flows(lab: &Lab, versions: [Ruleset; 2], masqueraded: Vec<IpNet>) {
     let _turn = one_at_a_time();
     let mut programmed = Programmed::within(lab.node.clone(), DAEMON).unwrap();
     programmed.sync(&versions[0]).unwrap();

@@ -12,21 +12,21 @@ mod support;
 
 use std::fmt;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 
-use support::daemon::Daemon;
-use support::lab::Lab;
+use support::daemon::{Daemon, WAIT_LIMIT};
+use support::lab::{Family, Lab};
 use support::nft::{Nft, TABLE};
 use support::oracle::Oracle;
 use support::probe::{Probe, Protocol};
 
 /// Destinations beside the edges of the prefixes: public ones, and cloud metadata.
-const OTHERS: [Ipv4Addr; 4] = [
-    Ipv4Addr::new(1, 1, 1, 1),
-    Ipv4Addr::new(8, 8, 8, 8),
-    Ipv4Addr::new(169, 254, 169, 254),
-    Ipv4Addr::new(203, 0, 113, 7),
+const OTHERS: [IpAddr; 4] = [
+    IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1)),
+    IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7)),
 ];
 
 fn main() -> ExitCode {
@@ -59,17 +59,23 @@ fn run(program: &str, config_file: &str) -> io::Result<usize> {
         addresses.pod, addresses.node_uplink
     );
     let mut daemon = Daemon::start(program, &lab.node, &configuration, &[])?;
-    daemon.wait_for_table()?;
+    for family in Family::BOTH.into_iter().filter(|f| oracle.programs(*f)) {
+        daemon.wait_for_table_of(family, WAIT_LIMIT)?;
+    }
 
     let lines = probe_all(&lab, &oracle)?;
-    println!("{}", Line::HEADER);
+    let width = Line::address_width(&oracle);
+    println!("{}", Line::header(width));
     for line in &lines {
-        println!("{line}");
+        println!("{line:width$}");
     }
     let unexpected = lines.iter().filter(|line| !line.as_expected()).count();
     println!("\n{} lines, {unexpected} not as expected\n", lines.len());
-    println!("# nft list table ip {TABLE}");
-    print!("{}", Nft::host().list_table_text(&lab.node, TABLE)?);
+    for family in Family::BOTH.into_iter().filter(|f| oracle.programs(*f)) {
+        println!("# nft list table {} {TABLE}", family.nft());
+        let text = Nft::host().list_table_text_of(family, &lab.node, TABLE)?;
+        print!("{text}");
+    }
     if daemon.has_ended() {
         return Err(io::Error::other(format!(
             "the daemon ended:\n{}",
@@ -86,6 +92,7 @@ fn run(program: &str, config_file: &str) -> io::Result<usize> {
 fn probe_all(lab: &Lab, oracle: &Oracle) -> io::Result<Vec<Line>> {
     let mut destinations = oracle.edges();
     destinations.extend(OTHERS);
+    destinations.retain(|destination| oracle.programs(Family::of(*destination)));
     destinations.sort_unstable();
     destinations.dedup();
     let outside = Probe::from_pod(lab)?;
@@ -96,59 +103,62 @@ fn probe_all(lab: &Lab, oracle: &Oracle) -> io::Result<Vec<Line>> {
             Some(prefix) => prefix.to_string(),
             None => "none".to_owned(),
         };
-        let expected = if oracle.masqueraded(destination) {
-            lab.addresses.node_uplink
-        } else {
-            lab.addresses.pod
-        };
+        let pod = lab.addresses_of(Family::of(destination)).pod;
+        let expected = oracle.expected_source(lab, pod, destination);
         lines.extend(Line::of_each_protocol(
             &outside,
             destination,
             rule,
             expected,
-            lab,
+            pod,
         ));
     }
-    let local = lab.addresses.node_uplink;
-    let expected = lab.addresses.pod;
-    lines.extend(Line::of_each_protocol(
-        &node,
-        local,
-        "LOCAL".to_owned(),
-        expected,
-        lab,
-    ));
+    for family in Family::BOTH.into_iter().filter(|f| oracle.programs(*f)) {
+        let own = lab.addresses_of(family);
+        let rule = "LOCAL".to_owned();
+        let local = own.node_uplink;
+        lines.extend(Line::of_each_protocol(&node, local, rule, own.pod, own.pod));
+    }
     Ok(lines)
 }
 
 /// One probe: what was expected, what was seen.
 struct Line {
-    destination: Ipv4Addr,
+    destination: IpAddr,
     protocol: Protocol,
-    seen: io::Result<Ipv4Addr>,
-    pod: Ipv4Addr,
+    seen: io::Result<IpAddr>,
+    pod: IpAddr,
     rule: String,
-    expected: Ipv4Addr,
+    expected: IpAddr,
 }
 
 impl Line {
-    const HEADER: &str =
-        "DESTINATION      PROTOCOL  SOURCE SEEN      TREATED       BY PREFIX           AS EXPECTED";
+    /// Room for addresses of the families that are shown: an IPv4 address, or most IPv6 addresses.
+    fn address_width(oracle: &Oracle) -> usize {
+        if oracle.programs(Family::V6) { 39 } else { 16 }
+    }
+
+    fn header(width: usize) -> String {
+        format!(
+            "{:<width$} PROTOCOL  {:<width$} TREATED       BY PREFIX           AS EXPECTED",
+            "DESTINATION", "SOURCE SEEN"
+        )
+    }
 
     fn of_each_protocol(
         probe: &Probe<'_>,
-        destination: Ipv4Addr,
+        destination: IpAddr,
         rule: String,
-        expected: Ipv4Addr,
-        lab: &Lab,
+        expected: IpAddr,
+        pod: IpAddr,
     ) -> impl Iterator<Item = Self> {
         Protocol::ALL.into_iter().map(move |protocol| Self {
             destination,
             protocol,
             seen: probe
                 .seen_source(protocol, destination)
-                .map(|source| *source.ip()),
-            pod: lab.addresses.pod,
+                .map(|source| source.ip()),
+            pod,
             rule: rule.clone(),
             expected,
         })
@@ -166,9 +176,10 @@ impl fmt::Display for Line {
             Ok(seen) => (seen.to_string(), "masqueraded"),
             Err(_) => ("nothing".to_owned(), "lost"),
         };
+        let width = f.width().unwrap_or_default();
         write!(
             f,
-            "{:<16} {:<9} {seen:<16} {treated:<13} {:<19} ",
+            "{:<width$} {:<9} {seen:<width$} {treated:<13} {:<19} ",
             self.destination.to_string(),
             self.protocol,
             self.rule

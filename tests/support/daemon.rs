@@ -12,6 +12,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::lab::Family;
 use super::netns::Namespace;
 use super::nft::{Nft, TABLE, debian_13_root};
 use super::wait_until;
@@ -21,7 +22,7 @@ const WORKER: &str = "nmd-nft-worker";
 /// The daemon promises to end within this time.
 const END_LIMIT: Duration = Duration::from_secs(1);
 /// Generous: only a test that fails waits so long.
-const WAIT_LIMIT: Duration = Duration::from_secs(5);
+pub const WAIT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs the daemon below another root: shell words `root program config-directory arguments…`. Each
 /// step becomes the next one, so that the process id stays.
@@ -228,13 +229,18 @@ impl Daemon {
 
     /// The same with a limit.
     pub fn wait_for_table_within(&mut self, limit: Duration) -> io::Result<()> {
+        self.wait_for_table_of(Family::V4, limit)
+    }
+
+    /// The same for the table of a family.
+    pub fn wait_for_table_of(&mut self, family: Family, limit: Duration) -> io::Result<()> {
         let waited = wait_until(limit, || {
-            self.has_ended() || has_base_chain(&self.namespace)
+            self.has_ended() || has_base_chain(family, &self.namespace)
         });
         if self.has_ended() {
             return Err(self.with_log("the daemon ended"));
         }
-        waited.map_err(|error| self.with_log(&format!("no table: {error}")))
+        waited.map_err(|error| self.with_log(&format!("no table of {family}: {error}")))
     }
 
     /// Whether it is no longer running.
@@ -311,9 +317,9 @@ fn write_by_rename(file: &Path, text: &str) -> io::Result<()> {
     fs::rename(new, file)
 }
 
-fn has_base_chain(namespace: &Namespace) -> bool {
+fn has_base_chain(family: Family, namespace: &Namespace) -> bool {
     Nft::host()
-        .list_table_text(namespace, TABLE)
+        .list_table_text_of(family, namespace, TABLE)
         .is_ok_and(|text| text.contains("hook postrouting"))
 }
 

@@ -1,25 +1,26 @@
-//! Many new flows a second from the pod, and what the outside saw of them.
+//! Many new flows a second from the pod, in both families, and what the outside saw of them.
 //!
 //! Every packet is a flow of its own (another destination or source port), because only the first
 //! packet of a connection passes a NAT chain.
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt, sockopt,
+    MsgFlags, MultiHeaders, SockaddrIn6, recvmmsg, sendmmsg, setsockopt, sockopt,
 };
 
 use super::bind_soon;
-use super::lab::Lab;
+use super::destinations::Row;
+use super::lab::{Family, Lab, mapped};
 
 /// Port on which the outside receives the flows.
 const FLOWS_PORT: u16 = 7_001;
@@ -27,8 +28,8 @@ const FLOWS_PORT: u16 = 7_001;
 const BATCH: usize = 64;
 /// Source ports, all distinct from those of probes.
 const SOURCE_PORTS: std::ops::Range<u16> = 2_000..2_064;
-/// Destination address, then 1 if the flow must be masqueraded.
-const PAYLOAD_BYTES: usize = 5;
+/// Destination address, IPv4-mapped if it is one of IPv4, then 1 if the flow must be masqueraded.
+const PAYLOAD_BYTES: usize = 17;
 /// Room for about 80,000 small packets, more than three seconds of 20,000 a second.
 const RECEIVE_BUFFER_BYTES: usize = 64 << 20;
 /// How long the receiver waits for the last packets.
@@ -37,8 +38,6 @@ const GRACE: Duration = Duration::from_millis(300);
 const EXAMPLES: usize = 5;
 /// One batch of so many goes to the list that must be masqueraded, if both lists are given.
 const MASQUERADED_EVERY: u64 = 8;
-/// Odd, so that it walks through a row of any power of two; other sizes are corrected by [`stride`].
-const STRIDE: u64 = 2_654_435_761;
 
 /// Which flows to send.
 #[derive(Clone, Debug)]
@@ -46,9 +45,9 @@ pub struct Flows {
     /// Flows a second to aim at.
     pub rate: u32,
     /// Destinations whose flows must keep the pod's address.
-    pub keep_source: Vec<Ipv4Net>,
+    pub keep_source: Vec<IpNet>,
     /// Destinations whose flows must come with the node's address.
-    pub masqueraded: Vec<Ipv4Net>,
+    pub masqueraded: Vec<IpNet>,
 }
 
 /// What became of the flows.
@@ -60,6 +59,8 @@ pub struct Counts {
     pub received: u64,
     /// Those of them that had to keep the pod's address.
     pub to_exempt: u64,
+    /// Packets that arrived by IPv6, of either kind.
+    pub by_ipv6: u64,
     /// Flows that had to keep the pod's address and came with another.
     pub wrong_source: u64,
     /// Flows that had to come with the node's address and came with another.
@@ -67,7 +68,7 @@ pub struct Counts {
     /// Time of sending.
     pub elapsed: Duration,
     /// Some wrong flows: how long after the start, the source seen, the destination.
-    pub examples: Vec<(Duration, Ipv4Addr, Ipv4Addr)>,
+    pub examples: Vec<(Duration, IpAddr, IpAddr)>,
     /// Failures that conntrack counted in the node: `insert_failed`, `drop` and `early_drop`.
     pub conntrack_failures: u64,
 }
@@ -88,8 +89,9 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} flows in {:.1} s, {:.0}/s to exempt destinations: {} with a wrong source, {} not masqueraded, {} lost, {} conntrack failures",
+            "{} flows ({} of IPv6) in {:.1} s, {:.0}/s to exempt destinations: {} with a wrong source, {} not masqueraded, {} lost, {} conntrack failures",
             self.received,
+            self.by_ipv6,
             self.elapsed.as_secs_f64(),
             self.exempt_rate(),
             self.wrong_source,
@@ -127,16 +129,12 @@ impl Flows {
         let sent_all = Arc::new(AtomicBool::new(false));
         let socket = lab.outside.run(receive_socket)?;
         let receiver = {
-            let (sent_all, pod, node) = (
-                sent_all.clone(),
-                lab.addresses.pod,
-                lab.addresses.node_uplink,
-            );
-            std::thread::spawn(move || receive(&socket, pod, node, &sent_all))
+            let (sent_all, judge) = (sent_all.clone(), Judge::of(lab));
+            std::thread::spawn(move || receive(&socket, &judge, &sent_all))
         };
         let sockets = lab.pod.run(|| {
             SOURCE_PORTS
-                .map(|port| bind_soon(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))))
+                .map(|port| bind_soon(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))))
                 .collect::<io::Result<Vec<_>>>()
         })?;
         let sender = {
@@ -179,117 +177,66 @@ impl Running {
     }
 }
 
-/// The addresses of some prefixes as one numbered row, each used once with every source port.
-struct Row {
-    prefixes: Vec<Ipv4Net>,
-    size: u64,
-    stride: u64,
-    must_be_masqueraded: u8,
-    next: u64,
-}
-
-impl Row {
-    fn new(prefixes: &[Ipv4Net], must_be_masqueraded: u8) -> Option<Self> {
-        let size = prefixes.iter().map(prefix_size).sum();
-        (size > 0).then(|| Self {
-            prefixes: prefixes.to_vec(),
-            size,
-            stride: stride(size),
-            must_be_masqueraded,
-            next: 0,
-        })
-    }
-
-    /// The destination of flow number `number`, and which source port it takes. No two numbers give
-    /// the same pair until the source ports are used up.
-    fn flow(&self, number: u64) -> (Ipv4Addr, usize) {
-        let round = usize::try_from(number / self.size).expect("64-bit usize");
-        let mut index = (number % self.size).wrapping_mul(self.stride) % self.size;
-        for prefix in &self.prefixes {
-            if index < prefix_size(prefix) {
-                let offset = u32::try_from(index).expect("an offset within a prefix");
-                return (
-                    Ipv4Addr::from_bits(prefix.network().to_bits() + offset),
-                    round,
-                );
-            }
-            index -= prefix_size(prefix);
-        }
-        unreachable!("the index is smaller than the row");
-    }
-
-    fn send_batch(
-        &mut self,
-        sockets: &[UdpSocket],
-        headers: &mut MultiHeaders<SockaddrIn>,
-    ) -> io::Result<u64> {
-        let numbers = self.next..self.next + BATCH as u64;
-        self.next = numbers.end;
-        // A batch has one source port. At the end of a round some of its flows take the next one early.
-        let (_, round) = self.flow(numbers.end - 1);
-        let socket = sockets.get(round).ok_or_else(|| {
-            io::Error::other("too few destinations: every new flow has been sent once")
-        })?;
-        let destinations: Vec<Ipv4Addr> = numbers.map(|number| self.flow(number).0).collect();
-        let payloads: Vec<[u8; PAYLOAD_BYTES]> = destinations
-            .iter()
-            .map(|destination| {
-                let [a, b, c, d] = destination.octets();
-                [a, b, c, d, self.must_be_masqueraded]
-            })
-            .collect();
-        let slices: Vec<[IoSlice<'_>; 1]> = payloads.iter().map(|p| [IoSlice::new(p)]).collect();
-        let addresses: Vec<Option<SockaddrIn>> = destinations
-            .iter()
-            .map(|destination| Some(SocketAddrV4::new(*destination, FLOWS_PORT).into()))
-            .collect();
-        let (socket, flags) = (socket.as_raw_fd(), MsgFlags::empty());
-        let sent = sendmmsg(socket, headers, &slices, &addresses, [], flags)?;
-        Ok(sent.count() as u64)
-    }
-}
-
-fn prefix_size(prefix: &Ipv4Net) -> u64 {
-    1 << (32 - prefix.prefix_len())
-}
-
-/// A step that visits every index of a row once, without visiting neighbours one after the other.
-fn stride(size: u64) -> u64 {
-    let mut stride = STRIDE % size.max(2);
-    while gcd(stride, size) != 1 {
-        stride += 1;
-    }
-    stride
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
 fn send(flows: &Flows, sockets: &[UdpSocket], stop: &AtomicBool) -> io::Result<(u64, Duration)> {
-    let mut exempt = Row::new(&flows.keep_source, 0);
-    let mut masqueraded = Row::new(&flows.masqueraded, 1);
+    let mut exempt = Row::of_each_family(&flows.keep_source);
+    let mut masqueraded = Row::of_each_family(&flows.masqueraded);
     let started = Instant::now();
     let mut sent = 0;
-    let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
+    let mut headers = MultiHeaders::<SockaddrIn6>::preallocate(BATCH, None);
     for batch in 1_u64.. {
         if stop.load(Ordering::Acquire) {
             break;
         }
-        let row = match (&mut exempt, &mut masqueraded) {
-            (Some(_), Some(row)) if batch.is_multiple_of(MASQUERADED_EVERY) => row,
-            (Some(row), _) | (None, Some(row)) => row,
-            (None, None) => return Err(io::Error::other("no destinations")),
+        let masquerade = match (exempt.is_empty(), masqueraded.is_empty()) {
+            (true, true) => return Err(io::Error::other("no destinations")),
+            (false, false) => batch.is_multiple_of(MASQUERADED_EVERY),
+            (false, true) => false,
+            (true, false) => true,
         };
-        sent += row.send_batch(sockets, &mut headers)?;
+        let rows = if masquerade {
+            &mut masqueraded
+        } else {
+            &mut exempt
+        };
+        // The family that has sent less.
+        let row = rows.iter_mut().min_by_key(|row| row.taken).expect("a row");
+        sent += send_batch(row, u8::from(masquerade), sockets, &mut headers)?;
         let due = Duration::from_secs_f64(sent as f64 / f64::from(flows.rate));
         std::thread::sleep(due.saturating_sub(started.elapsed()));
     }
     Ok((sent, started.elapsed()))
 }
 
+fn send_batch(
+    row: &mut Row,
+    must_be_masqueraded: u8,
+    sockets: &[UdpSocket],
+    headers: &mut MultiHeaders<SockaddrIn6>,
+) -> io::Result<u64> {
+    let (destinations, round) = row.next_batch(BATCH as u64);
+    let socket = sockets.get(round).ok_or_else(|| {
+        io::Error::other("too few destinations: every new flow has been sent once")
+    })?;
+    let payloads: Vec<[u8; PAYLOAD_BYTES]> = destinations
+        .iter()
+        .map(|destination| {
+            let mut payload = [must_be_masqueraded; PAYLOAD_BYTES];
+            payload[..16].copy_from_slice(&destination.octets());
+            payload
+        })
+        .collect();
+    let slices: Vec<[IoSlice<'_>; 1]> = payloads.iter().map(|p| [IoSlice::new(p)]).collect();
+    let addresses: Vec<Option<SockaddrIn6>> = destinations
+        .iter()
+        .map(|destination| Some(SocketAddrV6::new(*destination, FLOWS_PORT, 0, 0).into()))
+        .collect();
+    let (socket, flags) = (socket.as_raw_fd(), MsgFlags::empty());
+    let sent = sendmmsg(socket, headers, &slices, &addresses, [], flags)?;
+    Ok(sent.count() as u64)
+}
+
 fn receive_socket() -> io::Result<UdpSocket> {
-    let socket = bind_soon(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, FLOWS_PORT)))?;
+    let socket = bind_soon(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, FLOWS_PORT)))?;
     // Beyond net.core.rmem_max only root of the host may go; others take what the limit gives.
     if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).is_err() {
         setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER_BYTES)?;
@@ -298,12 +245,7 @@ fn receive_socket() -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-fn receive(
-    socket: &UdpSocket,
-    pod: Ipv4Addr,
-    node: Ipv4Addr,
-    sent_all: &AtomicBool,
-) -> io::Result<Counts> {
+fn receive(socket: &UdpSocket, judge: &Judge, sent_all: &AtomicBool) -> io::Result<Counts> {
     let started = Instant::now();
     let mut counts = Counts::default();
     let mut headers = MultiHeaders::preallocate(BATCH, None);
@@ -311,7 +253,7 @@ fn receive(
         match receive_batch(socket, &mut headers) {
             Ok(batch) => {
                 for (source, payload) in batch {
-                    counts.judge(source, payload, pod, node, started.elapsed());
+                    judge.count(&mut counts, source, payload, started.elapsed());
                 }
             }
             // Nothing for the time of grace.
@@ -325,43 +267,60 @@ fn receive(
 /// What has arrived, each packet with its source.
 fn receive_batch(
     socket: &UdpSocket,
-    headers: &mut MultiHeaders<SockaddrIn>,
-) -> nix::Result<Vec<(Ipv4Addr, [u8; PAYLOAD_BYTES])>> {
+    headers: &mut MultiHeaders<SockaddrIn6>,
+) -> nix::Result<Vec<(Ipv6Addr, [u8; PAYLOAD_BYTES])>> {
     let mut payloads = [[0; PAYLOAD_BYTES]; BATCH];
     let mut slices: Vec<[IoSliceMut<'_>; 1]> =
         payloads.iter_mut().map(|p| [IoSliceMut::new(p)]).collect();
     let flags = MsgFlags::MSG_WAITFORONE;
-    let sources: Vec<Ipv4Addr> =
+    let sources: Vec<Ipv6Addr> =
         recvmmsg(socket.as_raw_fd(), headers, slices.iter_mut(), flags, None)?
-            .map(|message| message.address.map_or(Ipv4Addr::UNSPECIFIED, |a| a.ip()))
+            .map(|message| message.address.map_or(Ipv6Addr::UNSPECIFIED, |a| a.ip()))
             .collect();
     Ok(sources.into_iter().zip(payloads).collect())
 }
 
-impl Counts {
-    fn judge(
-        &mut self,
-        source: Ipv4Addr,
+/// Which sources are right, IPv4 first, then IPv6.
+struct Judge {
+    pod: [Ipv6Addr; 2],
+    node: [Ipv6Addr; 2],
+}
+
+impl Judge {
+    fn of(lab: &Lab) -> Self {
+        let own = Family::BOTH.map(|family| lab.addresses_of(family));
+        Self {
+            pod: own.map(|own| mapped(own.pod)),
+            node: own.map(|own| mapped(own.node_uplink)),
+        }
+    }
+
+    fn count(
+        &self,
+        counts: &mut Counts,
+        source: Ipv6Addr,
         payload: [u8; PAYLOAD_BYTES],
-        pod: Ipv4Addr,
-        node: Ipv4Addr,
         after: Duration,
     ) {
-        self.received += 1;
-        let [a, b, c, d, must_be_masqueraded] = payload;
+        let [octets @ .., must_be_masqueraded] = payload;
+        let destination = Ipv6Addr::from(octets);
+        let is_ipv6 = destination.to_ipv4_mapped().is_none();
+        let family = usize::from(is_ipv6);
+        counts.received += 1;
+        counts.by_ipv6 += u64::from(is_ipv6);
         let wrong = if must_be_masqueraded == 1 {
-            let wrong = source != node;
-            self.not_masqueraded += u64::from(wrong);
+            let wrong = source != self.node[family];
+            counts.not_masqueraded += u64::from(wrong);
             wrong
         } else {
-            let wrong = source != pod;
-            self.to_exempt += 1;
-            self.wrong_source += u64::from(wrong);
+            let wrong = source != self.pod[family];
+            counts.to_exempt += 1;
+            counts.wrong_source += u64::from(wrong);
             wrong
         };
-        if wrong && self.examples.len() < EXAMPLES {
-            self.examples
-                .push((after, source, Ipv4Addr::new(a, b, c, d)));
+        if wrong && counts.examples.len() < EXAMPLES {
+            let (source, destination) = (source.to_canonical(), destination.to_canonical());
+            counts.examples.push((after, source, destination));
         }
     }
 }

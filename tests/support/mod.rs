@@ -12,10 +12,13 @@
     clippy::cast_sign_loss
 )]
 
+pub mod competitors;
 pub mod daemon;
+pub mod destinations;
 pub mod flows;
 pub mod foreign_hands;
 pub mod generations;
+pub mod judged;
 pub mod lab;
 pub mod netlink;
 pub mod netns;
@@ -24,6 +27,8 @@ pub mod oracle;
 pub mod poison;
 pub mod probe;
 pub mod programmed;
+pub mod service;
+pub mod wire;
 
 use std::io;
 use std::time::{Duration, Instant};

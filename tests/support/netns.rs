@@ -2,11 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -66,6 +66,12 @@ impl Namespace {
         succeed(self.command("ip").args(words.split_whitespace())).map(drop)
     }
 
+    /// Runs `ip` once for many lines of words, and fails at the first that does not succeed.
+    pub fn ip_batch(&self, lines: &[String]) -> io::Result<()> {
+        let mut ip = self.command("ip");
+        feed(ip.args(["-batch", "-"]), &lines.join("\n")).map(drop)
+    }
+
     /// Writes one value under `/proc/sys`, as this namespace sees it.
     pub fn sysctl(&self, path: &str, value: &str) -> io::Result<()> {
         self.run(|| std::fs::write(format!("/proc/sys/{path}"), value))
@@ -78,9 +84,28 @@ impl Namespace {
     }
 }
 
+/// Runs a command to its end with this text on its standard input, as [`succeed`].
+pub fn feed(command: &mut Command, text: &str) -> io::Result<Output> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut input = child.stdin.take().expect("a piped stdin");
+    // A command that fails may end before it has read all: what it says of that counts more.
+    let written = input.write_all(text.as_bytes());
+    drop(input);
+    let output = checked(command, child.wait_with_output()?)?;
+    written.map(|()| output)
+}
+
 /// Runs a command to its end; what is not success becomes an error that shows the command and what it said.
 pub fn succeed(command: &mut Command) -> io::Result<Output> {
     let output = command.output()?;
+    checked(command, output)
+}
+
+fn checked(command: &Command, output: Output) -> io::Result<Output> {
     if output.status.success() {
         return Ok(output);
     }

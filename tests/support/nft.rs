@@ -1,12 +1,13 @@
 //! The real `nft`, the host's or Debian 13's, in a namespace.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
-use super::netns::{Namespace, succeed};
+use super::lab::Family;
+use super::netns::{Namespace, feed, succeed};
 
 /// The table of the daemon under test.
 pub const TABLE: &str = "non-masquerade-daemon";
@@ -53,35 +54,27 @@ impl Nft {
 
     /// Runs one or more nft commands as one transaction.
     pub fn apply(&self, namespace: &Namespace, text: &str) -> io::Result<()> {
-        let mut child = self
-            .command(namespace)
-            .args(["-f", "-"])
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        child
-            .stdin
-            .take()
-            .expect("a piped stdin")
-            .write_all(text.as_bytes())?;
-        let output = child.wait_with_output()?;
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(io::Error::other(format!(
-            "nft: {}: {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        )))
+        feed(self.command(namespace).args(["-f", "-"]), text).map(drop)
     }
 
-    /// The table as text. An error if there is none.
+    /// The IPv4 table as text. An error if there is none.
     pub fn list_table_text(&self, namespace: &Namespace, table: &str) -> io::Result<String> {
-        let output = succeed(self.command(namespace).args(["list", "table", "ip", table]))?;
+        self.list_table_text_of(Family::V4, namespace, table)
+    }
+
+    /// The table of a family as text. An error if there is none.
+    pub fn list_table_text_of(
+        &self,
+        family: Family,
+        namespace: &Namespace,
+        table: &str,
+    ) -> io::Result<String> {
+        let mut nft = self.command(namespace);
+        let output = succeed(nft.args(["list", "table", family.nft(), table]))?;
         String::from_utf8(output.stdout).map_err(io::Error::other)
     }
 
-    /// The table as JSON: the objects below the key `nftables`. An error if there is none.
+    /// The IPv4 table as JSON: the objects below the key `nftables`. An error if there is none.
     pub fn list_table_json(&self, namespace: &Namespace, table: &str) -> io::Result<Vec<Value>> {
         let output = succeed(
             self.command(namespace)

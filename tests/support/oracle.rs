@@ -3,84 +3,160 @@
 //! Written apart from the daemon's own code on purpose.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::lab::is_routable;
+use super::lab::{Family, Lab, is_routable};
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct File {
     #[serde(rename = "nonMasqueradeCIDRs")]
     non_masquerade_cidrs: Option<Vec<String>>,
     #[serde(rename = "masqueradeCIDRs")]
     masquerade_cidrs: Vec<String>,
+    #[serde(rename = "sourceCIDRs")]
+    source_cidrs: Vec<String>,
+    masq_node_traffic: bool,
     masq_link_local: bool,
+    #[serde(rename = "masqLinkLocalIPv6")]
+    masq_link_local_ipv6: bool,
+    #[serde(rename = "enableIPv6")]
+    enable_ipv6: Option<bool>,
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            non_masquerade_cidrs: None,
+            masquerade_cidrs: Vec::new(),
+            source_cidrs: Vec::new(),
+            masq_node_traffic: true,
+            masq_link_local: false,
+            masq_link_local_ipv6: false,
+            enable_ipv6: None,
+        }
+    }
 }
 
 /// RFC 1918.
-const DEFAULT_CIDRS: [&str; 3] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"];
-/// RFC 3927.
+const DEFAULT_CIDRS: &[&str] = &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"];
+/// What ip-masq-agent exempts with the flag of this name.
+const ALL_RESERVED: &[&str] = &[
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.88.99.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "240.0.0.0/4",
+];
+/// RFC 3927, RFC 4291.
 const LINK_LOCAL: &str = "169.254.0.0/16";
+const LINK_LOCAL_IPV6: &str = "fe80::/10";
 
-/// The configured IPv4 prefixes, each with what happens to its destinations.
+/// A configuration, and what the daemon was started with.
 #[derive(Clone, Debug)]
 pub struct Oracle {
-    prefixes: Vec<(Ipv4Net, bool)>,
+    /// Each with whether its destinations are masqueraded.
+    prefixes: Vec<(IpNet, bool)>,
+    source_cidrs: Vec<IpNet>,
+    masq_node_traffic: bool,
+    ipv6: bool,
 }
 
 impl Oracle {
-    /// Reads a configuration file. Listed prefixes stand before the link-local default, which loses to
-    /// them at the same length.
+    /// Reads a configuration file, for a daemon without arguments.
     pub fn new(configuration: &str) -> io::Result<Self> {
+        Self::with_arguments(configuration, &[])
+    }
+
+    /// Reads a configuration file, for a daemon with these arguments. Listed prefixes stand before the
+    /// link-local defaults, which lose to them at the same length.
+    pub fn with_arguments(configuration: &str, arguments: &[&str]) -> io::Result<Self> {
         // A file of comments is YAML's null.
         let file: Option<File> = serde_yaml::from_str(configuration).map_err(io::Error::other)?;
         let file = file.unwrap_or_default();
-        let exempt = file
-            .non_masquerade_cidrs
-            .unwrap_or_else(|| DEFAULT_CIDRS.map(str::to_owned).to_vec());
-        let link_local = (!file.masq_link_local).then(|| LINK_LOCAL.to_owned());
-        let listed = exempt.into_iter().map(|cidr| (cidr, false));
-        let masqueraded = file.masquerade_cidrs.into_iter().map(|cidr| (cidr, true));
-        let prefixes = listed
-            .chain(masqueraded)
-            .chain(link_local.map(|cidr| (cidr, false)))
-            .filter(|(cidr, _)| !cidr.contains(':'))
-            .map(|(cidr, masquerade)| Ok((cidr.parse().map_err(io::Error::other)?, masquerade)))
-            .collect::<io::Result<_>>()?;
-        Ok(Self { prefixes })
+        let default_cidrs = if arguments.contains(&"--nomasq-all-reserved-ranges") {
+            ALL_RESERVED
+        } else {
+            DEFAULT_CIDRS
+        };
+        let exempt = match &file.non_masquerade_cidrs {
+            Some(listed) => parsed(listed)?,
+            None => parsed(default_cidrs)?,
+        };
+        let mut prefixes: Vec<(IpNet, bool)> =
+            exempt.into_iter().map(|cidr| (cidr, false)).collect();
+        let masqueraded = parsed(&file.masquerade_cidrs)?;
+        prefixes.extend(masqueraded.into_iter().map(|cidr| (cidr, true)));
+        for (masqueraded, cidr) in [
+            (file.masq_link_local, LINK_LOCAL),
+            (file.masq_link_local_ipv6, LINK_LOCAL_IPV6),
+        ] {
+            let exempt = parsed(&[cidr])?.into_iter().filter(|_| !masqueraded);
+            prefixes.extend(exempt.map(|cidr| (cidr, false)));
+        }
+        Ok(Self {
+            prefixes,
+            source_cidrs: parsed(&file.source_cidrs)?,
+            masq_node_traffic: file.masq_node_traffic,
+            ipv6: file
+                .enable_ipv6
+                .unwrap_or(arguments.contains(&"--enable-ipv6")),
+        })
+    }
+
+    /// Whether the family is looked at. IPv6 is left alone unless it is enabled.
+    pub fn programs(&self, family: Family) -> bool {
+        family == Family::V4 || self.ipv6
     }
 
     /// The longest prefix that contains the destination.
-    pub fn deciding_prefix(&self, destination: Ipv4Addr) -> Option<Ipv4Net> {
-        self.decision(destination).map(|(prefix, _)| prefix)
+    pub fn deciding_prefix(&self, destination: impl Into<IpAddr>) -> Option<IpNet> {
+        self.decision(destination.into()).map(|(prefix, _)| prefix)
     }
 
-    /// Whether traffic to the destination is masqueraded. Not asked for LOCAL addresses.
-    pub fn masqueraded(&self, destination: Ipv4Addr) -> bool {
-        self.decision(destination)
-            .is_none_or(|(_, masquerade)| masquerade)
+    /// Whether traffic of the pod to the destination is masqueraded, as far as the destination decides.
+    /// Not asked for LOCAL addresses.
+    pub fn masqueraded(&self, destination: impl Into<IpAddr>) -> bool {
+        let destination = destination.into();
+        self.programs(Family::of(destination))
+            && self
+                .decision(destination)
+                .is_none_or(|(_, masquerade)| masquerade)
+    }
+
+    /// The source that a receiver sees of what is sent through the node, or by it, from this address.
+    pub fn expected_source(&self, lab: &Lab, from: IpAddr, destination: IpAddr) -> IpAddr {
+        let looked_at = self.source_cidrs.is_empty()
+            || self.source_cidrs.iter().any(|cidr| cidr.contains(&from));
+        let spared = lab.is_local(from) && !self.masq_node_traffic;
+        let keeps = lab.is_local(destination) || !looked_at || spared;
+        if keeps || !self.masqueraded(destination) {
+            return from;
+        }
+        let own = lab.addresses_of(Family::of(destination));
+        if lab.is_pod(destination) {
+            own.pod_gateway
+        } else {
+            own.node_uplink
+        }
     }
 
     /// Of every prefix: the last address before it, its first, its last, the first after it. Without
     /// what cannot be routed, without repetition.
-    pub fn edges(&self) -> Vec<Ipv4Addr> {
-        let mut edges: Vec<Ipv4Addr> = self
+    pub fn edges(&self) -> Vec<IpAddr> {
+        let mut edges: Vec<IpAddr> = self
             .prefixes
             .iter()
-            .flat_map(|(prefix, _)| {
-                let (first, last) = (prefix.network().to_bits(), prefix.broadcast().to_bits());
-                [
-                    first.checked_sub(1),
-                    Some(first),
-                    Some(last),
-                    last.checked_add(1),
-                ]
-            })
-            .flatten()
-            .map(Ipv4Addr::from_bits)
+            .flat_map(|(prefix, _)| edges_of(*prefix))
             .filter(|address| is_routable(*address))
             .collect();
         edges.sort_unstable();
@@ -88,8 +164,8 @@ impl Oracle {
         edges
     }
 
-    fn decision(&self, destination: Ipv4Addr) -> Option<(Ipv4Net, bool)> {
-        let mut best: Option<(Ipv4Net, bool)> = None;
+    fn decision(&self, destination: IpAddr) -> Option<(IpNet, bool)> {
+        let mut best: Option<(IpNet, bool)> = None;
         for (prefix, masquerade) in &self.prefixes {
             let longer = best.is_none_or(|(best, _)| prefix.prefix_len() > best.prefix_len());
             if prefix.contains(&destination) && longer {
@@ -97,5 +173,32 @@ impl Oracle {
             }
         }
         best
+    }
+}
+
+fn parsed(cidrs: &[impl AsRef<str>]) -> io::Result<Vec<IpNet>> {
+    let parse = |cidr: &str| cidr.parse().map_err(io::Error::other);
+    cidrs.iter().map(|cidr| parse(cidr.as_ref())).collect()
+}
+
+fn edges_of(prefix: IpNet) -> Vec<IpAddr> {
+    let (first, last) = (prefix.network(), prefix.broadcast());
+    [before(first), Some(first), Some(last), after(last)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn before(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(v4) => Some(Ipv4Addr::from_bits(v4.to_bits().checked_sub(1)?).into()),
+        IpAddr::V6(v6) => Some(Ipv6Addr::from_bits(v6.to_bits().checked_sub(1)?).into()),
+    }
+}
+
+fn after(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(v4) => Some(Ipv4Addr::from_bits(v4.to_bits().checked_add(1)?).into()),
+        IpAddr::V6(v6) => Some(Ipv6Addr::from_bits(v6.to_bits().checked_add(1)?).into()),
     }
 }
