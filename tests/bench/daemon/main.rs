@@ -1,5 +1,5 @@
 //! Times and sizes of the daemon, each beside what libnftables alone needs for the same in the same run:
-//! `make bench`. Bounds are printed, and nothing fails because it took long.
+//! `make bench`, or a part of it by its name, `cargo bench --bench daemon events`. Bounds are printed, and nothing fails because it took long.
 
 // A benchmark that cannot be set up must fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -10,6 +10,7 @@ mod support;
 mod configurations;
 mod events;
 mod footprint;
+mod hands;
 mod memory;
 mod process;
 mod reload;
@@ -38,12 +39,23 @@ fn main() -> io::Result<()> {
     } else {
         MOST_CIDRS_WITHOUT_ROOT
     };
-    reload::print(most_cidrs)?;
-    events::print()?;
-    start::print(most_cidrs)?;
-    resync::print(most_cidrs)?;
-    memory::print(most_cidrs)?;
-    footprint::print()
+    let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-'));
+    type Part<'a> = (&'a str, &'a dyn Fn() -> io::Result<()>);
+    let parts: [Part<'_>; 7] = [
+        ("reload", &|| reload::print(most_cidrs)),
+        ("events", &events::print),
+        ("hands", &|| hands::print(has_root)),
+        ("start", &|| start::print(most_cidrs)),
+        ("resync", &|| resync::print(most_cidrs)),
+        ("memory", &|| memory::print(most_cidrs)),
+        ("footprint", &footprint::print),
+    ];
+    for (name, print) in parts {
+        if wanted.as_deref().is_none_or(|wanted| wanted == name) {
+            print()?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether root here is root of the initial user namespace, user_namespaces(7).
