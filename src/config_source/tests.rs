@@ -349,7 +349,8 @@ fn a_volume_that_is_swapped_while_it_is_read_gives_files_of_one_version() {
         fs::create_dir(directory.0.join(&name)).unwrap();
         for key in ["a", "b", "c", "d"] {
             let text = format!(
-                "cidrLimit: {version}\n{}",
+                "cidrLimit: {}\n{}",
+                version + 4,
                 list(&format!("10.0.0.{}/32", version % 256))
             );
             fs::write(directory.0.join(&name).join(key), text).unwrap();
