@@ -61,7 +61,7 @@ pub(super) const KEYS: [Key; 12] = [
     },
     Key {
         name: TO_PORTS,
-        judge: |file, value| file.said.to_ports = file.to_ports(value),
+        judge: |file, value| file.said.to_ports = file.port_ranges(value),
     },
     Key {
         name: ENFORCE,

@@ -202,4 +202,6 @@ fn unreadable(file_name: &str, error: &ReadError) -> Finding {
 }
 
 #[cfg(test)]
+mod key_tests;
+#[cfg(test)]
 mod tests;

@@ -143,7 +143,7 @@ impl Validation<'_> {
         self.said.enable_ipv6_is_bad = self.said.enable_ipv6.is_none() && *value.node != Node::Null;
     }
 
-    pub(super) fn to_ports(&mut self, value: &Value<'_>) -> Option<Stated<Vec<PortRange>>> {
+    pub(super) fn port_ranges(&mut self, value: &Value<'_>) -> Option<Stated<Vec<PortRange>>> {
         let text = match value.node {
             Node::Null => return self.keeps_default(value),
             Node::Text(text) => &text.text,

@@ -210,7 +210,7 @@ fn the_regular_files_of_a_directory_are_read_in_the_order_of_names() {
             "192.0.2.4/32"
         ]
     );
-    let loaded = load(&[directory.0.clone()], &FLAGS, Writers::Await).unwrap();
+    let loaded = load(std::slice::from_ref(&directory.0), &FLAGS, Writers::Await).unwrap();
     let names = ["B", "a.json", "c", "d"];
     assert_eq!(loaded.files, names.map(|name| directory.0.join(name)));
 }
@@ -244,10 +244,10 @@ fn files_and_directories_are_read_in_the_order_given_and_those_that_are_not_ther
 #[test]
 fn a_directory_without_files_means_the_defaults() {
     let directory = Directory::new();
-    let loaded = load(&[directory.0.clone()], &FLAGS, Writers::Await).unwrap();
+    let loaded = load(std::slice::from_ref(&directory.0), &FLAGS, Writers::Await).unwrap();
     assert_eq!(loaded, without_file());
     directory.named("empty", "");
-    let loaded = load(&[directory.0.clone()], &FLAGS, Writers::Await).unwrap();
+    let loaded = load(std::slice::from_ref(&directory.0), &FLAGS, Writers::Await).unwrap();
     assert!(loaded.found && loaded.files.is_empty());
     assert_eq!(loaded.config, without_file().config);
 }
@@ -323,7 +323,7 @@ fn there_is_a_limit_to_how_many_files_there_are() {
     assert_eq!(exempt(&directory.0).len(), MAX_FILES);
     directory.named("one-more", "");
     assert!(matches!(
-        load(&[directory.0.clone()], &FLAGS, Writers::Await),
+        load(std::slice::from_ref(&directory.0), &FLAGS, Writers::Await),
         Err(LoadError::TooMany)
     ));
 }
@@ -332,7 +332,7 @@ fn there_is_a_limit_to_how_many_files_there_are() {
 fn a_named_directory_must_be_there() {
     let directory = Directory::new();
     directory.named("a", list("192.0.2.1/32"));
-    assert!(load_existing(&[directory.0.clone()], &FLAGS).is_ok());
+    assert!(load_existing(std::slice::from_ref(&directory.0), &FLAGS).is_ok());
     let absent = load_existing(&[directory.0.clone(), directory.0.join("absent")], &FLAGS);
     assert!(
         matches!(&absent, Err(LoadError::Absent { path }) if path.ends_with("absent")),
@@ -369,7 +369,7 @@ fn a_volume_that_is_swapped_while_it_is_read_gives_files_of_one_version() {
         let publisher = scope.spawn(|| (1..400).for_each(publish));
         loop {
             let is_last = publisher.is_finished();
-            match load(&[directory.0.clone()], &FLAGS, Writers::Await) {
+            match load(std::slice::from_ref(&directory.0), &FLAGS, Writers::Await) {
                 Ok(loaded) => assert_eq!(loaded.files.len(), 4),
                 Err(LoadError::BeingWritten { .. }) if !is_last => {}
                 Err(error) => panic!("{error}"),
