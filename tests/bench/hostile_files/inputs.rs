@@ -47,25 +47,14 @@ fn dense(unit: &str, bytes: usize) -> String {
     file + "#" + &" ".repeat(rest)
 }
 
-/// The same prefixes in both lists, in another order in one of them.
-fn in_both_lists(bytes: usize, order: fn(usize) -> usize) -> String {
-    let list = |order: fn(usize) -> usize| {
-        numbered("", bytes / 2 - 30, |i| {
-            let i = order(i);
-            format!(
-                "{}.{}.{}.{}/32,",
-                1 + (i >> 24) % 200,
-                (i >> 16) % 256,
-                (i >> 8) % 256,
-                i % 256
-            )
-        })
-    };
-    format!(
-        "nonMasqueradeCIDRs: [{}]\nmasqueradeCIDRs: [{}]\n",
-        list(|i| i),
-        list(order)
-    )
+/// The same prefixes in both lists, in the other order in one of them.
+fn in_both_lists(bytes: usize) -> String {
+    let list = numbered("", bytes / 2 - 30, |i| {
+        let [a, b, c, d] = u32::try_from(i).unwrap_or(0).to_be_bytes();
+        format!("{}.{b}.{c}.{d}/32,", a + 1)
+    });
+    let backwards: String = list.split_inclusive(',').rev().collect();
+    format!("nonMasqueradeCIDRs: [{list}]\nmasqueradeCIDRs: [{backwards}]\n")
 }
 
 /// Heads that put what follows into the list.
@@ -228,8 +217,7 @@ pub(crate) const HOSTILE: &[Hostile] = hostile! {
     "quoted keys never ended" => |n| fill("{", "\"a\" ", n),
     "quoted keys in a list" => |n| around("[", "\"a\",", "]", n),
     "list in a list as key" => |n| fill("", "[[a]]: ", n),
-    "both lists hold the same, flow" => |n| in_both_lists(n, |i| i),
-    "both lists hold the same, backwards" => |n| in_both_lists(n, |i| usize::MAX - i),
+    "both lists hold the same" => in_both_lists,
     "both lists hold the same one" => |n| {
         let list = fill("", "10.0.0.0/8,", n / 2 - 30);
         format!("nonMasqueradeCIDRs: [{list}]\nmasqueradeCIDRs: [{list}]\n")
