@@ -1,5 +1,7 @@
 //! What several files mean together.
 
+use proptest::prelude::*;
+
 use super::super::{Judged, Source, judge_together};
 use super::*;
 
@@ -274,4 +276,75 @@ fn many_files_cost_no_more_than_one() {
         said.contains("keys and items, which no list of CIDRs"),
         "{said}"
     );
+}
+
+/// A line that a file may hold.
+fn line() -> impl Strategy<Value = String> {
+    let cidr = prop::sample::select(vec![
+        "10.0.0.0/8",
+        "10.1.0.0/16",
+        "fd00::/8",
+        "10.0.0.1/8",
+        "x",
+    ]);
+    let list = prop::sample::select(vec!["nonMasqueradeCIDRs", "masqueradeCIDRs", "sourceCIDRs"]);
+    let boolean = prop::sample::select(vec![
+        "enableIPv6",
+        "masqLinkLocal",
+        "masqNodeTraffic",
+        "enforce",
+    ]);
+    prop_oneof![
+        (list, proptest::collection::vec(cidr, 0..4))
+            .prop_map(|(key, cidrs)| format!("{key}: [{}]", cidrs.join(", "))),
+        (
+            boolean,
+            prop::sample::select(vec!["true", "false", "on", "", "1"])
+        )
+            .prop_map(|(key, value)| format!("{key}: {value}")),
+        prop::sample::select(vec![
+            "cidrLimit: 2",
+            "cidrLimit: 3",
+            "toPorts: 1-2",
+            "toPorts: '3'",
+            "x: 1",
+            "]"
+        ])
+        .prop_map(str::to_owned),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #[test]
+    fn whatever_files_hold_is_merged_or_each_error_is_one_line_of_a_file(
+        files in proptest::collection::vec(proptest::collection::vec(line(), 0..4), 0..4)
+    ) {
+        let files: Vec<String> = files.iter().map(|lines| lines.join("\n")).collect();
+        let texts: Vec<&str> = files.iter().map(String::as_str).collect();
+        match judged(&texts) {
+            Err(said) => for line in said.lines() {
+                prop_assert!(line.starts_with(|c| ('a'..='d').contains(&c)), "{}", line);
+            },
+            Ok(Judged { config, warnings }) => {
+                let lists = [&config.non_masquerade_cidrs, &config.masquerade_cidrs, &config.source_cidrs];
+                let holds_ipv6 = lists.into_iter().flatten().any(|cidr| matches!(cidr, IpNet::V6(_)));
+                prop_assert!(config.enable_ipv6 || !holds_ipv6);
+                let in_both = |cidr| config.non_masquerade_cidrs.contains(cidr);
+                prop_assert!(!config.masquerade_cidrs.iter().any(in_both));
+                prop_assert!(warnings.iter().all(|warning| warning.to_string().lines().count() == 1));
+                // What the first files mean does not depend on empty ones among them.
+                let mut with_empty = vec![""];
+                with_empty.extend(&texts);
+                let again = judge_together(
+                    &with_empty
+                        .iter()
+                        .map(|text| Source { name: "f", bytes: Some(text.as_bytes()) })
+                        .collect::<Vec<_>>(),
+                    &FLAGS,
+                );
+                prop_assert_eq!(again.map(|judged| judged.config), Ok(config));
+            }
+        }
+    }
 }
