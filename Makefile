@@ -6,7 +6,7 @@ export DEBIAN_13_ROOT ?= $(abspath $(TARGET_DIR))/debian-13
 
 BUILD_PACKAGES := gcc libc6-dev libnftables-dev
 RUN_PACKAGES := $(BUILD_PACKAGES) iproute2 nftables util-linux
-TEST_PACKAGES := $(RUN_PACKAGES) conntrack iptables
+TEST_PACKAGES := $(RUN_PACKAGES) conntrack iptables strace
 BENCH_PACKAGES := $(RUN_PACKAGES) strace
 ROOT := $(filter 0,$(shell id -u))
 ifdef ROOT

@@ -11,6 +11,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::config::port_range::parse_port_ranges;
 use crate::config::{Flags, PortRange};
+use crate::kernel::ownership;
 use crate::ruleset::{ChosenNames, names};
 
 /// Where the configuration is, without `--config`.
@@ -95,6 +96,17 @@ pub struct Options {
         default_value = names::DEFAULT_TABLE, env = "NON_MASQUERADE_DAEMON_TABLE"
     )]
     pub table: String,
+
+    /// Own the table (flags owner,persist), so that other processes cannot change it: auto, where the kernel
+    /// (Linux 6.9) and libnftables (1.1.0) can; off, never.
+    #[arg(
+        long,
+        global = true,
+        value_name = "auto|off",
+        default_value = "auto",
+        env = "NON_MASQUERADE_DAEMON_TABLE_OWNER"
+    )]
+    pub table_owner: TableOwner,
 
     /// Where to serve /metrics, /healthz and /readyz, or off. Accepted; not served by this version.
     #[arg(
@@ -181,6 +193,24 @@ impl FromStr for HttpAddress {
         written.parse().map(Self::On).map_err(|_| {
             "write an IP address and a port, 127.0.0.1:19110 or [::1]:19110, or off".to_owned()
         })
+    }
+}
+
+/// `--table-owner`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TableOwner {
+    /// Where kernel and libnftables can.
+    Auto,
+    /// Never.
+    Off,
+}
+
+impl From<TableOwner> for ownership::TableOwner {
+    fn from(option: TableOwner) -> Self {
+        match option {
+            TableOwner::Auto => Self::Auto,
+            TableOwner::Off => Self::Off,
+        }
     }
 }
 

@@ -58,12 +58,18 @@ fn check_prints_the_effective_policy() {
         good.output,
         "The configuration is good.\n\
          \n\
-         Destinations that keep their source address (the longest prefix decides):\n\
-         \x20 10.0.0.0/8\n\
-         \x20 10.1.0.0/16\n\
-         \x20 169.254.0.0/16  link-local, RFC 3927 (masqLinkLocal: false)\n\
+         IPv4 traffic, by the longest prefix that contains its destination:\n\
+         \x20 10.0.0.0/8      keeps its source address\n\
+         \x20 10.1.0.0/16     keeps its source address\n\
+         \x20 169.254.0.0/16  keeps its source address (link-local, RFC 3927; masqLinkLocal: false)\n\
+         \x20 any other       is masqueraded\n\
          \n\
-         All other traffic not bound for a LOCAL address is masqueraded; source ports: fully random.\n\
+         IPv6 traffic is left alone (enableIPv6: false).\n\
+         \n\
+         Traffic bound for a LOCAL address is left alone.\n\
+         Other NAT rules that come first may masquerade what is to keep its source address (enforce: false).\n\
+         Source ports of what is masqueraded: fully random.\n\
+         \n\
          File and kernel are compared every 4530.5s.\n"
     );
     assert_eq!(good.errors, "");
@@ -152,7 +158,7 @@ fn several_files_and_directories_are_judged_together() {
     ] {
         let good = outcome(command);
         assert_eq!(good.code, 0, "{command:?}: {}", good.errors);
-        for cidr in ["  192.0.2.0/24\n", "  198.51.100.0/24\n"] {
+        for cidr in ["  192.0.2.0/24 ", "  198.51.100.0/24 "] {
             assert!(good.output.contains(cidr), "{command:?}: {}", good.output);
         }
         assert_eq!(

@@ -412,19 +412,6 @@ fn a_table_that_another_owns_is_named_and_taken_over_when_the_owner_ends() {
 }
 
 #[test]
-fn a_log_that_cannot_be_written_does_not_stop_the_daemon() {
-    let namespace = Namespace::new().unwrap();
-    let directory = TemporaryDirectory::new().unwrap();
-    let file = directory.path().join("config");
-    fs::write(&file, list("192.0.2.0/24")).unwrap();
-    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let _daemon = start_with(&namespace, &file, full);
-    wait_for(&namespace, "192.0.2.0/24");
-    fs::write(&file, list("192.0.2.1/32")).unwrap();
-    wait_for(&namespace, "192.0.2.1/32");
-}
-
-#[test]
 fn nothing_wakes_the_daemon_between_resyncs() {
     let (_namespace, daemon) = start(&list("10.0.0.0/8"));
     std::thread::sleep(Duration::from_millis(200));

@@ -141,10 +141,14 @@ fn flip_under_flows(lab: &Lab, mut daemon: Daemon, nudge: Nudge) {
 #[test]
 fn kills_at_any_moment_mistreat_no_flow() {
     let lab = Lab::new().unwrap();
-    let mut daemon = start(&lab);
+    let daemon = start(&lab);
+    kill_under_flows(&lab, daemon, Duration::from_millis(12));
+}
+
+/// Moments are spread over `span`, the length of a start and a reload, and the same in each run.
+fn kill_under_flows(lab: &Lab, mut daemon: Daemon, span: Duration) {
     let _turn = one_at_a_time();
-    let flows = flows().start(&lab).unwrap();
-    // Moments spread over the length of a start and a reload, the same in each run.
+    let flows = flows().start(lab).unwrap();
     let mut moment = 1_u64;
     for number in 0..KILLS {
         daemon
@@ -153,7 +157,8 @@ fn kills_at_any_moment_mistreat_no_flow() {
         moment = moment
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(Duration::from_micros((moment >> 33) % 12_000));
+        let microseconds = u64::try_from(span.as_micros()).unwrap();
+        std::thread::sleep(Duration::from_micros((moment >> 33) % microseconds));
         match daemon.worker() {
             Some(worker) if number % 2 == 0 => {
                 // It may have ended since.
@@ -162,7 +167,7 @@ fn kills_at_any_moment_mistreat_no_flow() {
             _ => daemon.kill_and_restart(DAEMON).unwrap(),
         }
     }
-    let counts = flows.stop(&lab).unwrap();
+    let counts = flows.stop(lab).unwrap();
     println!("{KILLS} kills; {counts}");
     assert_no_flow_was_mistreated(&counts);
     // What is left is whole, and the last daemon brings it in step.
@@ -215,5 +220,16 @@ mod needs_root {
         let mut daemon = Daemon::start_on_debian_13(DAEMON, &lab.node, VERSIONS[0], &[]).unwrap();
         daemon.wait_for_table().unwrap();
         flip_under_flows(&lab, daemon, Nudge::Signal);
+    }
+
+    /// The owner ends with its worker, and the next one adopts the table.
+    #[test]
+    fn kills_at_any_moment_mistreat_no_flow_where_the_table_is_owned() {
+        let lab = Lab::new().unwrap();
+        let mut daemon = Daemon::start_on_debian_13(DAEMON, &lab.node, VERSIONS[0], &[]).unwrap();
+        daemon.wait_for_table().unwrap();
+        daemon.wait_for_log("the table is owned").unwrap();
+        // Entering the root takes some 20 ms of a start.
+        kill_under_flows(&lab, daemon, Duration::from_millis(40));
     }
 }

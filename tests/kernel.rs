@@ -10,6 +10,7 @@ use std::time::Duration;
 use non_masquerade_daemon::config::Config;
 use non_masquerade_daemon::kernel::difference::Difference;
 use non_masquerade_daemon::kernel::error::KernelError;
+use non_masquerade_daemon::kernel::ownership::TableOwner;
 use non_masquerade_daemon::kernel::{Kernel, SyncReport};
 use non_masquerade_daemon::policy::Policy;
 use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, names};
@@ -49,7 +50,7 @@ fn try_sync(namespace: &Namespace, ruleset: &Ruleset) -> Result<SyncReport, Kern
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(Kernel::new(PathBuf::from(DAEMON)).sync(ruleset))
+        runtime.block_on(Kernel::new(PathBuf::from(DAEMON), TableOwner::Auto).sync(ruleset))
     })
 }
 

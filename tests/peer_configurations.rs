@@ -18,9 +18,10 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use non_masquerade_daemon::cli;
-use non_masquerade_daemon::config::{Config, Flags, reserved_ranges};
+use non_masquerade_daemon::config::{Config, Flags};
 use non_masquerade_daemon::config_source::{self, LoadError, Loaded, Writers};
 use non_masquerade_daemon::policy::Policy;
+use non_masquerade_daemon::policy::prefix_table::Verdict;
 
 use cases::{Case, Here, Peer, There, cases};
 use support::daemon::TemporaryDirectory;
@@ -56,18 +57,8 @@ fn load(case: &Case, directory: &TemporaryDirectory) -> Result<Loaded, LoadError
 
 /// Whether traffic to `destination` keeps its source address.
 fn exempts(config: &Config, destination: IpAddr) -> bool {
-    if destination.is_ipv4() {
-        let intervals = Policy::new(config).exempt_ipv4;
-        return intervals
-            .iter()
-            .any(|interval| (interval.first..=interval.last).contains(&destination));
-    }
-    let link_local = IpNet::V6(reserved_ranges::LINK_LOCAL_IPV6);
-    let listed = config.non_masquerade_cidrs.iter();
-    !config.enable_ipv6
-        || listed
-            .chain((!config.masq_link_local_ipv6).then_some(&link_local))
-            .any(|cidr| cidr.contains(&destination))
+    let decided_by = Policy::new(config).decision(destination);
+    decided_by.is_some_and(|entry| entry.origin.verdict() == Verdict::NonMasquerade)
 }
 
 /// Both sides of both edges of each prefix, and the ends of both families.

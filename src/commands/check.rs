@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use super::{ExitStatus, bad_configuration, load, print, print_warnings};
 use crate::cli::Options;
-use crate::config_source::{self, Loaded};
-use crate::policy::Policy;
-use crate::policy::prefix_table::{ExemptInterval, Origin};
+use crate::config::Config;
+use crate::config_source;
+use crate::policy::prefix_table::Origin;
+use crate::policy::{FamilyPolicy, Policy, Sources, port_range};
 
 /// Judges `files`, or what `--config` names, and prints the policy that is in force with it.
 pub(super) fn check(options: &Options, files: &[PathBuf]) -> ExitStatus {
@@ -19,45 +20,202 @@ pub(super) fn check(options: &Options, files: &[PathBuf]) -> ExitStatus {
     match loaded {
         Ok(loaded) => {
             print_warnings(&loaded.warnings);
-            print(&described(&loaded))
+            print(&described(&loaded.config, loaded.found))
         }
         Err(error) => bad_configuration(&error),
     }
 }
 
-fn described(loaded: &Loaded) -> String {
-    let Loaded { config, found, .. } = loaded;
+fn described(config: &Config, found: bool) -> String {
     let policy = Policy::new(config);
-    let mut text = String::from(match (found, config.non_masquerade_cidrs_are_default) {
-        (false, _) => "The configuration is good: there is no file, so all is as by default.\n",
-        (true, true) => "The configuration is good; it leaves nonMasqueradeCIDRs as by default.\n",
-        (true, false) => "The configuration is good.\n",
-    });
-    text.push_str("\nDestinations that keep their source address (the longest prefix decides):\n");
-    if policy.exempt_ipv4.is_empty() {
-        text.push_str("  none\n");
-    }
-    let mut prefixes: Vec<&ExemptInterval> = policy.exempt_ipv4.iter().collect();
-    prefixes.sort_by_key(|interval| interval.prefix);
-    prefixes.dedup_by_key(|interval| interval.prefix);
-    for interval in prefixes {
-        let origin = match interval.origin {
-            Origin::Listed => "",
-            Origin::LinkLocal => "  link-local, RFC 3927 (masqLinkLocal: false)",
+    let introduction = match (found, config.non_masquerade_cidrs_are_default) {
+        (false, _) => "The configuration is good: there is no file, so all is as by default.",
+        (true, true) => "The configuration is good; it leaves nonMasqueradeCIDRs as by default.",
+        (true, false) => "The configuration is good.",
+    };
+    let ipv6 = match &policy.ipv6 {
+        Some(ipv6) => family("IPv6", ipv6),
+        None => "IPv6 traffic is left alone (enableIPv6: false).\n".to_owned(),
+    };
+    let paragraphs = [
+        format!("{introduction}\n"),
+        family("IPv4", &policy.ipv4),
+        ipv6,
+        exceptions(&policy),
+        format!(
+            "File and kernel are compared every {:?}.\n",
+            config.resync_interval
+        ),
+    ];
+    paragraphs.join("\n")
+}
+
+fn family(name: &str, policy: &FamilyPolicy) -> String {
+    let from = match &policy.sources {
+        Sources::Any => String::new(),
+        Sources::Only(sources) if sources.is_empty() => {
+            return format!("{name} traffic is left alone: sourceCIDRs names no {name} source.\n");
+        }
+        Sources::Only(sources) => {
+            let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
+            format!(
+                " from {} (other sources are left alone)",
+                sources.join(", ")
+            )
+        }
+    };
+    let entries = policy.deciding();
+    let decided = entries.iter().map(|entry| {
+        let what = match entry.origin {
+            Origin::NonMasqueradeCidrs => KEEPS,
+            Origin::MasqueradeCidrs => MASQUERADED,
+            Origin::LinkLocal if entry.prefix.addr().is_ipv4() => {
+                "keeps its source address (link-local, RFC 3927; masqLinkLocal: false)"
+            }
+            Origin::LinkLocal => {
+                "keeps its source address (link-local, RFC 4291; masqLinkLocalIPv6: false)"
+            }
         };
+        (entry.prefix.to_string(), what)
+    });
+    let all: Vec<(String, &str)> = decided
+        .chain([("any other".to_owned(), MASQUERADED)])
+        .collect();
+    let width = all.iter().map(|(to, _)| to.len()).max().unwrap_or_default();
+    let mut text =
+        format!("{name} traffic{from}, by the longest prefix that contains its destination:\n");
+    for (to, what) in all {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {}{origin}", interval.prefix);
+        let _ = writeln!(text, "  {to:width$}  {what}");
     }
-    let ports = if policy.random_fully {
+    text
+}
+
+const KEEPS: &str = "keeps its source address";
+const MASQUERADED: &str = "is masqueraded";
+
+fn exceptions(policy: &Policy) -> String {
+    let mut sentences = vec!["Traffic bound for a LOCAL address is left alone.".to_owned()];
+    if !policy.masq_node_traffic {
+        let node = "What the node itself sends is left alone (masqNodeTraffic: false).";
+        sentences.push(node.to_owned());
+    }
+    sentences.push(if policy.enforce {
+        "What keeps its source address keeps it whatever other NAT rules say (enforce: true).".to_owned()
+    } else {
+        "Other NAT rules that come first may masquerade what is to keep its source address (enforce: false).".to_owned()
+    });
+    let random = if policy.random_fully {
         "fully random"
     } else {
         "kept where possible"
     };
-    let _ = writeln!(
-        text,
-        "\nAll other traffic not bound for a LOCAL address is masqueraded; source ports: {ports}.\n\
-         File and kernel are compared every {:?}.",
-        config.resync_interval
-    );
-    text
+    let ranges: Vec<String> = policy.to_ports.iter().map(port_range).collect();
+    let within = if ranges.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "; of TCP, UDP and SCTP within {} (toPorts)",
+            ranges.join(", ")
+        )
+    };
+    sentences.push(format!(
+        "Source ports of what is masqueraded: {random}{within}."
+    ));
+    sentences.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Flags, PortRange, defaults};
+
+    fn config() -> Config {
+        defaults(&Flags {
+            nomasq_all_reserved_ranges: false,
+            enable_ipv6: false,
+            random_fully: true,
+            to_ports: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn the_defaults_are_told_in_full() {
+        assert_eq!(
+            described(&config(), false),
+            "The configuration is good: there is no file, so all is as by default.\n\
+             \n\
+             IPv4 traffic, by the longest prefix that contains its destination:\n\
+             \x20 10.0.0.0/8      keeps its source address\n\
+             \x20 169.254.0.0/16  keeps its source address (link-local, RFC 3927; masqLinkLocal: false)\n\
+             \x20 172.16.0.0/12   keeps its source address\n\
+             \x20 192.168.0.0/16  keeps its source address\n\
+             \x20 any other       is masqueraded\n\
+             \n\
+             IPv6 traffic is left alone (enableIPv6: false).\n\
+             \n\
+             Traffic bound for a LOCAL address is left alone.\n\
+             Other NAT rules that come first may masquerade what is to keep its source address (enforce: false).\n\
+             Source ports of what is masqueraded: fully random.\n\
+             \n\
+             File and kernel are compared every 60s.\n"
+        );
+    }
+
+    #[test]
+    fn every_key_shows_in_what_is_told() {
+        let mut config = config();
+        config.enable_ipv6 = true;
+        config.non_masquerade_cidrs = ["10.0.0.0/8", "fd00::/8"]
+            .map(|c| c.parse().unwrap())
+            .into();
+        config.non_masquerade_cidrs_are_default = false;
+        config.masquerade_cidrs = ["10.1.0.0/16", "fd00:1::/32"]
+            .map(|c| c.parse().unwrap())
+            .into();
+        config.source_cidrs = ["10.2.0.0/16", "10.4.0.0/16", "fd00:2::/32"]
+            .map(|c| c.parse().unwrap())
+            .into();
+        config.masq_node_traffic = false;
+        config.masq_link_local = true;
+        config.random_fully = false;
+        config.enforce = true;
+        config.to_ports = [(1024, 29999), (40000, 40000)]
+            .map(|(first, last)| PortRange { first, last })
+            .into();
+        assert_eq!(
+            described(&config, true),
+            "The configuration is good.\n\
+             \n\
+             IPv4 traffic from 10.2.0.0/16, 10.4.0.0/16 (other sources are left alone), by the longest prefix that contains its destination:\n\
+             \x20 10.0.0.0/8   keeps its source address\n\
+             \x20 10.1.0.0/16  is masqueraded\n\
+             \x20 any other    is masqueraded\n\
+             \n\
+             IPv6 traffic from fd00:2::/32 (other sources are left alone), by the longest prefix that contains its destination:\n\
+             \x20 fd00::/8     keeps its source address\n\
+             \x20 fd00:1::/32  is masqueraded\n\
+             \x20 fe80::/10    keeps its source address (link-local, RFC 4291; masqLinkLocalIPv6: false)\n\
+             \x20 any other    is masqueraded\n\
+             \n\
+             Traffic bound for a LOCAL address is left alone.\n\
+             What the node itself sends is left alone (masqNodeTraffic: false).\n\
+             What keeps its source address keeps it whatever other NAT rules say (enforce: true).\n\
+             Source ports of what is masqueraded: kept where possible; of TCP, UDP and SCTP within 1024-29999, 40000 (toPorts).\n\
+             \n\
+             File and kernel are compared every 60s.\n"
+        );
+    }
+
+    #[test]
+    fn a_family_without_a_source_is_said_to_be_left_alone() {
+        let mut config = config();
+        config.enable_ipv6 = true;
+        config.source_cidrs = vec!["10.0.0.0/8".parse().unwrap()];
+        let told = described(&config, true);
+        assert!(
+            told.contains("\nIPv6 traffic is left alone: sourceCIDRs names no IPv6 source.\n"),
+            "{told}"
+        );
+    }
 }

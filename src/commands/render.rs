@@ -1,20 +1,22 @@
-//! `render`: the table as one JSON document.
+//! `render`: the tables of both families as one JSON document.
 
 use super::{ExitStatus, bad_configuration, load, print, print_warnings};
 use crate::cli::Options;
 use crate::policy::Policy;
 use crate::ruleset::Ruleset;
-use crate::ruleset::json::{self, Form};
+use crate::ruleset::json::{self, Form, TableFlags};
+use crate::ruleset::transaction::Transaction;
 
-/// Prints what makes the table in an empty kernel, in the form that each libnftables takes.
+/// Prints what makes the tables in an empty kernel, in the form that each libnftables takes.
 pub(super) fn render(options: &Options) -> ExitStatus {
     let loaded = match load(options) {
         Ok(loaded) => loaded,
         Err(error) => return bad_configuration(&error),
     };
     print_warnings(&loaded.warnings);
-    let ruleset = Ruleset::ipv4(&Policy::new(&loaded.config), &options.chosen_names());
-    match json::documents(&ruleset.creation(), Form::Portable) {
+    let rulesets = Ruleset::all(&Policy::new(&loaded.config), &options.chosen_names());
+    let creation: Vec<Transaction<'_>> = rulesets.iter().flat_map(Ruleset::creation).collect();
+    match json::documents(&creation, Form::Portable, TableFlags::Plain) {
         Ok(document) => print(&format!("{document}\n")),
         Err(error) => {
             tracing::error!("the table cannot be written as JSON: {error}");

@@ -9,6 +9,7 @@ use super::{ExitStatus, bad_configuration, load};
 use crate::cli::Options;
 use crate::daemon::event_loop::{self, Settings};
 use crate::kernel::error::KernelError;
+use crate::kernel::ownership::TableOwner;
 use crate::kernel::{Kernel, SyncReport, capability};
 use crate::policy::Policy;
 use crate::ruleset::Ruleset;
@@ -30,6 +31,7 @@ pub(super) fn daemon(options: &Options) -> ExitStatus {
         config = ?options.config,
         table = options.table,
         masq_chain = options.masq_chain,
+        table_owner = ?options.table_owner,
         random_fully = options.random_fully,
         nomasq_all_reserved_ranges = options.nomasq_all_reserved_ranges,
         "non-masquerade-daemon starts"
@@ -38,6 +40,7 @@ pub(super) fn daemon(options: &Options) -> ExitStatus {
         config: options.config.clone(),
         flags: options.flags(),
         names: options.chosen_names(),
+        table_owner: options.table_owner.into(),
         program: PathBuf::from(OWN_PROGRAM),
     };
     match event_loop::run(settings) {
@@ -63,9 +66,10 @@ pub(super) fn once(options: &Options) -> ExitStatus {
     }
     let policy = Policy::new(&loaded.config);
     info!("policy: {policy}");
-    match sync_once(&Ruleset::ipv4(&policy, &options.chosen_names())) {
+    let ruleset = Ruleset::ipv4(&policy, &options.chosen_names());
+    match sync_once(&ruleset, options.table_owner.into()) {
         Ok(report) => {
-            info!("{report}");
+            info!("{report}; {}", report.protection);
             ExitStatus::Done
         }
         Err(error) => {
@@ -84,12 +88,12 @@ enum OnceError {
     Kernel(#[from] KernelError),
 }
 
-fn sync_once(ruleset: &Ruleset) -> Result<SyncReport, OnceError> {
+fn sync_once(ruleset: &Ruleset, table_owner: TableOwner) -> Result<SyncReport, OnceError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(OnceError::Runtime)?;
-    let mut kernel = Kernel::new(PathBuf::from(OWN_PROGRAM));
+    let mut kernel = Kernel::new(PathBuf::from(OWN_PROGRAM), table_owner);
     runtime.block_on(async {
         let mut wait = FIRST_RETRY;
         for _ in 1..TRIES {

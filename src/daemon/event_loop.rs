@@ -19,6 +19,7 @@ use crate::config::Flags;
 use crate::config_source::{self, LoadError, Writers};
 use crate::kernel::error::KernelError;
 use crate::kernel::notifications::{Arrived, Notifications};
+use crate::kernel::ownership::TableOwner;
 use crate::kernel::{Kernel, SyncReport};
 use crate::policy::Policy;
 use crate::ruleset::{ChosenNames, Ruleset};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub flags: Flags,
     /// Names of the table and the chain.
     pub names: ChosenNames,
+    /// Whether to own the table.
+    pub table_owner: TableOwner,
     /// The program to run as worker.
     pub program: PathBuf,
 }
@@ -116,6 +119,12 @@ enum Worker {
     Taken,
 }
 
+enum WorkerEvent {
+    Done(Box<Kernel>, PassEnd),
+    /// The process ended while nothing was asked of it; how.
+    Ended(String),
+}
+
 struct EventLoop {
     settings: Settings,
     reconciler: Reconciler,
@@ -126,7 +135,7 @@ struct EventLoop {
 
 impl EventLoop {
     fn new(settings: Settings) -> Self {
-        let kernel = Kernel::new(settings.program.clone());
+        let kernel = Kernel::new(settings.program.clone(), settings.table_owner);
         Self {
             settings,
             reconciler: Reconciler::new(RandomState::new().hash_one(0)),
@@ -144,16 +153,22 @@ impl EventLoop {
                 biased;
                 _ = sources.signals.terminate.recv() => return info!("SIGTERM: the rules stay in force"),
                 _ = sources.signals.interrupt.recv() => return info!("SIGINT: the rules stay in force"),
-                (kernel, end) = self.worker.done() => {
-                    self.worker = Worker::Idle(kernel);
-                    // The pass's own commits can be read by now.
-                    if let Some(notifications) = &sources.notifications {
-                        self.ledger.note(notifications.take());
+                event = self.worker.happened() => match event {
+                    WorkerEvent::Done(kernel, end) => {
+                        self.worker = Worker::Idle(kernel);
+                        // The pass's own commits can be read by now.
+                        if let Some(notifications) = &sources.notifications {
+                            self.ledger.note(notifications.take());
+                        }
+                        let outcome = self.ended(end);
+                        self.happened(Event::Done(outcome));
+                        self.committed();
                     }
-                    let outcome = self.ended(end);
-                    self.happened(Event::Done(outcome));
-                    self.committed();
-                }
+                    WorkerEvent::Ended(how) => {
+                        self.log.worker_ended(&how);
+                        self.happened(Event::WorkerEnded);
+                    }
+                },
                 _ = sources.signals.hangup.recv() => self.happened(Event::ReloadRequested),
                 () = changed(&mut sources.watch) => self.happened(Event::FileMayHaveChanged),
                 arrived = arrived(&sources.notifications), if self.worker.is_idle() => {
@@ -286,11 +301,15 @@ impl Worker {
         matches!(self, Self::Idle(_))
     }
 
-    /// Waits for the end of the pass; for ever where there is none.
-    async fn done(&mut self) -> (Box<Kernel>, PassEnd) {
+    /// Waits for the end of the pass, or of the idle worker.
+    async fn happened(&mut self) -> WorkerEvent {
         match self {
-            Self::Busy(pass) => pass.await,
-            Self::Idle(_) | Self::Taken => pending().await,
+            Self::Busy(pass) => {
+                let (kernel, end) = pass.await;
+                WorkerEvent::Done(kernel, end)
+            }
+            Self::Idle(kernel) => WorkerEvent::Ended(kernel.worker_ended().await),
+            Self::Taken => pending().await,
         }
     }
 }

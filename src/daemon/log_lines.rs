@@ -2,7 +2,7 @@
 //! and again is said once.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
@@ -12,7 +12,11 @@ use crate::config_source::LoadError;
 use crate::kernel::SyncReport;
 use crate::kernel::error::{KernelError, listed};
 use crate::kernel::netlink::Commit;
+use crate::kernel::ownership::Protection;
 use crate::ruleset::Ruleset;
+
+/// An owner that was killed together with its daemon ends within this time, and is not worth a line.
+const OWNER_MAY_BE_ENDING: Duration = Duration::from_millis(100);
 
 /// What was said last.
 #[derive(Default)]
@@ -24,6 +28,9 @@ pub(super) struct LogLines {
     applied: Option<Rc<Ruleset>>,
     failures: Repetitions,
     failures_in_a_row: u32,
+    /// Since when another owns the table.
+    owned_since: Option<Instant>,
+    protection: Option<Protection>,
     other_daemon: Option<String>,
 }
 
@@ -87,9 +94,12 @@ impl LogLines {
                 "repaired and read back ({}); changed by {by}",
                 listed(&report.differences)
             );
-        } else if !is_repair {
+        } else if !is_repair || report.adopted {
             // At the first time also that nothing was to be done: it says that the rules are in force.
             info!("{report}");
+        }
+        if self.protection.replace(report.protection) != Some(report.protection) {
+            info!("{}", report.protection);
         }
         self.applied = Some(ruleset);
         self.other_daemon = None;
@@ -109,17 +119,34 @@ impl LogLines {
         self.other_daemon = Some(processes);
     }
 
+    pub(super) fn worker_ended(&self, how: &str) {
+        warn!("the worker {how} while it was idle; it is replaced");
+    }
+
     pub(super) fn failed(&mut self, failure: &KernelError) {
+        if matches!(failure, KernelError::OwnedByAnother { .. }) {
+            let since = *self.owned_since.get_or_insert_with(Instant::now);
+            if since.elapsed() < OWNER_MAY_BE_ENDING {
+                return;
+            }
+        } else {
+            self.owned_since = None;
+        }
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
-        let text = failure.to_string();
+        let text = match failure {
+            // It says itself how it goes on.
+            KernelError::OwnedByAnother { .. } => failure.to_string(),
+            _ => format!("{failure}; retried until it succeeds"),
+        };
         match self.failures.say(&text, Instant::now()) {
             None => {}
-            Some(0) => error!("{text}; retried until it succeeds"),
-            Some(repeated) => error!(repeated, "{text}; retried until it succeeds"),
+            Some(0) => error!("{text}"),
+            Some(repeated) => error!(repeated, "{text}"),
         }
     }
 
     fn succeeded(&mut self) {
+        self.owned_since = None;
         match std::mem::take(&mut self.failures_in_a_row) {
             0 => {}
             failures => info!(failures, "the kernel can be read and written again"),

@@ -50,6 +50,14 @@ pub(super) fn retry_after(failures: u32) -> Duration {
     (FIRST_RETRY * (1 << doublings)).min(LAST_RETRY)
 }
 
+/// A table that another owns is looked at every second; more often at first, for an owner that was killed together with
+/// its daemon is gone within milliseconds.
+pub(super) fn look_at_owner_after(looks: u32) -> Duration {
+    const FIRST: Duration = Duration::from_millis(10);
+    const LAST: Duration = Duration::from_secs(1);
+    (FIRST * (1 << looks.saturating_sub(1).min(7))).min(LAST)
+}
+
 /// A small generator (SplitMix64, Steele, Lea and Flood 2014): daemons that failed together must not
 /// retry together; nothing depends on how random it is.
 #[derive(Debug)]

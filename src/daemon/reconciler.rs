@@ -6,13 +6,13 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::pace::{Jitter, Pace, retry_after};
+use super::pace::{Jitter, Pace, look_at_owner_after, retry_after};
 use crate::ruleset::Ruleset;
 
 /// Resync interval while no file has been good yet.
 const FIRST_RESYNC_INTERVAL: Duration = Duration::from_secs(60);
-/// How often a table that another owns is looked at.
-const OWNER_LOOK: Duration = Duration::from_secs(1);
+/// The least time between two workers that are started because the one before ended while it was idle.
+const WORKER_LIFE: Duration = Duration::from_secs(1);
 /// How long a file that is gone, or open for writing, is waited for: editors move files away and
 /// write them in several steps.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -55,6 +55,8 @@ pub enum Event {
         /// It was the worker of another daemon, and nobody else.
         by_another_daemon: bool,
     },
+    /// The idle worker has ended, and with it its ownership of the table.
+    WorkerEnded,
     /// [`Reconciler::deadline`] has come.
     DeadlineReached,
     /// [`Action::Read`] is done.
@@ -113,6 +115,9 @@ pub struct Reconciler {
     /// A reload was asked for during the pass.
     reloads_after_pass: bool,
     failures: u32,
+    /// How often in a row another was found to own the table.
+    looks_at_owner: u32,
+    worker_ended: Option<Instant>,
     jitter: Jitter,
     pace: Pace,
     /// When file and kernel are compared without any event.
@@ -137,6 +142,8 @@ impl Reconciler {
             under_way: None,
             reloads_after_pass: false,
             failures: 0,
+            looks_at_owner: 0,
+            worker_ended: None,
             jitter: Jitter::new(seed),
             pace: Pace::default(),
             resync_due: None,
@@ -167,6 +174,7 @@ impl Reconciler {
                 self.reads_for_a_change |= self.reading_due.is_none();
                 Some(self.read(now))
             }
+            Event::WorkerEnded => self.on_worker_ended(now),
             Event::DeadlineReached => self.on_deadline(now),
             Event::Committed { by_another_daemon } => self.on_committed(by_another_daemon, now),
             Event::Read(reading) => self.on_read(reading, now),
@@ -257,6 +265,19 @@ impl Reconciler {
         }
     }
 
+    /// At once, so that nobody finds the table without its owner for long; but not again and again.
+    fn on_worker_ended(&mut self, now: Instant) -> Option<Action> {
+        let before = self.worker_ended.replace(now);
+        let lived_long = before.is_none_or(|then| now.duration_since(then) >= WORKER_LIFE);
+        if lived_long {
+            self.look_is_for_another_daemon = false;
+            return self.look();
+        }
+        let later = now.checked_add(WORKER_LIFE);
+        self.resync_due = [self.resync_due, later].into_iter().flatten().min();
+        None
+    }
+
     fn look(&mut self) -> Option<Action> {
         self.look_due = None;
         let desired = self.last_good.clone()?;
@@ -275,6 +296,10 @@ impl Reconciler {
         if pass == Some(Pass::Look) {
             self.pace.looked(outcome, now);
         }
+        self.looks_at_owner = match outcome {
+            Outcome::Owned => self.looks_at_owner.saturating_add(1),
+            _ => 0,
+        };
         match outcome {
             Outcome::Failed => {
                 self.failures = self.failures.saturating_add(1);
@@ -283,7 +308,8 @@ impl Reconciler {
             }
             // The end of an owner sends no notification.
             Outcome::Owned => {
-                self.resync_due = now.checked_add(OWNER_LOOK.min(self.resync_interval()));
+                let look = look_at_owner_after(self.looks_at_owner);
+                self.resync_due = now.checked_add(look.min(self.resync_interval()));
             }
             Outcome::InStep | Outcome::Differed => {
                 self.failures = 0;

@@ -4,10 +4,10 @@
 //! A set in use is changed by its elements, rules by flushing and filling their chain; the table
 //! and its base chains are never deleted to change them (design §6 has the measured reasons). Only
 //! what cannot be changed in place is deleted: a base chain with a wrong hook, priority or type, a
-//! set of a wrong kind, and foreign objects.
+//! set of a wrong kind, and what the ruleset has no place for.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+mod elements;
+mod repair;
 
 use serde_json::Value;
 
@@ -18,7 +18,9 @@ use super::observed::{
 };
 use crate::ruleset::json::{self, Form};
 use crate::ruleset::transaction::{self, Command, Transaction};
-use crate::ruleset::{Chain, Element, Rule, Ruleset, Set};
+use crate::ruleset::{Chain, Family, Rule, Ruleset, Set};
+use elements::{ElementChanges, interval};
+use repair::Commands;
 
 /// In what the kernel's table differs, and what mends it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,10 +43,13 @@ impl<'a> Drift<'a> {
 
     /// There is a table, whose listing cannot be read.
     #[must_use]
-    pub fn of_unreadable_table(ruleset: &'a Ruleset) -> Self {
+    pub fn of_unreadable_table(ruleset: &'a Ruleset, header: TableHeader) -> Self {
+        let waking = header
+            .is_dormant()
+            .then(|| ruleset.transaction(vec![Command::AddTable]));
         Self {
             differences: vec![Difference::ListingUnreadable],
-            repair: ruleset.blind_rewrite().into(),
+            repair: waking.into_iter().chain(ruleset.blind_rewrite()).collect(),
         }
     }
 
@@ -61,19 +66,17 @@ impl<'a> Drift<'a> {
             ruleset,
             observed,
             differences: Vec::new(),
-            is_dormant: false,
-            objects: Vec::new(),
-            rules: Vec::new(),
-            foreign: Vec::new(),
-            foreign_one_by_one: Vec::new(),
-            rebuilds_all_rules: false,
+            commands: Commands::default(),
         };
         comparison.table(header);
         comparison.sets();
         comparison.counters();
         comparison.chains()?;
         comparison.foreign_objects();
-        Ok(comparison.drift())
+        Ok(Self {
+            differences: comparison.differences,
+            repair: comparison.commands.in_order(ruleset, observed),
+        })
     }
 }
 
@@ -81,19 +84,7 @@ struct Comparison<'a> {
     ruleset: &'a Ruleset,
     observed: &'a ObservedTable,
     differences: Vec<Difference>,
-    /// The table is to be woken, which a transaction that makes a base chain cannot do as well (EINVAL).
-    is_dormant: bool,
-    /// Commands that make objects which rules refer to.
-    objects: Vec<Command<'a>>,
-    /// Commands on the daemon's chains and rules.
-    rules: Vec<Command<'a>>,
-    /// Commands that take away what the daemon did not make, when none of its rules refers to it any more.
-    foreign: Vec<Command<'a>>,
-    /// The same, of objects that libnftables may not be able to delete: 1.0.6 crashes over a `ct timeout`. None of
-    /// them may keep another change from being made.
-    foreign_one_by_one: Vec<Command<'a>>,
-    /// All chains of the table have been emptied, to free an object for deletion.
-    rebuilds_all_rules: bool,
+    commands: Commands<'a>,
 }
 
 impl<'a> Comparison<'a> {
@@ -104,7 +95,7 @@ impl<'a> Comparison<'a> {
     fn table(&mut self, header: TableHeader) {
         if header.is_dormant() {
             self.differs(Difference::TableDormant);
-            self.is_dormant = true;
+            self.commands.wakes_table = true;
         }
     }
 
@@ -116,24 +107,30 @@ impl<'a> Comparison<'a> {
                 None if maps(self.observed).any(|map| map == set.name) => {
                     self.differs(Difference::SetOfWrongKind(name()));
                     self.empty_all_chains();
-                    self.objects.push(Command::Delete("map", set.name));
-                    self.objects.extend(transaction::create_set(set));
+                    self.commands.objects.push(Command::Delete("map", set.name));
+                    self.commands
+                        .objects
+                        .extend(transaction::create_set(set.name, set));
                 }
                 None => {
                     self.differs(Difference::SetMissing(name()));
-                    self.objects.extend(transaction::create_set(set));
+                    self.commands
+                        .objects
+                        .extend(transaction::create_set(set.name, set));
                 }
-                Some(observed) if !is_of_the_kind(self.ruleset, observed) => {
+                Some(observed) if !is_of_the_kind(self.ruleset, set, observed) => {
                     self.differs(Difference::SetOfWrongKind(name()));
                     self.empty_all_chains();
-                    self.objects.push(Command::Delete("set", set.name));
-                    self.objects.extend(transaction::create_set(set));
+                    self.commands.objects.push(Command::Delete("set", set.name));
+                    self.commands
+                        .objects
+                        .extend(transaction::create_set(set.name, set));
                 }
                 Some(observed) if observed.strange_elements > 0 => {
                     let strange = format!("{} strange elements", observed.strange_elements);
                     self.differs(Difference::ElementsForeign(name(), vec![strange]));
-                    self.objects.push(Command::FlushSet(set.name));
-                    self.objects.extend(transaction::add_elements(set));
+                    let refilling = elements::refill(set);
+                    self.commands.elements.push((set, refilling));
                 }
                 Some(observed) => self.elements(set, observed),
             }
@@ -141,28 +138,10 @@ impl<'a> Comparison<'a> {
     }
 
     fn elements(&mut self, set: &'a Set, observed: &'a ObservedSet) {
-        let mut missing: HashMap<(IpAddr, IpAddr), &Element> = set
-            .elements
-            .iter()
-            .map(|element| ((element.first, element.last), element))
-            .collect();
-        let mut foreign = Vec::new();
-        for element in &observed.elements {
-            let interval = (element.first, element.last);
-            match missing.get(&interval) {
-                Some(wanted) if element.comment.as_ref() == Some(&wanted.comment) => {
-                    missing.remove(&interval);
-                }
-                _ => foreign.push(interval),
-            }
-        }
-        // In the ruleset's order again.
-        let missing: Vec<&Element> = set
-            .elements
-            .iter()
-            .filter(|element| missing.contains_key(&(element.first, element.last)))
-            .collect();
-        let refills = deletion_is_dear(foreign.len(), observed.elements.len());
+        let changes = ElementChanges::between(set, observed);
+        let ElementChanges {
+            foreign, missing, ..
+        } = &changes;
         if !foreign.is_empty() {
             let named = foreign.iter().copied().map(interval).collect();
             self.differs(Difference::ElementsForeign(set.name.to_owned(), named));
@@ -172,18 +151,9 @@ impl<'a> Comparison<'a> {
             let named = named.collect();
             self.differs(Difference::ElementsMissing(set.name.to_owned(), named));
         }
-        if refills {
-            self.objects.push(Command::FlushSet(set.name));
-            self.objects.extend(transaction::add_elements(set));
-            return;
-        }
-        // First what goes: an interval that overlaps one that is there is refused.
-        if !foreign.is_empty() {
-            self.objects
-                .push(Command::DeleteElements(set.name, foreign));
-        }
-        if !missing.is_empty() {
-            self.objects.push(Command::AddElements(set.name, missing));
+        let changes = changes.commands(set);
+        if !changes.is_empty() {
+            self.commands.elements.push((set, changes));
         }
     }
 
@@ -191,41 +161,40 @@ impl<'a> Comparison<'a> {
         for &name in &self.ruleset.counters {
             if !self.observed.counters.iter().any(|o| o == name) {
                 self.differs(Difference::CounterMissing(name.to_owned()));
-                self.objects.push(Command::AddCounter(name));
+                self.commands.objects.push(Command::AddCounter(name));
             }
         }
     }
 
     /// Frees every object of the table for deletion.
     fn empty_all_chains(&mut self) {
-        if self.rebuilds_all_rules {
+        if self.commands.rebuilds_all_rules {
             return;
         }
-        self.rebuilds_all_rules = true;
+        self.commands.rebuilds_all_rules = true;
         let chains = self.observed.chains.iter();
         let emptying = chains.map(|chain| Command::FlushChain(&chain.name));
         let maps = maps(self.observed).map(Command::FlushMap);
-        self.objects.splice(0..0, emptying.chain(maps));
+        self.commands.objects.splice(0..0, emptying.chain(maps));
     }
 
     fn chains(&mut self) -> serde_json::Result<()> {
-        let mut differing = Vec::new();
         for chain in &self.ruleset.chains {
             let name = || chain.name.clone();
             match self.observed.chains.iter().find(|o| o.name == chain.name) {
                 None => {
                     self.differs(Difference::ChainMissing(name()));
-                    self.rules.push(Command::AddChain(chain));
-                    differing.push(chain);
+                    self.commands.chains.push(Command::AddChain(chain));
+                    self.commands.differing.push(chain);
                 }
                 Some(observed) if !is_hooked_right(chain, observed) => {
                     self.differs(Difference::ChainOfWrongKind(name()));
                     self.empty_all_chains();
-                    self.rules.extend([
+                    self.commands.chains.extend([
                         Command::Delete("chain", &chain.name),
                         Command::AddChain(chain),
                     ]);
-                    differing.push(chain);
+                    self.commands.differing.push(chain);
                 }
                 Some(observed) => {
                     if observed
@@ -234,21 +203,14 @@ impl<'a> Comparison<'a> {
                         .is_some_and(|hook| hook.policy != "accept")
                     {
                         self.differs(Difference::PolicyDiffers(name()));
-                        self.rules.push(Command::AddChain(chain));
+                        self.commands.chains.push(Command::AddChain(chain));
                     }
-                    if !has_the_rules(chain, observed)? {
+                    if !has_the_rules(self.ruleset.family, chain, observed)? {
                         self.differs(Difference::RulesDiffer(name()));
-                        differing.push(chain);
+                        self.commands.differing.push(chain);
                     }
                 }
             }
-        }
-        if self.rebuilds_all_rules {
-            let all = self.ruleset.chains.iter();
-            self.rules.extend(all.flat_map(transaction::add_rules));
-        } else {
-            let all = differing.into_iter();
-            self.rules.extend(all.flat_map(transaction::rewrite_rules));
         }
         Ok(())
     }
@@ -265,17 +227,18 @@ impl<'a> Comparison<'a> {
             .collect();
         // All are emptied before the first is deleted: they may refer to one another.
         let emptying = chains.iter().map(|name| Command::FlushChain(name));
-        self.foreign.extend(emptying);
+        self.commands.emptying.extend(emptying);
         let is_ours = |name: &str| self.ruleset.sets.iter().any(|set| set.name == name);
         let maps: Vec<&'a str> = maps(self.observed).filter(|name| !is_ours(name)).collect();
         let sets = self.observed.sets.iter().map(|set| set.name.as_str());
         let sets: Vec<&'a str> = sets.filter(|name| !is_ours(name)).collect();
-        self.foreign
+        self.commands
+            .foreign
             .extend(maps.iter().map(|name| Command::FlushMap(name)));
         for (kind, names) in [("chain", chains), ("set", sets), ("map", maps)] {
             for name in names {
                 self.is_foreign(kind, name);
-                self.foreign.push(Command::Delete(kind, name));
+                self.commands.foreign.push(Command::Delete(kind, name));
             }
         }
         let is_map = |(kind, _): &&(String, String)| kind == "map";
@@ -288,57 +251,15 @@ impl<'a> Comparison<'a> {
         let others = others.map(|(kind, name)| (kind.as_str(), name.as_str()));
         for (kind, name) in counters.chain(others) {
             self.is_foreign(kind, name);
-            self.foreign_one_by_one.push(Command::Delete(kind, name));
+            self.commands
+                .foreign_one_by_one
+                .push(Command::Delete(kind, name));
         }
     }
 
     fn is_foreign(&mut self, kind: &str, name: &str) {
         self.differs(Difference::Foreign(kind.to_owned(), name.to_owned()));
     }
-
-    fn drift(mut self) -> Drift<'a> {
-        let ruleset = self.ruleset;
-        let waking = self.is_dormant.then_some(Command::AddTable);
-        if self.rebuilds_all_rules {
-            // In between the rules would be gone: all at once.
-            self.objects.append(&mut self.rules);
-        }
-        let mut transactions = vec![
-            waking.into_iter().collect(),
-            self.objects,
-            self.rules,
-            self.foreign,
-        ];
-        transactions.extend(
-            self.foreign_one_by_one
-                .into_iter()
-                .map(|command| vec![command]),
-        );
-        Drift {
-            differences: self.differences,
-            repair: transactions
-                .into_iter()
-                .filter(|commands| !commands.is_empty())
-                .map(|commands| ruleset.transaction(commands))
-                .collect(),
-        }
-    }
-}
-
-/// Whether to empty and refill the set rather than to delete `deleted` of its `present` elements.
-///
-/// libnftables compares each deleted element with each that is there: 4 ms for one of 10,000 with
-/// 1.0.6, 1 ms with 1.1.3, while all 10,000 are flushed and refilled in 0.12 s; and 1.1.3 refuses a
-/// deletion of 1,000 at once (800 pass). No packet is treated wrongly either way, but refilling
-/// resets the counters of the elements that stay, so it is for large changes only.
-fn deletion_is_dear(deleted: usize, present: usize) -> bool {
-    const MOST_COMPARISONS: usize = 400_000;
-    const MOST_DELETED: usize = 500;
-    deleted > MOST_DELETED || deleted.saturating_mul(present) > MOST_COMPARISONS
-}
-
-fn interval((first, last): (IpAddr, IpAddr)) -> String {
-    format!("{first}-{last}")
 }
 
 fn maps(observed: &ObservedTable) -> impl Iterator<Item = &str> {
@@ -350,16 +271,17 @@ fn maps(observed: &ObservedTable) -> impl Iterator<Item = &str> {
         .map(|(_, name)| name.as_str())
 }
 
-/// `typeof ip daddr` or `type ipv4_addr`, and `flags interval; counter`, no more.
-fn is_of_the_kind(ruleset: &Ruleset, observed: &ObservedSet) -> bool {
+/// `typeof ip daddr` or `type ipv4_addr`, and `flags interval; [counter;]`, no more.
+fn is_of_the_kind(ruleset: &Ruleset, set: &Set, observed: &ObservedSet) -> bool {
     let has_type = [Form::Typeof, Form::Portable]
         .iter()
-        .any(|&form| observed.value_type == json::set_type(ruleset.family, form));
-    let counts = match observed.statements.as_array().map(Vec::as_slice) {
-        Some([statement]) => statement.get("counter").is_some(),
-        _ => false,
+        .any(|&form| observed.value_type == json::set_type(ruleset.family, set.field, form));
+    let has_statements = match observed.statements.as_array().map(Vec::as_slice) {
+        None | Some([]) => !set.counts,
+        Some([statement]) => set.counts && statement.get("counter").is_some(),
+        Some(_) => false,
     };
-    has_type && counts && observed.flags == ["interval"] && !observed.is_limited
+    has_type && has_statements && observed.flags == ["interval"] && !observed.is_limited
 }
 
 fn is_hooked_right(chain: &Chain, observed: &ObservedChain) -> bool {
@@ -380,19 +302,23 @@ fn is_hooked_right(chain: &Chain, observed: &ObservedChain) -> bool {
     }
 }
 
-fn has_the_rules(chain: &Chain, observed: &ObservedChain) -> serde_json::Result<bool> {
+fn has_the_rules(
+    family: Family,
+    chain: &Chain,
+    observed: &ObservedChain,
+) -> serde_json::Result<bool> {
     if chain.rules.len() != observed.rules.len() {
         return Ok(false);
     }
     for (rule, observed) in chain.rules.iter().zip(&observed.rules) {
-        if !is_the_rule(rule, observed)? {
+        if !is_the_rule(family, rule, observed)? {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-fn is_the_rule(rule: &Rule, observed: &ObservedRule) -> serde_json::Result<bool> {
-    let statements: Value = canonical(json::statements(rule)?);
+fn is_the_rule(family: Family, rule: &Rule, observed: &ObservedRule) -> serde_json::Result<bool> {
+    let statements: Value = canonical(json::statements(family, rule)?);
     Ok(observed.comment.as_deref() == Some(rule.comment) && observed.statements == statements)
 }

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::difference::Difference;
+use super::features::Feature;
 use super::worker::WorkerError;
 
 /// Why the kernel's table could not be made right.
@@ -24,6 +25,14 @@ pub enum KernelError {
         doing: String,
         /// libnftables' words.
         said: String,
+    },
+    /// The kernel lacks what the table is made of.
+    #[error("{refusal}: this kernel lacks {}; load the module, or run a kernel built with the option", .missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    FeaturesMissing {
+        /// What was refused.
+        refusal: Box<KernelError>,
+        /// At least one.
+        missing: Vec<Feature>,
     },
     /// nfnetlink gave no answer.
     #[error("nfnetlink does not tell the ruleset's generation or the table's flags: {0}")]
@@ -59,6 +68,12 @@ impl KernelError {
         )
     }
 
+    /// The kernel refused with EOPNOTSUPP. libnftables tells it by strerror(3) only, in English: it never calls setlocale.
+    #[must_use]
+    pub(super) fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Refused { said, .. } if said.contains(UNSUPPORTED))
+    }
+
     /// libnftables or the kernel refused; `said` in their words.
     pub(super) fn refused(doing: String, said: &str) -> Self {
         Self::Refused {
@@ -67,6 +82,9 @@ impl KernelError {
         }
     }
 }
+
+/// strerror(3) of EOPNOTSUPP.
+pub(super) const UNSUPPORTED: &str = "Operation not supported";
 
 /// How long one of libnftables' messages may be, in characters.
 const MESSAGE_CHARACTERS: usize = 256;
@@ -108,7 +126,7 @@ fn named(texts: &[String]) -> String {
 /// What to do about it. libnftables tells its reasons in English only (it never calls setlocale),
 /// and as text only: strerror(3) of the kernel's answer.
 fn remedy(said: &str) -> &'static str {
-    const REMEDIES: [(&str, &str); 4] = [
+    const REMEDIES: [(&str, &str); 2] = [
         (
             "Operation not permitted",
             " (is CAP_NET_ADMIN granted in the user namespace that owns this network namespace?)",
@@ -117,14 +135,6 @@ fn remedy(said: &str) -> &'static str {
             "Message too long",
             " (the transaction outgrows the netlink send buffer, which only CAP_NET_ADMIN in the initial user namespace \
              can raise without bound: run there, raise net.core.wmem_max and net.core.wmem_default, or list fewer CIDRs)",
-        ),
-        (
-            "No such file or directory",
-            " (where the table is new: the kernel needs CONFIG_NF_TABLES_IPV4, CONFIG_NFT_FIB_IPV4, CONFIG_NFT_NAT and CONFIG_NFT_MASQ)",
-        ),
-        (
-            "Operation not supported",
-            " (the kernel needs CONFIG_NF_TABLES_IPV4, CONFIG_NFT_FIB_IPV4, CONFIG_NFT_NAT and CONFIG_NFT_MASQ)",
         ),
     ];
     REMEDIES

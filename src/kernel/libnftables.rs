@@ -87,6 +87,23 @@ impl Context {
     pub fn run_str(&mut self, document: &str) -> Result<Said, std::ffi::NulError> {
         Ok(self.run(&CString::new(document)?))
     }
+
+    /// Has the kernel judge `document`, which must not hold a NUL, and apply nothing of it.
+    ///
+    /// # Errors
+    /// Where it does.
+    pub fn check_str(&mut self, document: &str) -> Result<Said, std::ffi::NulError> {
+        let document = CString::new(document)?;
+        self.set_dry_run(true);
+        let said = self.run(&document);
+        self.set_dry_run(false);
+        Ok(said)
+    }
+
+    fn set_dry_run(&mut self, is_dry_run: bool) {
+        // SAFETY: the context is live, and nobody else holds it (`&mut self`).
+        unsafe { sys::nft_ctx_set_dry_run(self.ctx.as_ptr(), is_dry_run) }
+    }
 }
 
 impl Drop for Context {

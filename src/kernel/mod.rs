@@ -1,38 +1,36 @@
 //! The kernel: reads back what it has, makes it the ruleset's.
 
+mod access;
 pub mod capability;
 pub mod difference;
 pub mod drift;
 pub mod error;
+pub mod features;
 pub mod libnftables;
 mod listing;
 pub mod netlink;
 pub mod notifications;
 pub mod observed;
 pub mod owner;
+pub mod ownership;
 mod sys;
 pub mod worker;
 
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 
-use nix::sys::socket::SockFlag;
-use tracing::{debug, warn};
+use tracing::warn;
 
-use crate::ruleset::json::{self, Form};
+use crate::ruleset::json::TableFlags;
 use crate::ruleset::transaction::{Command, Transaction};
 use crate::ruleset::{Family, Ruleset};
+use access::Access;
+pub use access::Observation;
 use difference::Difference;
 use drift::Drift;
 use error::KernelError;
-use libnftables::Said;
-use netlink::{Netlink, TableHeader};
-use observed::ObservedTable;
-use worker::{Worker, WorkerError};
-
-/// How often a listing that is no JSON is asked for: one that a writer interrupted comes out cut.
-const LISTING_TRIES: usize = 3;
+use ownership::{Claims, Protection, Standing, TableOwner};
+use worker::WorkerError;
 
 /// How often the table is written before what still differs is an error: others may write as well.
 const ROUNDS: usize = 3;
@@ -43,9 +41,8 @@ const DEFEATS: u32 = 3;
 
 /// The nftables of this network namespace, as far as the daemon's table goes.
 pub struct Kernel {
-    worker: Worker,
-    netlink: Option<Netlink>,
-    form: Form,
+    access: Access,
+    claims: Claims,
     last_read_back: Option<ReadBack>,
     /// Syncs in a row that failed over the table's contents.
     defeats: u32,
@@ -54,60 +51,46 @@ pub struct Kernel {
 /// What the kernel had in a generation.
 struct ReadBack {
     generation: u32,
+    /// Who listed it. The end of an owner changes a table without a new generation.
+    worker: u32,
     observation: Observation,
-}
-
-/// What the kernel has under the table's name.
-#[derive(Debug)]
-pub enum Observation {
-    /// No table.
-    Missing,
-    /// A table.
-    Table(TableHeader, ObservedTable),
-    /// A table, whose listing cannot be read.
-    Unreadable(TableHeader),
-}
-
-impl Observation {
-    /// The netlink port id of the socket that alone may change the table.
-    fn owner(&self) -> Option<u32> {
-        match self {
-            Self::Missing => None,
-            Self::Table(header, _) | Self::Unreadable(header) => header.owner,
-        }
-    }
 }
 
 /// What a sync did, or a look found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncReport {
-    /// In what the kernel differed before; empty: nothing was written.
+    /// In what the kernel differed before; empty: its contents were right.
     pub differences: Vec<Difference>,
+    /// The table's owner had ended; the worker is its owner now.
+    pub adopted: bool,
+    /// What protects the table from others.
+    pub protection: Protection,
     /// All commits up to this generation have been taken into account.
     pub generation: u32,
 }
 
 impl fmt::Display for SyncReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.differences.is_empty() {
-            return f.write_str("in step already, nothing written");
+        let adopted = if self.adopted { "adopted, " } else { "" };
+        match self.differences.as_slice() {
+            [] if self.adopted => f.write_str("adopted, in step already"),
+            [] => f.write_str("in step already, nothing written"),
+            differences => write!(
+                f,
+                "{adopted}applied and read back ({})",
+                error::listed(differences)
+            ),
         }
-        write!(
-            f,
-            "applied and read back ({})",
-            error::listed(&self.differences)
-        )
     }
 }
 
 impl Kernel {
     /// Through a worker that runs `program`; it starts with the first request.
     #[must_use]
-    pub fn new(program: PathBuf) -> Self {
+    pub fn new(program: PathBuf, table_owner: TableOwner) -> Self {
         Self {
-            worker: Worker::new(program),
-            netlink: None,
-            form: Form::Typeof,
+            access: Access::new(program),
+            claims: Claims::new(table_owner),
             last_read_back: None,
             defeats: 0,
         }
@@ -117,28 +100,58 @@ impl Kernel {
     /// it is so already. A table whose contents defeat that several times is made anew.
     ///
     /// # Errors
-    /// Where the worker or the kernel refuses, or something else is there after each of
+    /// Where the worker or the kernel refuses, another owns the table, or something else is there after each of
     /// `ROUNDS` rounds. Each transaction took effect as a whole or not at all.
     pub async fn sync(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
-        let mut result = self.converge(ruleset).await;
+        let mut result = match self.converge(ruleset).await {
+            Err(refusal @ KernelError::Refused { .. }) => {
+                Err(self.explained(refusal, ruleset).await)
+            }
+            other => other,
+        };
         if let Err(error) = &result
             && error.is_about_the_contents()
         {
             self.defeats = self.defeats.saturating_add(1);
-            if self.defeats >= DEFEATS && self.apply(&ruleset.recreation()).await.is_ok() {
+            if self.defeats >= DEFEATS && self.recreate(ruleset).await.is_ok() {
                 warn!("the table was deleted and made anew, because nothing else helped: {error}");
                 result = self.converge(ruleset).await;
             }
         }
         if result.is_ok() {
             self.defeats = 0;
-            self.worker.succeeded();
+            self.access.worker.succeeded();
         }
         result
     }
 
+    /// A refusal, with what the kernel lacks if that is why.
+    async fn explained(&mut self, refusal: KernelError, ruleset: &Ruleset) -> KernelError {
+        let mut missing = Vec::new();
+        for probe in features::probes(ruleset) {
+            match self
+                .access
+                .check(&probe.ruleset.transaction(probe.commands()))
+                .await
+            {
+                Ok(true) => {}
+                Ok(false) => missing.push(probe.feature),
+                // It is the refusal that counts.
+                Err(_) => return refusal,
+            }
+        }
+        if missing.is_empty() {
+            return refusal;
+        }
+        KernelError::FeaturesMissing {
+            refusal: Box::new(refusal),
+            missing,
+        }
+    }
+
     async fn converge(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
         let mut found: Option<Vec<Difference>> = None;
+        let mut adopted = false;
         let mut rounds = 0;
         let mut refusal = None;
         loop {
@@ -146,19 +159,17 @@ impl Kernel {
                 Some(known) => known,
                 None => self.read_back(ruleset).await?,
             };
+            let standing = self.standing(&read_back.observation)?;
+            let adopts = standing == Some(Standing::Orphan) && self.claims.may_claim();
             let drift = drift_of(ruleset, &read_back.observation)?;
-            if drift.differences.is_empty() {
+            if let (Some(standing), false, []) = (standing, adopts, drift.differences.as_slice()) {
                 let generation = read_back.generation;
                 self.last_read_back = Some(read_back);
                 return Ok(SyncReport {
                     differences: found.unwrap_or_default(),
+                    adopted,
+                    protection: self.claims.protection(standing),
                     generation,
-                });
-            }
-            if let Some(port) = read_back.observation.owner() {
-                return Err(KernelError::OwnedByAnother {
-                    port,
-                    process: owner::process_of_port(port),
                 });
             }
             if rounds == ROUNDS {
@@ -168,8 +179,11 @@ impl Kernel {
                 }));
             }
             rounds += 1;
+            if adopts {
+                adopted |= self.adopt(ruleset).await?;
+            }
             // A table that someone else changed in between may refuse a transaction: look again.
-            refusal = match self.repair(&drift).await {
+            refusal = match self.repair(&drift, self.claims.flags(standing)).await {
                 Ok(()) => None,
                 Err(refused @ KernelError::Refused { .. }) => Some(refused),
                 Err(other) => return Err(other),
@@ -178,27 +192,70 @@ impl Kernel {
         }
     }
 
+    /// Whose the table is; `None`: there is none.
+    fn standing(&mut self, observation: &Observation) -> Result<Option<Standing>, KernelError> {
+        self.claims.are_of(self.access.worker.number());
+        let standing = observation
+            .header()
+            .map(|header| self.claims.standing(header));
+        match standing {
+            Some(Standing::Foreign(port)) => Err(KernelError::OwnedByAnother {
+                port,
+                process: owner::process_of_port(port),
+            }),
+            other => Ok(other),
+        }
+    }
+
+    /// Makes the worker the owner of a table whose owner has ended, in place; says whether it could.
+    async fn adopt(&mut self, ruleset: &Ruleset) -> Result<bool, KernelError> {
+        let adoption = ruleset.transaction(vec![Command::AddTable]);
+        match self.apply(&adoption, TableFlags::OwnerPersist).await {
+            Ok(()) => Ok(true),
+            Err(refused) if refused.is_unsupported() => {
+                self.claims.are_refused();
+                Ok(false)
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Deletes the table and makes it anew, in one transaction.
+    async fn recreate(&mut self, ruleset: &Ruleset) -> Result<(), KernelError> {
+        let flags = self.claims.flags(None);
+        self.apply(&ruleset.recreation(), flags).await
+    }
+
     /// Compares the kernel's table with `ruleset` and writes nothing.
     ///
     /// # Errors
     /// Where the worker or the kernel refuses.
     pub async fn look(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
-        let ReadBack {
-            generation,
-            observation,
-        } = self.read_back(ruleset).await?;
+        let read_back = self.read_back(ruleset).await?;
+        let standing = self.standing(&read_back.observation)?;
         Ok(SyncReport {
-            differences: drift_of(ruleset, &observation)?.differences,
-            generation,
+            differences: drift_of(ruleset, &read_back.observation)?.differences,
+            adopted: false,
+            protection: self.claims.protection(standing.unwrap_or(Standing::Plain)),
+            generation: read_back.generation,
         })
+    }
+
+    /// Waits until the worker, which nothing is asked of, has ended; says how. For ever where there is none.
+    pub async fn worker_ended(&mut self) -> String {
+        let how = self.access.worker.ended().await;
+        // What it owned, it owns no longer.
+        self.last_read_back = None;
+        how
     }
 
     async fn read_back(&mut self, ruleset: &Ruleset) -> Result<ReadBack, KernelError> {
         // Before the listing: a commit in between is then one that is still to be looked at.
-        let generation = self.generation()?;
+        let generation = self.access.generation()?;
         let observation = self.observe(ruleset.family, &ruleset.table).await?;
         Ok(ReadBack {
             generation,
+            worker: self.access.worker.number(),
             observation,
         })
     }
@@ -209,28 +266,10 @@ impl Kernel {
         let Some(last) = self.last_read_back.take() else {
             return Ok(None);
         };
-        let is_current = last.generation == self.generation()?;
+        let is_current = last.worker == self.access.worker.number()
+            && last.generation == self.access.generation()?;
         let is_to_be_changed = !drift_of(ruleset, &last.observation)?.differences.is_empty();
         Ok((is_current && is_to_be_changed).then_some(last))
-    }
-
-    /// The generation of the ruleset. Read before a listing, it says which commits the listing shows for sure.
-    ///
-    /// # Errors
-    /// Where the kernel does not answer.
-    pub fn generation(&mut self) -> Result<u32, KernelError> {
-        self.ask(Netlink::generation)
-    }
-
-    fn ask<T>(&mut self, request: impl Fn(&Netlink) -> io::Result<T>) -> Result<T, KernelError> {
-        let netlink = match self.netlink.take() {
-            Some(netlink) => netlink,
-            None => Netlink::open(0, SockFlag::empty()).map_err(KernelError::Netlink)?,
-        };
-        // A socket whose request has failed is not used again: its answer might still come.
-        let answer = request(&netlink).map_err(KernelError::Netlink)?;
-        self.netlink = Some(netlink);
-        Ok(answer)
     }
 
     /// Reads the table.
@@ -242,37 +281,14 @@ impl Kernel {
         family: Family,
         table: &str,
     ) -> Result<Observation, KernelError> {
-        let Some(header) = self.ask(|netlink| netlink.table(family, table))? else {
-            return Ok(Observation::Missing);
-        };
-        let request = json::list_table(family, table);
-        for _ in 0..LISTING_TRIES {
-            let said = match self.worker.run(&request).await {
-                Err(death @ WorkerError::Ended { .. }) => {
-                    return Err(KernelError::DiedOfContents(death));
-                }
-                said => said?,
-            };
-            if !said.succeeded {
-                if is_missing(&said) {
-                    return Ok(Observation::Missing);
-                }
-                let doing = format!("listing table {} {table}", family.name());
-                return Err(KernelError::refused(doing, &said.error));
-            }
-            match observed::read(&said.output) {
-                Ok(table) => return Ok(Observation::Table(header, table)),
-                Err(error) => debug!("a listing that is no JSON: {error}"),
-            }
-        }
-        Ok(Observation::Unreadable(header))
+        self.access.observe(family, table).await
     }
 
     /// Applies the transactions, up to the first that is refused.
-    async fn repair(&mut self, drift: &Drift<'_>) -> Result<(), KernelError> {
+    async fn repair(&mut self, drift: &Drift<'_>, flags: TableFlags) -> Result<(), KernelError> {
         for transaction in &drift.repair {
             let is_deletion = matches!(transaction.commands.as_slice(), [Command::Delete(..)]);
-            match self.apply(transaction).await {
+            match self.apply(transaction, flags).await {
                 Err(KernelError::Worker(death @ WorkerError::Ended { .. })) if is_deletion => {
                     return Err(KernelError::DiedOfContents(death));
                 }
@@ -282,32 +298,21 @@ impl Kernel {
         Ok(())
     }
 
-    /// Applies one transaction, as a whole or not at all.
-    async fn apply(&mut self, transaction: &Transaction<'_>) -> Result<(), KernelError> {
-        let mut said = self.run(transaction, self.form).await?;
-        // libnftables before 1.1.0 does not know `typeof` in JSON. Trying is what tells: Debian and
-        // others port fixes to old versions, so a version number does not.
-        if !said.succeeded && self.form == Form::Typeof && declares_a_set(transaction) {
-            said = self.run(transaction, Form::Portable).await?;
-            if said.succeeded {
-                debug!("libnftables takes no typeof in JSON; sets are declared by type");
-                self.form = Form::Portable;
-            }
-        }
-        if said.succeeded {
-            Ok(())
-        } else {
-            Err(refused(transaction, &said))
-        }
-    }
-
-    async fn run(
+    async fn apply(
         &mut self,
         transaction: &Transaction<'_>,
-        form: Form,
-    ) -> Result<Said, KernelError> {
-        let document = json::document(transaction, form)?;
-        Ok(self.worker.run(&document).await?)
+        flags: TableFlags,
+    ) -> Result<(), KernelError> {
+        let written = self.access.apply(transaction, flags).await?;
+        // It may have been started for this.
+        self.claims.are_of(self.access.worker.number());
+        let makes_table = transaction.commands.contains(&Command::AddTable);
+        match (makes_table, flags, written) {
+            (true, _, TableFlags::OwnerPersist) => self.claims.were_written(),
+            (true, TableFlags::OwnerPersist, _) => self.claims.are_refused(),
+            _ => {}
+        }
+        Ok(())
     }
 }
 
@@ -317,25 +322,7 @@ fn drift_of<'a>(
 ) -> Result<Drift<'a>, KernelError> {
     Ok(match observation {
         Observation::Missing => Drift::of_missing_table(ruleset),
-        Observation::Unreadable(_) => Drift::of_unreadable_table(ruleset),
+        Observation::Unreadable(header) => Drift::of_unreadable_table(ruleset, *header),
         Observation::Table(header, table) => Drift::of_table(ruleset, *header, table)?,
     })
-}
-
-/// ENOENT, which libnftables tells by strerror(3) only; it never calls setlocale, so in English.
-fn is_missing(said: &Said) -> bool {
-    said.error.contains("No such file or directory")
-}
-
-fn declares_a_set(transaction: &Transaction<'_>) -> bool {
-    transaction
-        .commands
-        .iter()
-        .any(|command| matches!(command, Command::AddSet(_)))
-}
-
-fn refused(transaction: &Transaction<'_>, said: &Said) -> KernelError {
-    let ruleset = transaction.ruleset;
-    let doing = format!("changing table {} {}", ruleset.family.name(), ruleset.table);
-    KernelError::refused(doing, &said.error)
 }

@@ -78,6 +78,12 @@ impl TableHeader {
     pub fn is_dormant(self) -> bool {
         self.flags & 1 != 0
     }
+
+    /// `NFT_TABLE_F_PERSIST`: it outlives its owner.
+    #[must_use]
+    pub fn is_persistent(self) -> bool {
+        self.flags & 4 != 0
+    }
 }
 
 impl Netlink {
@@ -121,6 +127,8 @@ impl Netlink {
         let protocol = match family {
             // NFPROTO_IPV4, linux/netfilter.h
             Family::Ip => 2,
+            // NFPROTO_IPV6
+            Family::Ip6 => 10,
         };
         self.request(
             NFT_MSG_GETTABLE,

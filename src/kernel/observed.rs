@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::listing::{ListedChain, ListedSet, Listing, Object};
 
@@ -121,21 +121,32 @@ pub fn read(listing: &str) -> serde_json::Result<ObservedTable> {
 }
 
 /// Statements in the one form that both sides of a comparison have: a flag that stands alone is an
-/// array of one.
+/// array of one, and a protocol is its number.
 #[must_use]
 pub fn canonical(value: Value) -> Value {
     match value {
         Value::Array(items) => Value::Array(items.into_iter().map(canonical).collect()),
-        Value::Object(object) => Value::Object(
-            object
-                .into_iter()
-                .map(|(key, value)| match (key.as_str(), value) {
-                    ("flags", Value::String(flag)) => (key, Value::from(vec![flag])),
-                    (_, value) => (key, canonical(value)),
-                })
-                .collect(),
-        ),
+        Value::Object(object) => {
+            let is_protocol_match =
+                object.get("left") == Some(&json!({ "meta": { "key": "l4proto" } }));
+            let canonical_member = |(key, value): (String, Value)| match (key.as_str(), value) {
+                ("flags", Value::String(flag)) => (key, Value::from(vec![flag])),
+                ("right", value) if is_protocol_match => (key, protocol_number(value)),
+                (_, value) => (key, canonical(value)),
+            };
+            Value::Object(object.into_iter().map(canonical_member).collect())
+        }
         scalar => scalar,
+    }
+}
+
+/// libnftables lists a protocol by the name that /etc/protocols has for it, where there is such a file.
+fn protocol_number(listed: Value) -> Value {
+    match listed.as_str() {
+        Some("tcp") => Value::from(6),
+        Some("udp") => Value::from(17),
+        Some("sctp") => Value::from(132),
+        _ => listed,
     }
 }
 
@@ -175,7 +186,6 @@ impl From<ListedChain> for ObservedChain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn table(objects: Value) -> ObservedTable {
         read(&json!({ "nftables": objects }).to_string()).unwrap()
@@ -229,6 +239,29 @@ mod tests {
             ]))
         };
         assert_eq!(rule(json!("fully-random")), rule(json!(["fully-random"])));
+    }
+
+    #[test]
+    fn a_protocol_reads_alike_with_and_without_etc_protocols() {
+        let matched = |key: &str, right: Value| {
+            canonical(
+                json!([{"match": {"op": "==", "left": {"meta": {"key": key}}, "right": right}}]),
+            )
+        };
+        for (name, number) in [("tcp", 6), ("udp", 17), ("sctp", 132)] {
+            assert_eq!(
+                matched("l4proto", json!(name)),
+                matched("l4proto", json!(number))
+            );
+        }
+        assert_ne!(
+            matched("l4proto", json!("dccp")),
+            matched("l4proto", json!(6))
+        );
+        assert_ne!(
+            matched("iifname", json!("tcp")),
+            matched("iifname", json!(6))
+        );
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub(super) struct NftCtx {
 unsafe extern "C" {
     pub(super) fn nft_ctx_new(flags: u32) -> *mut NftCtx;
     pub(super) fn nft_ctx_free(ctx: *mut NftCtx);
+    pub(super) fn nft_ctx_set_dry_run(ctx: *mut NftCtx, dry: bool);
     pub(super) fn nft_ctx_output_set_flags(ctx: *mut NftCtx, flags: c_uint);
     pub(super) fn nft_ctx_buffer_output(ctx: *mut NftCtx) -> c_int;
     pub(super) fn nft_ctx_get_output_buffer(ctx: *mut NftCtx) -> *const c_char;

@@ -1,86 +1,146 @@
 //! The policy: what happens to a destination. A plain value; how the kernel is told stands in
 //! [`crate::ruleset`].
 
+mod log_line;
 pub mod prefix_table;
 
-use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::config::{Config, reserved_ranges};
-use prefix_table::{Entry, ExemptInterval, Origin};
+use crate::config::{Config, PortRange, reserved_ranges};
+pub use log_line::port_range;
+use prefix_table::{Entry, Interval, Origin, Verdict};
 
-/// What happens to traffic that leaves the node and is not bound for a LOCAL address.
+/// What happens to traffic that leaves the node and is not bound for a LOCAL address. Its `Display` is the one line
+/// that the log shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// IPv4 destinations that keep their source address: disjoint, in ascending order. All other
-    /// destinations are masqueraded.
-    pub exempt_ipv4: Vec<ExemptInterval>,
+    /// IPv4 traffic.
+    pub ipv4: FamilyPolicy,
+    /// IPv6 traffic; `None`: it is left alone.
+    pub ipv6: Option<FamilyPolicy>,
+    /// What the node itself sends is treated like all other traffic; false: it is left alone.
+    pub masq_node_traffic: bool,
     /// Masqueraded connections get a random source port (`masquerade fully-random`, nft(8)).
     pub random_fully: bool,
+    /// Source ports of masqueraded TCP, UDP and SCTP connections, weighted by the size of each range; empty: as the
+    /// kernel chooses.
+    pub to_ports: Vec<PortRange>,
+    /// Exempt destinations keep their source address whatever other NAT rules say.
+    pub enforce: bool,
+}
+
+/// What happens to traffic of one address family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FamilyPolicy {
+    /// For which destinations a configured prefix decides: disjoint, in ascending order. All others are masqueraded.
+    pub destinations: Vec<Interval>,
+    /// Traffic from other sources is left alone.
+    pub sources: Sources,
+}
+
+/// Traffic from which sources is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sources {
+    /// From all.
+    Any,
+    /// From these prefixes: disjoint, in ascending order, and none where `sourceCIDRs` names other families only.
+    Only(Vec<IpNet>),
 }
 
 impl Policy {
     /// What `config` means for each destination: the longest prefix that contains it decides.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let listed = config.non_masquerade_cidrs.iter().map(|&prefix| Entry {
-            prefix,
-            origin: Origin::Listed,
-        });
-        // First, so that a listed prefix of the same length replaces it.
-        let link_local = (!config.masq_link_local).then_some(Entry {
-            prefix: IpNet::V4(reserved_ranges::LINK_LOCAL_IPV4),
-            origin: Origin::LinkLocal,
-        });
-        let ipv4 = link_local
-            .into_iter()
-            .chain(listed)
-            .filter(|entry| matches!(entry.prefix, IpNet::V4(_)));
+        let is_ipv4 = |prefix: &IpNet| matches!(prefix, IpNet::V4(_));
+        let is_ipv6 = |prefix: &IpNet| matches!(prefix, IpNet::V6(_));
+        let link_local = IpNet::V4(reserved_ranges::LINK_LOCAL_IPV4);
+        let ipv4 = (!config.masq_link_local).then_some(link_local);
+        let link_local = IpNet::V6(reserved_ranges::LINK_LOCAL_IPV6);
+        let ipv6 = (!config.masq_link_local_ipv6).then_some(link_local);
         Self {
-            exempt_ipv4: prefix_table::resolve(ipv4),
+            ipv4: FamilyPolicy::new(config, is_ipv4, ipv4),
+            ipv6: config
+                .enable_ipv6
+                .then(|| FamilyPolicy::new(config, is_ipv6, ipv6)),
+            masq_node_traffic: config.masq_node_traffic,
             random_fully: config.random_fully,
+            to_ports: config.to_ports.clone(),
+            enforce: config.enforce,
         }
+    }
+
+    /// The configured prefix that decides over `destination`; `None`: none does, so it is masqueraded, or left alone where
+    /// IPv6 is off. Of the source and of LOCAL destinations it knows nothing.
+    #[must_use]
+    pub fn decision(&self, destination: IpAddr) -> Option<Entry> {
+        let family = match destination {
+            IpAddr::V4(_) => &self.ipv4,
+            IpAddr::V6(_) => self.ipv6.as_ref()?,
+        };
+        family.decision(destination)
     }
 }
 
-impl fmt::Display for Policy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut named: Vec<&ExemptInterval> = self.exempt_ipv4.iter().collect();
-        named.sort_by_key(|interval| interval.prefix);
-        named.dedup_by_key(|interval| interval.prefix);
-        f.write_str("keep the source address to ")?;
-        match named.as_slice() {
-            [] => f.write_str("no destination")?,
-            prefixes => write_prefixes(f, prefixes)?,
-        }
-        write!(
-            f,
-            "; masquerade all other traffic not bound for a LOCAL address{}",
-            if self.random_fully {
-                ", source ports fully random"
+impl FamilyPolicy {
+    fn new(
+        config: &Config,
+        is_of_family: impl Fn(&IpNet) -> bool,
+        link_local: Option<IpNet>,
+    ) -> Self {
+        let of = |origin| move |prefix| Entry { prefix, origin };
+        // First, so that a listed prefix of the same length replaces it.
+        let link_local = link_local.into_iter().map(of(Origin::LinkLocal));
+        let exempt = config.non_masquerade_cidrs.iter().copied();
+        let masqueraded = config.masquerade_cidrs.iter().copied();
+        let entries = link_local
+            .chain(exempt.map(of(Origin::NonMasqueradeCidrs)))
+            .chain(masqueraded.map(of(Origin::MasqueradeCidrs)))
+            .filter(|entry| is_of_family(&entry.prefix));
+        let sources = config.source_cidrs.iter().copied().filter(&is_of_family);
+        Self {
+            destinations: prefix_table::resolve(entries),
+            sources: if config.source_cidrs.is_empty() {
+                Sources::Any
             } else {
-                ""
-            }
-        )
+                Sources::Only(outermost(sources.collect()))
+            },
+        }
+    }
+
+    /// The destinations that keep their source address, in ascending order.
+    pub fn exempt(&self) -> impl Iterator<Item = &Interval> {
+        let is_exempt =
+            |interval: &&Interval| interval.decided_by.origin.verdict() == Verdict::NonMasquerade;
+        self.destinations.iter().filter(is_exempt)
+    }
+
+    /// The prefixes that decide over at least one address, in ascending order, each once.
+    #[must_use]
+    pub fn deciding(&self) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = self.destinations.iter().map(|i| i.decided_by).collect();
+        entries.sort_by_key(|entry| entry.prefix);
+        entries.dedup();
+        entries
+    }
+
+    fn decision(&self, destination: IpAddr) -> Option<Entry> {
+        let after = self
+            .destinations
+            .partition_point(|interval| interval.first <= destination);
+        let candidate = self.destinations.get(after.checked_sub(1)?)?;
+        (destination <= candidate.last).then_some(candidate.decided_by)
     }
 }
 
-/// As many as a log line bears; `check` and `render` show all of them.
-const PREFIXES_IN_ONE_LINE: usize = 16;
-
-fn write_prefixes(f: &mut fmt::Formatter<'_>, prefixes: &[&ExemptInterval]) -> fmt::Result {
-    for (index, interval) in prefixes.iter().take(PREFIXES_IN_ONE_LINE).enumerate() {
-        let separator = if index == 0 { "" } else { ", " };
-        write!(f, "{separator}{}", interval.prefix)?;
-        if interval.origin == Origin::LinkLocal {
-            f.write_str(" (link-local)")?;
-        }
-    }
-    match prefixes.len().saturating_sub(PREFIXES_IN_ONE_LINE) {
-        0 => Ok(()),
-        more => write!(f, " and {more} more"),
-    }
+/// The prefixes that no other one contains, in ascending order: which of several nested sources traffic comes from makes
+/// no difference.
+fn outermost(mut prefixes: Vec<IpNet>) -> Vec<IpNet> {
+    // Each after those that contain it.
+    prefixes.sort_unstable();
+    prefixes.dedup_by(|inner, outer| outer.contains(&*inner));
+    prefixes
 }
 
 #[cfg(test)]
@@ -88,66 +148,118 @@ mod tests {
     use super::*;
     use crate::config::{Flags, defaults};
 
-    fn flags() -> Flags {
-        Flags {
+    fn config() -> Config {
+        defaults(&Flags {
             nomasq_all_reserved_ranges: false,
             enable_ipv6: false,
             random_fully: true,
             to_ports: Vec::new(),
-        }
+        })
+    }
+
+    fn cidrs(texts: &[&str]) -> Vec<IpNet> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn decided(policy: &Policy, destination: &str) -> Option<String> {
+        let entry = policy.decision(destination.parse().unwrap())?;
+        Some(format!("{} {:?}", entry.prefix, entry.origin))
     }
 
     #[test]
-    fn the_defaults_exempt_rfc_1918_and_link_local() {
-        let policy = Policy::new(&defaults(&flags()));
-        let comments: Vec<String> = policy.exempt_ipv4.iter().map(|i| i.comment()).collect();
+    fn the_defaults_exempt_rfc_1918_and_link_local_and_leave_ipv6_alone() {
+        let policy = Policy::new(&config());
+        let exempt: Vec<String> = policy
+            .ipv4
+            .exempt()
+            .map(|i| i.decided_by.prefix.to_string())
+            .collect();
         assert_eq!(
-            comments,
+            exempt,
             [
                 "10.0.0.0/8",
-                "link-local",
+                "169.254.0.0/16",
                 "172.16.0.0/12",
                 "192.168.0.0/16"
             ]
         );
-        assert_eq!(
-            policy.to_string(),
-            "keep the source address to 10.0.0.0/8, 169.254.0.0/16 (link-local), 172.16.0.0/12, \
-             192.168.0.0/16; masquerade all other traffic not bound for a LOCAL address, source \
-             ports fully random"
-        );
+        assert_eq!(policy.ipv4.sources, Sources::Any);
+        assert_eq!(policy.ipv6, None);
     }
 
     #[test]
-    fn masq_link_local_drops_only_the_link_local_default() {
-        let mut config = defaults(&flags());
+    fn each_family_has_its_own_link_local_range() {
+        let mut config = config();
+        config.enable_ipv6 = true;
         config.masq_link_local = true;
         let policy = Policy::new(&config);
-        assert_eq!(policy.exempt_ipv4.len(), 3);
-        assert!(
-            policy
-                .exempt_ipv4
-                .iter()
-                .all(|i| i.origin == Origin::Listed)
-        );
+        assert_eq!(decided(&policy, "169.254.1.1"), None);
+        let fe80 = decided(&policy, "fe80::1");
+        assert_eq!(fe80.as_deref(), Some("fe80::/10 LinkLocal"));
+        config.masq_link_local = false;
+        config.masq_link_local_ipv6 = true;
+        let policy = Policy::new(&config);
+        assert!(decided(&policy, "169.254.1.1").is_some());
+        assert_eq!(decided(&policy, "fe80::1"), None);
     }
 
     #[test]
     fn a_listed_prefix_beats_the_link_local_default_of_the_same_length() {
-        let mut config = defaults(&flags());
-        config.non_masquerade_cidrs = vec!["169.254.0.0/16".parse().unwrap()];
+        let mut config = config();
+        config.non_masquerade_cidrs = cidrs(&["169.254.0.0/16"]);
+        let by_list = decided(&Policy::new(&config), "169.254.1.1");
+        assert_eq!(
+            by_list.as_deref(),
+            Some("169.254.0.0/16 NonMasqueradeCidrs")
+        );
+        config.non_masquerade_cidrs.clear();
+        config.masquerade_cidrs = cidrs(&["169.254.0.0/16"]);
+        let by_list = decided(&Policy::new(&config), "169.254.1.1");
+        assert_eq!(by_list.as_deref(), Some("169.254.0.0/16 MasqueradeCidrs"));
+    }
+
+    #[test]
+    fn a_masqueraded_prefix_inside_of_an_exempt_one_is_not_exempt() {
+        let mut config = config();
+        config.non_masquerade_cidrs = cidrs(&["0.0.0.0/0"]);
+        config.masquerade_cidrs = cidrs(&["192.0.2.0/24", "169.254.169.254/32"]);
         let policy = Policy::new(&config);
-        assert_eq!(policy.exempt_ipv4.len(), 1);
-        assert_eq!(policy.exempt_ipv4[0].comment(), "169.254.0.0/16");
+        let exempts = |destination: &str| {
+            let destination: IpAddr = destination.parse().unwrap();
+            policy
+                .ipv4
+                .exempt()
+                .any(|i| i.first <= destination && destination <= i.last)
+        };
+        for (destination, is_exempt) in [
+            ("192.0.1.255", true),
+            ("192.0.2.0", false),
+            ("192.0.2.255", false),
+            ("192.0.3.0", true),
+            ("169.254.169.253", true),
+            ("169.254.169.254", false),
+            ("255.255.255.255", true),
+        ] {
+            assert_eq!(exempts(destination), is_exempt, "{destination}");
+        }
     }
 
     #[test]
     fn an_empty_list_masquerades_every_destination() {
-        let mut config = defaults(&flags());
+        let mut config = config();
         config.non_masquerade_cidrs.clear();
         config.masq_link_local = true;
+        assert!(Policy::new(&config).ipv4.destinations.is_empty());
+    }
+
+    #[test]
+    fn nested_sources_count_once_and_a_family_without_any_is_left_alone() {
+        let mut config = config();
+        config.enable_ipv6 = true;
+        config.source_cidrs = cidrs(&["10.1.0.0/16", "192.0.2.0/24", "10.0.0.0/8", "10.0.0.0/8"]);
         let policy = Policy::new(&config);
-        assert!(policy.exempt_ipv4.is_empty());
-        assert!(policy.to_string().contains("to no destination;"));
+        let expected = Sources::Only(cidrs(&["10.0.0.0/8", "192.0.2.0/24"]));
+        assert_eq!(policy.ipv4.sources, expected);
+        assert_eq!(policy.ipv6.unwrap().sources, Sources::Only(Vec::new()));
     }
 }

@@ -1,25 +1,26 @@
-//! Ruleset and transactions as libnftables' JSON (libnftables-json(5)); the one file that uses the
+//! Ruleset and transactions as libnftables' JSON (libnftables-json(5)); with `json::statements` the one place that uses the
 //! crate `nftables`.
 //!
 //! Integers and arrays only: libnftables 1.0.6 takes `"prio": "srcnat"` and `"flags": "interval"`
 //! without an error and makes an unhooked chain and a plain set of them. What the crate cannot
-//! express (the table's comment, a set's `stmt` and `typeof`, deletion by any kind) is added to its
+//! express (the table's flags and comment, a set's `stmt` and `typeof`, deletion by any kind) is added to its
 //! `serde_json` value here.
+
+mod elements;
+mod statements;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::net::IpAddr;
 
-use ipnet::IpNet;
-use nftables::expr::{Expression, Fib, FibFlag, FibResult, NamedExpression, Payload, PayloadField};
 use nftables::schema::{self, NfCmd, NfListObject, SetFlag, SetType, SetTypeValue};
-use nftables::stmt::{self, JumpTarget, Match, NAT, NATFlag, Operator};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::transaction::{Command, Transaction};
-use super::{Chain, Element, Family, Rule, Ruleset, Set, Statement};
+use super::{AddressField, Chain, Family, Rule, Ruleset, Set};
+use elements::{CommentedElement, ElementCommand, ElementValue, Elements};
+pub use statements::statements;
 
 /// How sets are declared and what the table carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,12 +31,39 @@ pub enum Form {
     Portable,
 }
 
+/// The flags with which the table is made, adopted or woken, nft(8) "TABLES". libnftables before 1.1.0 drops them from
+/// JSON without a word; the kernel before Linux 6.9 refuses `persist`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableFlags {
+    /// None.
+    Plain,
+    /// `persist`: of an owner that has ended.
+    Persist,
+    /// `owner,persist`: others cannot change the table, and it outlives its owner. Never `owner` alone: the table would
+    /// die with the socket that owns it.
+    OwnerPersist,
+}
+
+impl TableFlags {
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain => &[],
+            Self::Persist => &["persist"],
+            Self::OwnerPersist => &["owner", "persist"],
+        }
+    }
+}
+
 /// A JSON document for libnftables that applies all commands of `transaction` or none.
 ///
 /// # Errors
 /// Where `serde_json` cannot write the document; not known to happen.
-pub fn document(transaction: &Transaction<'_>, form: Form) -> serde_json::Result<String> {
-    documents([transaction], form)
+pub fn document(
+    transaction: &Transaction<'_>,
+    form: Form,
+    flags: TableFlags,
+) -> serde_json::Result<String> {
+    documents([transaction], form, flags)
 }
 
 /// One JSON document with the commands of all `transactions`, in order.
@@ -45,11 +73,12 @@ pub fn document(transaction: &Transaction<'_>, form: Form) -> serde_json::Result
 pub fn documents<'a>(
     transactions: impl IntoIterator<Item = &'a Transaction<'a>>,
     form: Form,
+    flags: TableFlags,
 ) -> serde_json::Result<String> {
     let mut commands = Vec::new();
     for transaction in transactions {
         for command in &transaction.commands {
-            commands.push(written(transaction.ruleset, command, form)?);
+            commands.push(written(transaction.ruleset, command, form, flags)?);
         }
     }
     serde_json::to_string(&Document { nftables: commands })
@@ -63,23 +92,16 @@ pub fn list_table(family: Family, table: &str) -> String {
     json!({ "nftables": [{ "list": { "table": table } }] }).to_string()
 }
 
-/// The statements of `rule`, as libnftables lists them.
-///
-/// # Errors
-/// Where `serde_json` cannot write them; not known to happen.
-pub fn statements(rule: &Rule) -> serde_json::Result<Value> {
-    serde_json::to_value(rule.statements.iter().map(statement).collect::<Vec<_>>())
-}
-
 /// `type` of the set's declaration in either form, as libnftables lists it.
 #[must_use]
-pub fn set_type(family: Family, form: Form) -> Value {
+pub fn set_type(family: Family, field: AddressField, form: Form) -> Value {
     match form {
         Form::Typeof => {
-            json!({ "typeof": { "payload": { "protocol": family.name(), "field": "daddr" } } })
+            json!({ "typeof": { "payload": { "protocol": family.name(), "field": field.name() } } })
         }
         Form::Portable => match family {
             Family::Ip => json!("ipv4_addr"),
+            Family::Ip6 => json!("ipv6_addr"),
         },
     }
 }
@@ -96,8 +118,7 @@ enum Written<'a> {
     Crate(NfCmd<'a>),
     /// As the crate writes it, with what it cannot express; small objects only.
     Amended(Value),
-    /// `{"add": {"element": …}}`. Not by the crate: its `Elem` boxes each value and writes `null`
-    /// for each absent field, and there may be 100,000 elements.
+    /// `{"add": {"element": …}}`.
     Elements(ElementCommand<'a>),
 }
 
@@ -105,15 +126,16 @@ fn written<'a>(
     ruleset: &'a Ruleset,
     command: &Command<'a>,
     form: Form,
+    flags: TableFlags,
 ) -> serde_json::Result<Written<'a>> {
     Ok(match command {
-        Command::AddTable => Written::Amended(add_table(ruleset)?),
+        Command::AddTable => Written::Amended(add_table(ruleset, flags)?),
         Command::DeleteTable => Written::Amended(json!({
             "delete": { "table": { "family": ruleset.family.name(), "name": ruleset.table } }
         })),
-        Command::AddSet(set) => Written::Amended(add_set(ruleset, set, form)?),
+        Command::AddSet(name, set) => Written::Amended(add_set(ruleset, name, set, form)?),
         Command::AddChain(chain) => Written::Crate(add_chain(ruleset, chain)),
-        Command::AddRule(chain, rule) => Written::Crate(add_rule(ruleset, chain, rule)),
+        Command::AddRule(chain, rule) => Written::Amended(add_rule(ruleset, chain, rule)?),
         Command::AddElements(set, elements) => {
             let elem = elements.iter().map(|element| CommentedElement::of(element));
             Written::Elements(ElementCommand::Add {
@@ -145,13 +167,14 @@ fn by_name<'a>(ruleset: &Ruleset, verb: &str, kind: &str, name: &str) -> Written
 fn family(ruleset: &Ruleset) -> NfFamily {
     match ruleset.family {
         Family::Ip => NfFamily::IP,
+        Family::Ip6 => NfFamily::IP6,
     }
 }
 
 /// ```text
-/// add table ip non-masquerade-daemon { comment "managed by …"; }
+/// add table ip non-masquerade-daemon { flags owner,persist; comment "managed by …"; }
 /// ```
-fn add_table(ruleset: &Ruleset) -> serde_json::Result<Value> {
+fn add_table(ruleset: &Ruleset, flags: TableFlags) -> serde_json::Result<Value> {
     let table = NfCmd::Add(NfListObject::Table(schema::Table {
         family: family(ruleset),
         name: Cow::Borrowed(&ruleset.table),
@@ -159,25 +182,32 @@ fn add_table(ruleset: &Ruleset) -> serde_json::Result<Value> {
     }));
     let mut value = serde_json::to_value(table)?;
     amend(&mut value, "table", "comment", json!(ruleset.comment));
+    if flags != TableFlags::Plain {
+        amend(&mut value, "table", "flags", json!(flags.names()));
+    }
     Ok(value)
 }
 
 /// ```text
-/// add set ip non-masquerade-daemon non-masquerade-cidrs { typeof ip daddr; flags interval; counter; }
+/// add set ip non-masquerade-daemon non-masquerade-cidrs { typeof ip daddr; flags interval; [counter;] }
 /// ```
-fn add_set(ruleset: &Ruleset, set: &Set, form: Form) -> serde_json::Result<Value> {
+fn add_set(ruleset: &Ruleset, name: &str, set: &Set, form: Form) -> serde_json::Result<Value> {
     let command = NfCmd::Add(NfListObject::Set(Box::new(schema::Set {
         family: family(ruleset),
         table: Cow::Borrowed(&ruleset.table),
-        name: Cow::Borrowed(set.name),
+        name: Cow::Borrowed(name),
+        // In place of what the form says.
         set_type: SetTypeValue::Single(SetType::Ipv4Addr),
         // One flag only: the crate holds them in a HashSet, of which two have no fixed order.
         flags: Some(HashSet::from([SetFlag::Interval])),
         ..schema::Set::default()
     })));
     let mut value = serde_json::to_value(command)?;
-    amend(&mut value, "set", "type", set_type(ruleset.family, form));
-    amend(&mut value, "set", "stmt", json!([{ "counter": null }]));
+    let set_type = set_type(ruleset.family, set.field, form);
+    amend(&mut value, "set", "type", set_type);
+    if set.counts {
+        amend(&mut value, "set", "stmt", json!([{ "counter": null }]));
+    }
     Ok(value)
 }
 
@@ -207,174 +237,25 @@ fn add_chain<'a>(ruleset: &'a Ruleset, chain: &'a Chain) -> NfCmd<'a> {
     }))
 }
 
-fn add_rule<'a>(ruleset: &'a Ruleset, chain: &'a str, rule: &'a Rule) -> NfCmd<'a> {
-    NfCmd::Add(NfListObject::Rule(schema::Rule {
+fn add_rule(ruleset: &Ruleset, chain: &str, rule: &Rule) -> serde_json::Result<Value> {
+    let command = NfCmd::Add(NfListObject::Rule(schema::Rule {
         family: family(ruleset),
         table: Cow::Borrowed(&ruleset.table),
         chain: Cow::Borrowed(chain),
-        expr: rule.statements.iter().map(statement).collect(),
+        expr: Cow::default(),
         handle: None,
         index: None,
         comment: Some(Cow::Borrowed(rule.comment)),
-    }))
-}
-
-fn statement(statement: &Statement) -> stmt::Statement<'_> {
-    match statement {
-        // ip daddr @SET
-        Statement::DestinationIn(set) => stmt::Statement::Match(Match {
-            left: Expression::Named(NamedExpression::Payload(Payload::PayloadField(
-                PayloadField {
-                    protocol: Cow::Borrowed(Family::Ip.name()),
-                    field: Cow::Borrowed("daddr"),
-                },
-            ))),
-            right: Expression::String(Cow::Owned(format!("@{set}"))),
-            op: Operator::EQ,
-        }),
-        // fib daddr type != local
-        Statement::DestinationNotLocal => stmt::Statement::Match(Match {
-            left: Expression::Named(NamedExpression::Fib(Fib {
-                result: FibResult::Type,
-                flags: HashSet::from([FibFlag::Daddr]),
-            })),
-            right: Expression::String(Cow::Borrowed("local")),
-            op: Operator::NEQ,
-        }),
-        // counter name "NAME"
-        Statement::Counter(name) => {
-            stmt::Statement::Counter(stmt::Counter::Named(Cow::Borrowed(name)))
-        }
-        // jump CHAIN
-        Statement::Jump(chain) => stmt::Statement::Jump(JumpTarget {
-            target: Cow::Borrowed(chain),
-        }),
-        // return
-        Statement::Return => stmt::Statement::Return(None),
-        // masquerade [fully-random]
-        Statement::Masquerade { fully_random } => {
-            stmt::Statement::Masquerade(fully_random.then(|| NAT {
-                addr: None,
-                family: None,
-                port: None,
-                flags: Some(HashSet::from([NATFlag::FullyRandom])),
-            }))
-        }
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-enum ElementCommand<'a> {
-    Add {
-        element: Elements<'a, CommentedElement<'a>>,
-    },
-    Delete {
-        element: Elements<'a, ElementValue>,
-    },
-}
-
-#[derive(Serialize)]
-struct Elements<'a, E> {
-    family: &'static str,
-    table: &'a str,
-    name: &'a str,
-    elem: Vec<E>,
-}
-
-impl<'a, E> Elements<'a, E> {
-    fn new(ruleset: &'a Ruleset, set: &'a str, elem: Vec<E>) -> Self {
-        Self {
-            family: ruleset.family.name(),
-            table: &ruleset.table,
-            name: set,
-            elem,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct CommentedElement<'a> {
-    elem: ElementObject<'a>,
-}
-
-#[derive(Serialize)]
-struct ElementObject<'a> {
-    val: ElementValue,
-    comment: &'a str,
-}
-
-impl<'a> CommentedElement<'a> {
-    fn of(element: &'a Element) -> Self {
-        Self {
-            elem: ElementObject {
-                val: ElementValue::of(element.first, element.last),
-                comment: &element.comment,
-            },
-        }
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-enum ElementValue {
-    Prefix { addr: IpAddr, len: u8 },
-    Range([IpAddr; 2]),
-}
-
-impl ElementValue {
-    fn of(first: IpAddr, last: IpAddr) -> Self {
-        match as_prefix(first, last) {
-            Some(prefix) => Self::Prefix {
-                addr: prefix.addr(),
-                len: prefix.prefix_len(),
-            },
-            None => Self::Range([first, last]),
-        }
-    }
-}
-
-/// The prefix whose addresses are those from `first` to `last`, where there is one.
-fn as_prefix(first: IpAddr, last: IpAddr) -> Option<IpNet> {
-    let length = match (first, last) {
-        (IpAddr::V4(first), IpAddr::V4(last)) => (first.to_bits() ^ last.to_bits()).leading_zeros(),
-        (IpAddr::V6(first), IpAddr::V6(last)) => (first.to_bits() ^ last.to_bits()).leading_zeros(),
-        _ => return None,
-    };
-    let prefix = IpNet::new(first, u8::try_from(length).ok()?).ok()?;
-    (prefix.network() == first && prefix.broadcast() == last).then_some(prefix)
+    }));
+    let mut value = serde_json::to_value(command)?;
+    let statements = statements(ruleset.family, rule)?;
+    amend(&mut value, "rule", "expr", statements);
+    Ok(value)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn shown(first: &str, last: &str) -> Option<String> {
-        as_prefix(first.parse().unwrap(), last.parse().unwrap()).map(|prefix| prefix.to_string())
-    }
-
-    #[test]
-    fn an_interval_that_is_a_prefix_is_written_as_one() {
-        assert_eq!(
-            shown("0.0.0.0", "255.255.255.255").as_deref(),
-            Some("0.0.0.0/0")
-        );
-        assert_eq!(
-            shown("10.0.0.0", "10.255.255.255").as_deref(),
-            Some("10.0.0.0/8")
-        );
-        assert_eq!(
-            shown("192.0.2.1", "192.0.2.1").as_deref(),
-            Some("192.0.2.1/32")
-        );
-        assert_eq!(
-            shown("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff").as_deref(),
-            Some("::/0")
-        );
-        assert_eq!(shown("10.0.0.1", "10.0.0.2"), None);
-        assert_eq!(shown("10.0.0.0", "10.255.255.254"), None);
-        assert_eq!(shown("10.0.0.1", "10.255.255.255"), None);
-    }
 
     #[test]
     fn a_listing_asks_for_the_one_table_only() {

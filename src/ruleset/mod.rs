@@ -1,19 +1,26 @@
 //! The ruleset: the whole table as one value, built from the policy, compared with the kernel's,
 //! and applied. The kernel is never patched by listing and matching.
 
+mod chains;
 pub mod json;
 pub mod names;
 pub mod transaction;
 
 use std::net::IpAddr;
 
-use crate::policy::{Policy, prefix_table::ExemptInterval};
+use ipnet::IpNet;
+
+use crate::config::PortRange;
+use crate::policy::prefix_table::{Interval, Origin};
+use crate::policy::{FamilyPolicy, Policy, Sources};
 
 /// The table's address family, nft(8) "ADDRESS FAMILIES".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
     /// `ip`
     Ip,
+    /// `ip6`
+    Ip6,
 }
 
 impl Family {
@@ -22,6 +29,7 @@ impl Family {
     pub fn name(self) -> &'static str {
         match self {
             Self::Ip => "ip",
+            Self::Ip6 => "ip6",
         }
     }
 }
@@ -52,13 +60,28 @@ pub struct Ruleset {
     pub chains: Vec<Chain>,
 }
 
-/// `set … { typeof ip daddr; flags interval; counter; … }`
+/// `set … { typeof ip daddr; flags interval; … }`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Set {
     /// The set's name.
     pub name: &'static str,
+    /// The name of the set that rules look up while elements of this one and rules change together.
+    pub stand_in: &'static str,
+    /// Which address of a packet is looked up in it.
+    pub field: AddressField,
+    /// `counter;`: each element counts the connections that meet it.
+    pub counts: bool,
     /// Disjoint, in ascending order.
     pub elements: Vec<Element>,
+}
+
+/// One of the two addresses of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AddressField {
+    /// `saddr`
+    Source,
+    /// `daddr`
+    Destination,
 }
 
 /// An element of an interval set.
@@ -72,12 +95,26 @@ pub struct Element {
     pub comment: String,
 }
 
-impl From<&ExemptInterval> for Element {
-    fn from(interval: &ExemptInterval) -> Self {
+/// The comment is what an operator reads beside the element: the configured CIDR, or `link-local`.
+impl From<&Interval> for Element {
+    fn from(interval: &Interval) -> Self {
         Self {
             first: interval.first,
             last: interval.last,
-            comment: interval.comment(),
+            comment: match interval.decided_by.origin {
+                Origin::LinkLocal => "link-local".to_owned(),
+                _ => interval.decided_by.prefix.to_string(),
+            },
+        }
+    }
+}
+
+impl From<&IpNet> for Element {
+    fn from(prefix: &IpNet) -> Self {
+        Self {
+            first: prefix.network(),
+            last: prefix.broadcast(),
+            comment: prefix.to_string(),
         }
     }
 }
@@ -109,95 +146,126 @@ pub struct Rule {
     pub comment: &'static str,
 }
 
+impl Rule {
+    /// The rule with the stand-ins of `sets` in place of these.
+    #[must_use]
+    pub fn looking_up_stand_ins(&self, sets: &[&Set]) -> Self {
+        let mut rule = self.clone();
+        for statement in &mut rule.statements {
+            if let Statement::AddressIn(_, name) = statement
+                && let Some(set) = sets.iter().find(|set| set.name == *name)
+            {
+                *name = set.stand_in;
+            }
+        }
+        rule
+    }
+}
+
 /// What rules are made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Statement {
-    /// `ip daddr @SET`
-    DestinationIn(&'static str),
+    /// `ip saddr @SET`, `ip daddr @SET`
+    AddressIn(AddressField, &'static str),
+    /// `fib saddr type local`: the node itself sends the packet.
+    SourceLocal,
     /// `fib daddr type != local`
     DestinationNotLocal,
+    /// `ct status dnat`: another destination was put in place of the one that the sender chose.
+    DestinationTranslated,
+    /// `meta l4proto …`, by its number (IANA, "Protocol Numbers").
+    Protocol(u8),
+    /// `numgen random mod OUT_OF < FEWER_THAN`: a random number from 0 to below `out_of` is below `fewer_than`.
+    Chance {
+        /// How many equally likely cases there are.
+        out_of: u32,
+        /// In how many of them it matches.
+        fewer_than: u32,
+    },
     /// `counter name "NAME"`
     Counter(&'static str),
     /// `jump CHAIN`
     Jump(String),
     /// `return`
     Return,
-    /// `masquerade`, or `masquerade fully-random`
+    /// `masquerade [to :FIRST-LAST] [fully-random]`
     Masquerade {
+        /// Source ports to choose from.
+        to_ports: Option<PortRange>,
         /// Choose the source port at random.
         fully_random: bool,
     },
+    /// `snat to ip saddr`: a mapping to the packet's own source. The first mapping of a connection wins.
+    SnatToOwnSource,
 }
 
 impl Ruleset {
+    /// The tables that make the kernel follow `policy`: `ip`, then `ip6` where IPv6 is on.
+    #[must_use]
+    pub fn all(policy: &Policy, chosen: &ChosenNames) -> Vec<Self> {
+        let ipv6 = Self::ipv6(policy, chosen);
+        [Self::ipv4(policy, chosen)]
+            .into_iter()
+            .chain(ipv6)
+            .collect()
+    }
+
     /// The table that makes the kernel follow `policy` for IPv4.
     #[must_use]
     pub fn ipv4(policy: &Policy, chosen: &ChosenNames) -> Self {
+        Self::of(Family::Ip, &policy.ipv4, policy, chosen)
+    }
+
+    /// The table that makes the kernel follow `policy` for IPv6, where that is on.
+    #[must_use]
+    pub fn ipv6(policy: &Policy, chosen: &ChosenNames) -> Option<Self> {
+        let of_family = policy.ipv6.as_ref()?;
+        Some(Self::of(Family::Ip6, of_family, policy, chosen))
+    }
+
+    fn of(family: Family, of_family: &FamilyPolicy, policy: &Policy, chosen: &ChosenNames) -> Self {
         Self {
-            family: Family::Ip,
+            family,
             table: chosen.table.clone(),
             comment: names::TABLE_COMMENT,
-            sets: vec![Set {
-                name: names::EXEMPT_SET,
-                elements: policy.exempt_ipv4.iter().map(Element::from).collect(),
-            }],
+            sets: sets(of_family),
             counters: vec![names::MASQUERADED_COUNTER],
-            chains: vec![
-                masq_chain(&chosen.masq_chain, policy.random_fully),
-                postrouting(&chosen.masq_chain),
-            ],
+            chains: chains::chains(&of_family.sources, policy, &chosen.masq_chain),
         }
     }
 }
 
 /// ```text
-/// chain non-masquerade-daemon {
-///     ip daddr @non-masquerade-cidrs return comment "keep the source address"
-///     counter name "masqueraded" masquerade fully-random comment "masquerade all other traffic (must be last in chain)"
+/// set non-masquerade-cidrs {
+///     typeof ip daddr
+///     flags interval
+///     counter
+///     elements = { 10.0.0.0/8 comment "10.0.0.0/8", … }
+/// }
+/// set source-cidrs {
+///     typeof ip saddr
+///     flags interval
+///     elements = { 10.0.0.0/8 comment "10.0.0.0/8", … }
 /// }
 /// ```
-fn masq_chain(name: &str, fully_random: bool) -> Chain {
-    Chain {
-        name: name.to_owned(),
-        hook: None,
-        rules: vec![
-            Rule {
-                statements: vec![
-                    Statement::DestinationIn(names::EXEMPT_SET),
-                    Statement::Return,
-                ],
-                comment: "keep the source address",
-            },
-            Rule {
-                // The counter first: `masquerade` ends the rule.
-                statements: vec![
-                    Statement::Counter(names::MASQUERADED_COUNTER),
-                    Statement::Masquerade { fully_random },
-                ],
-                comment: "masquerade all other traffic (must be last in chain)",
-            },
-        ],
-    }
-}
-
-/// ```text
-/// chain postrouting {
-///     type nat hook postrouting priority srcnat + 10; policy accept;
-///     fib daddr type != local jump non-masquerade-daemon comment "all traffic not bound for a LOCAL address"
-/// }
-/// ```
-fn postrouting(masq_chain: &str) -> Chain {
-    Chain {
-        name: names::POSTROUTING_CHAIN.to_owned(),
-        hook: Some(Hook {
-            priority: names::POSTROUTING_PRIORITY,
+fn sets(of_family: &FamilyPolicy) -> Vec<Set> {
+    let exempt = Set {
+        name: names::EXEMPT_SET,
+        stand_in: names::EXEMPT_STAND_IN,
+        field: AddressField::Destination,
+        counts: true,
+        elements: of_family.exempt().map(Element::from).collect(),
+    };
+    let sources = match &of_family.sources {
+        Sources::Any => None,
+        Sources::Only(prefixes) => Some(Set {
+            name: names::SOURCE_SET,
+            stand_in: names::SOURCE_STAND_IN,
+            field: AddressField::Source,
+            // A connection may be looked up in both base chains: it would be counted twice.
+            counts: false,
+            elements: prefixes.iter().map(Element::from).collect(),
         }),
-        rules: vec![Rule {
-            statements: vec![
-                Statement::DestinationNotLocal,
-                Statement::Jump(masq_chain.to_owned()),
-            ],
-            comment: "all traffic not bound for a LOCAL address",
-        }],
-    }
+    };
+    [exempt].into_iter().chain(sources).collect()
 }

@@ -7,17 +7,26 @@ pub const DEFAULT_TABLE: &str = "non-masquerade-daemon";
 pub const DEFAULT_MASQ_CHAIN: &str = "non-masquerade-daemon";
 /// The set of exempt destinations.
 pub const EXEMPT_SET: &str = "non-masquerade-cidrs";
+/// The set of sources that are looked at; only there with `sourceCIDRs`.
+pub const SOURCE_SET: &str = "source-cidrs";
+/// What rules look up while the elements of those two change; only there for a moment.
+pub const EXEMPT_STAND_IN: &str = "non-masquerade-cidrs.next";
+/// See [`EXEMPT_STAND_IN`].
+pub const SOURCE_STAND_IN: &str = "source-cidrs.next";
 /// The named counter of masqueraded connections; named, so that it survives a change of rules.
 pub const MASQUERADED_COUNTER: &str = "masqueraded";
 /// The base chain.
 pub const POSTROUTING_CHAIN: &str = "postrouting";
-/// The second base chain of `enforce`; the name is kept free for it.
+/// The second base chain, only there with `enforce`; the name is kept free for it.
 pub const ENFORCE_CHAIN: &str = "enforce";
 
 /// `srcnat + 10`: after iptables-nft, kube-proxy, flannel and CNI, which sit at srcnat (100,
 /// `NF_IP_PRI_NAT_SRC` in linux/netfilter_ipv4.h), as ip-masq-agent appends its jump. The order of
 /// equal priorities is undefined (nft(8)).
 pub const POSTROUTING_PRIORITY: i32 = 100 + 10;
+
+/// `srcnat - 10`: before those. The first chain that gives a connection a mapping decides (design §3.2).
+pub const ENFORCE_PRIORITY: i32 = 100 - 10;
 
 /// The table's comment.
 pub const TABLE_COMMENT: &str =

@@ -72,6 +72,8 @@ pub struct Daemon {
     started: Instant,
     namespace: Namespace,
     directory: TemporaryDirectory,
+    /// Runs below Debian 13's root, with its libraries.
+    is_on_debian_13: bool,
 }
 
 impl Daemon {
@@ -113,12 +115,10 @@ impl Daemon {
         arguments: &[&str],
     ) -> io::Result<Self> {
         let directory = TemporaryDirectory::new()?;
-        let program = fs::canonicalize(program)?;
-        let mut command = namespace.command("unshare");
-        command.args(["--mount", "sh", "-ceu", ENTER_ROOT]);
-        command.arg(debian_13_root()).arg(program);
-        command.arg(directory.path()).args(arguments);
-        Self::spawn(command, namespace, directory, configuration)
+        let command = on_debian_13(program.as_ref(), namespace, &directory, arguments)?;
+        let mut daemon = Self::spawn(command, namespace, directory, configuration)?;
+        daemon.is_on_debian_13 = true;
+        Ok(daemon)
     }
 
     fn spawn(
@@ -145,6 +145,7 @@ impl Daemon {
             started,
             namespace: namespace.clone(),
             directory,
+            is_on_debian_13: false,
         })
     }
 
@@ -159,8 +160,13 @@ impl Daemon {
         let log = fs::OpenOptions::new()
             .append(true)
             .open(log_file(&self.directory))?;
-        let mut command = self.namespace.command(program.as_ref());
-        command.arg("run").arg("--config").arg(self.config_file());
+        let mut command = if self.is_on_debian_13 {
+            on_debian_13(program.as_ref(), &self.namespace, &self.directory, &[])?
+        } else {
+            let mut command = self.namespace.command(program.as_ref());
+            command.arg("run").arg("--config").arg(self.config_file());
+            command
+        };
         command.stdout(log.try_clone()?).stderr(log);
         self.started = Instant::now();
         self.child = spawn(command)?;
@@ -263,6 +269,21 @@ impl Drop for Daemon {
             eprintln!("log of the daemon:\n{}", self.log());
         }
     }
+}
+
+fn on_debian_13(
+    program: &Path,
+    namespace: &Namespace,
+    directory: &TemporaryDirectory,
+    arguments: &[&str],
+) -> io::Result<Command> {
+    let mut command = namespace.command("unshare");
+    command.args(["--mount", "sh", "-ceu", ENTER_ROOT]);
+    command
+        .arg(debian_13_root())
+        .arg(fs::canonicalize(program)?);
+    command.arg(directory.path()).args(arguments);
+    Ok(command)
 }
 
 fn spawn(mut command: Command) -> io::Result<Child> {

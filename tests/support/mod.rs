@@ -23,6 +23,7 @@ pub mod nft;
 pub mod oracle;
 pub mod poison;
 pub mod probe;
+pub mod programmed;
 
 use std::io;
 use std::time::{Duration, Instant};

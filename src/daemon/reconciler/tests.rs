@@ -108,12 +108,33 @@ fn failures_are_retried_later_and_later_but_never_later_than_the_resync() {
 #[test]
 fn a_table_that_another_owns_is_looked_at_every_second() {
     let (mut reconciler, now) = in_step();
+    let mut waits = Vec::new();
     for _ in 0..10 {
         reconciler.on(Event::ReloadRequested, now);
         reconciler.on(Event::Read(Reading::Bad), now);
         reconciler.on(Event::Done(Outcome::Owned), now);
-        assert_eq!(reconciler.deadline(), Some(now + SECOND));
+        waits.push((reconciler.deadline().unwrap() - now).as_millis());
     }
+    // Sooner at first: the owner may have been killed a moment ago.
+    assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000]);
+}
+
+#[test]
+fn an_idle_worker_that_ends_is_replaced_at_once_but_not_again_and_again() {
+    let (mut reconciler, start) = in_step();
+    assert_eq!(reconciler.on(Event::WorkerEnded, start), sync("a"));
+    reconciler.on(Event::Done(Outcome::InStep), start);
+    let soon = start + SECOND / 10;
+    assert_eq!(reconciler.on(Event::WorkerEnded, soon), None);
+    assert_eq!(reconciler.deadline(), Some(soon + SECOND));
+    assert_eq!(
+        reconciler.on(Event::DeadlineReached, soon + SECOND),
+        read(false)
+    );
+    reconciler.on(Event::Read(Reading::Bad), soon + SECOND);
+    reconciler.on(Event::Done(Outcome::InStep), soon + SECOND);
+    let later = soon + 2 * SECOND;
+    assert_eq!(reconciler.on(Event::WorkerEnded, later), sync("a"));
 }
 
 #[test]

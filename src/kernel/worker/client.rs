@@ -91,6 +91,8 @@ fn last_words(said: &str) -> String {
 pub struct Worker {
     program: PathBuf,
     running: Option<Running>,
+    /// How many were started.
+    number: u32,
     deadline: Duration,
 }
 
@@ -109,8 +111,28 @@ impl Worker {
         Self {
             program,
             running: None,
+            number: 0,
             deadline: FIRST_DEADLINE,
         }
+    }
+
+    /// Which worker this is, counted from the first. Its socket, and all that the socket owns, ends with it.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Waits until the worker, which nothing is asked of, has ended; says how. For ever where there is none.
+    pub async fn ended(&mut self) -> String {
+        let Some(running) = &mut self.running else {
+            return std::future::pending().await;
+        };
+        let ended = match running.child.wait().await {
+            Ok(status) => how_it_ended(status),
+            Err(error) => format!("cannot be waited for: {error}"),
+        };
+        self.running = None;
+        ended
     }
 
     /// Has libnftables run `document`.
@@ -119,12 +141,24 @@ impl Worker {
     /// Where there is no answer, and no worker any more. Whether the document took effect is then
     /// unknown: read back. What libnftables refuses is an answer.
     pub async fn run(&mut self, document: &str) -> Result<Said, WorkerError> {
+        self.request(document, false).await
+    }
+
+    /// Has libnftables and the kernel judge `document`, and apply nothing of it.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn check(&mut self, document: &str) -> Result<Said, WorkerError> {
+        self.request(document, true).await
+    }
+
+    async fn request(&mut self, document: &str, is_dry_run: bool) -> Result<Said, WorkerError> {
         let seconds = u64::try_from(document.len() / BYTES_PER_SECOND).unwrap_or(u64::MAX);
         let deadline = self.deadline.saturating_add(Duration::from_secs(seconds));
         let document: &RawValue = serde_json::from_str(document).map_err(WorkerError::Request)?;
         // Out of `self` while the request is under way: dropped at any point, it is killed.
         let mut running = self.take_running()?;
-        match timeout(deadline, running.exchange(document)).await {
+        match timeout(deadline, running.exchange(document, is_dry_run)).await {
             Ok(Ok(said)) => {
                 self.running = Some(running);
                 Ok(said)
@@ -155,10 +189,12 @@ impl Worker {
                 ),
             }
         }
-        Running::start(&self.program).map_err(|error| WorkerError::Start {
+        let started = Running::start(&self.program).map_err(|error| WorkerError::Start {
             program: self.program.clone(),
             error,
-        })
+        })?;
+        self.number = self.number.wrapping_add(1);
+        Ok(started)
     }
 }
 
@@ -190,10 +226,15 @@ impl Running {
         })
     }
 
-    async fn exchange(&mut self, document: &RawValue) -> Result<Said, Exchange> {
+    async fn exchange(&mut self, document: &RawValue, is_dry_run: bool) -> Result<Said, Exchange> {
         self.last_id += 1;
         let id = self.last_id;
-        let mut line = serde_json::to_vec(&Request { id, document })
+        let request = Request {
+            id,
+            is_dry_run,
+            document,
+        };
+        let mut line = serde_json::to_vec(&request)
             .map_err(|error| Exchange::Wrong(WorkerError::Request(error)))?;
         line.push(b'\n');
         let sent = self.requests.write_all(&line).await;

@@ -32,6 +32,8 @@ pub const WORKER_NAME: &std::ffi::CStr = c"nmd-nft-worker";
 pub struct Request<'a> {
     /// The answer carries the same number.
     pub id: u64,
+    /// The kernel judges it, and nothing is applied.
+    pub is_dry_run: bool,
     /// What libnftables is to run.
     #[serde(borrow)]
     pub document: &'a RawValue,

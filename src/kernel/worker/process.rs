@@ -56,7 +56,12 @@ pub fn serve() -> Result<(), ServeError> {
             return Ok(());
         }
         let request: Request<'_> = serde_json::from_slice(&line).map_err(ServeError::Request)?;
-        let said = context.run_str(request.document.get())?;
+        let document = request.document.get();
+        let said = if request.is_dry_run {
+            context.check_str(document)?
+        } else {
+            context.run_str(document)?
+        };
         let answer = Answer {
             id: request.id,
             succeeded: said.succeeded,

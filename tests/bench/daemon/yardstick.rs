@@ -9,7 +9,7 @@ use non_masquerade_daemon::kernel::drift::Drift;
 use non_masquerade_daemon::kernel::libnftables::{Context, Said};
 use non_masquerade_daemon::kernel::netlink::TableHeader;
 use non_masquerade_daemon::kernel::observed::{self, ObservedTable};
-use non_masquerade_daemon::ruleset::json::{self, Form};
+use non_masquerade_daemon::ruleset::json::{self, Form, TableFlags};
 use non_masquerade_daemon::ruleset::transaction::Transaction;
 use non_masquerade_daemon::ruleset::{Family, Ruleset, names};
 
@@ -115,7 +115,13 @@ impl Yardstick {
     fn written(&self, transactions: &[Transaction<'_>]) -> io::Result<Vec<CString>> {
         transactions
             .iter()
-            .map(|transaction| Ok(CString::new(json::document(transaction, self.form)?)?))
+            .map(|transaction| {
+                Ok(CString::new(json::document(
+                    transaction,
+                    self.form,
+                    TableFlags::Plain,
+                )?)?)
+            })
             .collect()
     }
 
@@ -137,7 +143,7 @@ fn form() -> io::Result<Form> {
     let ruleset = Flip::DEFAULTS.ruleset(0)?;
     let mut context = Context::new().map_err(io::Error::other)?;
     let [objects, _chains] = ruleset.creation();
-    let document = CString::new(json::document(&objects, Form::Typeof)?)?;
+    let document = CString::new(json::document(&objects, Form::Typeof, TableFlags::Plain)?)?;
     if !context.run(&document).succeeded {
         return Ok(Form::Portable);
     }

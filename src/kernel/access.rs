@@ -1,0 +1,178 @@
+//! The two ways to the kernel's tables: libnftables, in the worker, and nfnetlink for what it does not tell.
+
+use std::io;
+use std::path::PathBuf;
+
+use nix::sys::socket::SockFlag;
+use tracing::debug;
+
+use super::error::{KernelError, UNSUPPORTED};
+use super::libnftables::Said;
+use super::netlink::{Netlink, TableHeader};
+use super::observed::{self, ObservedTable};
+use super::worker::{Worker, WorkerError};
+use crate::ruleset::Family;
+use crate::ruleset::json::{self, Form, TableFlags};
+use crate::ruleset::transaction::{Command, Transaction};
+
+/// How often a listing that is no JSON is asked for: one that a writer interrupted comes out cut.
+const LISTING_TRIES: usize = 3;
+
+/// What the kernel has under a table's name.
+#[derive(Debug)]
+pub enum Observation {
+    /// No table.
+    Missing,
+    /// A table.
+    Table(TableHeader, ObservedTable),
+    /// A table, whose listing cannot be read.
+    Unreadable(TableHeader),
+}
+
+impl Observation {
+    /// What the kernel says of the table besides its contents, where there is one.
+    pub(super) fn header(&self) -> Option<TableHeader> {
+        match self {
+            Self::Missing => None,
+            Self::Table(header, _) | Self::Unreadable(header) => Some(*header),
+        }
+    }
+}
+
+/// The worker, and a socket.
+pub(super) struct Access {
+    pub(super) worker: Worker,
+    netlink: Option<Netlink>,
+    form: Form,
+}
+
+impl Access {
+    pub(super) fn new(program: PathBuf) -> Self {
+        Self {
+            worker: Worker::new(program),
+            netlink: None,
+            form: Form::Typeof,
+        }
+    }
+
+    /// The generation of the ruleset. Read before a listing, it says which commits the listing shows for sure.
+    pub(super) fn generation(&mut self) -> Result<u32, KernelError> {
+        self.ask(Netlink::generation)
+    }
+
+    /// The table's flags and owner; `None`: there is no such table.
+    pub(super) fn header(
+        &mut self,
+        family: Family,
+        table: &str,
+    ) -> Result<Option<TableHeader>, KernelError> {
+        self.ask(|netlink| netlink.table(family, table))
+    }
+
+    fn ask<T>(&mut self, request: impl Fn(&Netlink) -> io::Result<T>) -> Result<T, KernelError> {
+        let netlink = match self.netlink.take() {
+            Some(netlink) => netlink,
+            None => Netlink::open(0, SockFlag::empty()).map_err(KernelError::Netlink)?,
+        };
+        // A socket whose request has failed is not used again: its answer might still come.
+        let answer = request(&netlink).map_err(KernelError::Netlink)?;
+        self.netlink = Some(netlink);
+        Ok(answer)
+    }
+
+    /// Reads the table.
+    pub(super) async fn observe(
+        &mut self,
+        family: Family,
+        table: &str,
+    ) -> Result<Observation, KernelError> {
+        let Some(header) = self.header(family, table)? else {
+            return Ok(Observation::Missing);
+        };
+        let request = json::list_table(family, table);
+        for _ in 0..LISTING_TRIES {
+            let said = match self.worker.run(&request).await {
+                Err(death @ WorkerError::Ended { .. }) => {
+                    return Err(KernelError::DiedOfContents(death));
+                }
+                said => said?,
+            };
+            if !said.succeeded {
+                if is_missing(&said) {
+                    return Ok(Observation::Missing);
+                }
+                let doing = format!("listing table {} {table}", family.name());
+                return Err(KernelError::refused(doing, &said.error));
+            }
+            match observed::read(&said.output) {
+                Ok(table) => return Ok(Observation::Table(header, table)),
+                Err(error) => debug!("a listing that is no JSON: {error}"),
+            }
+        }
+        Ok(Observation::Unreadable(header))
+    }
+
+    /// Applies one transaction, as a whole or not at all, in the form that libnftables and the kernel take; gives the
+    /// flags that were written.
+    ///
+    /// Trying is what tells: Debian and others port fixes to old versions, so a version number does not.
+    pub(super) async fn apply(
+        &mut self,
+        transaction: &Transaction<'_>,
+        mut flags: TableFlags,
+    ) -> Result<TableFlags, KernelError> {
+        let mut form = self.form;
+        loop {
+            let document = json::document(transaction, form, flags)?;
+            let said = self.worker.run(&document).await?;
+            if said.succeeded {
+                break;
+            }
+            let is_refused_flag = flags == TableFlags::OwnerPersist
+                && said.error.contains(UNSUPPORTED)
+                && makes_table(transaction);
+            if is_refused_flag {
+                flags = TableFlags::Plain;
+            } else if form == Form::Typeof && declares_a_set(transaction) {
+                // libnftables before 1.1.0 does not know `typeof` in JSON.
+                form = Form::Portable;
+            } else {
+                return Err(refused(transaction, &said));
+            }
+        }
+        if form != self.form {
+            debug!("libnftables takes no typeof in JSON; sets are declared by type");
+            self.form = form;
+        }
+        Ok(flags)
+    }
+
+    /// Whether the kernel would take the transaction; nothing is applied.
+    pub(super) async fn check(
+        &mut self,
+        transaction: &Transaction<'_>,
+    ) -> Result<bool, KernelError> {
+        let document = json::document(transaction, Form::Portable, TableFlags::Plain)?;
+        Ok(self.worker.check(&document).await?.succeeded)
+    }
+}
+
+/// ENOENT, which libnftables tells by strerror(3) only; it never calls setlocale, so in English.
+fn is_missing(said: &Said) -> bool {
+    said.error.contains("No such file or directory")
+}
+
+fn makes_table(transaction: &Transaction<'_>) -> bool {
+    transaction.commands.contains(&Command::AddTable)
+}
+
+fn declares_a_set(transaction: &Transaction<'_>) -> bool {
+    let mut commands = transaction.commands.iter();
+    commands.any(|command| matches!(command, Command::AddSet(..)))
+}
+
+fn refused(transaction: &Transaction<'_>, said: &Said) -> KernelError {
+    let ruleset = transaction.ruleset;
+    let doing = format!("changing table {} {}", ruleset.family.name(), ruleset.table);
+    KernelError::refused(doing, &said.error)
+}

@@ -1,0 +1,163 @@
+//! What the table needs of the kernel, each with the option that brings it, and how to find out which is missing.
+//!
+//! A refused transaction says only "No such file or directory", whichever of its expressions has no module. So each is
+//! tried alone, in a table that is never committed: a dry run ends before `NFNL_MSG_BATCH_END`, so that the kernel
+//! judges all of it, loads its modules, and takes it back (nfnetlink_rcv_batch in net/netfilter/nfnetlink.c).
+
+use std::fmt;
+
+use crate::ruleset::transaction::Command;
+use crate::ruleset::{Chain, Family, Hook, Rule, Ruleset, Statement, names};
+
+/// The table of the dry runs. It never exists.
+const PROBE_TABLE: &str = "non-masquerade-daemon-probe";
+const PROBE_CHAIN: &str = "probe";
+
+/// Something that the kernel needs, as the nft language has it, and the option of its configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Feature {
+    /// `fib` and the like.
+    pub name: &'static str,
+    /// `CONFIG_…`
+    pub option: &'static str,
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.option)
+    }
+}
+
+/// A feature, and a ruleset that needs it and as little else as can be. Those that others stand on come first.
+pub(super) struct Probe {
+    pub(super) feature: Feature,
+    pub(super) ruleset: Ruleset,
+}
+
+impl Probe {
+    /// All that makes the ruleset.
+    pub(super) fn commands(&self) -> Vec<Command<'_>> {
+        let creation = self.ruleset.creation().into_iter();
+        creation.flat_map(|made| made.commands).collect()
+    }
+}
+
+/// What `ruleset` needs.
+pub(super) fn probes(ruleset: &Ruleset) -> Vec<Probe> {
+    let family = ruleset.family;
+    let empty = || Ruleset {
+        family,
+        table: PROBE_TABLE.to_owned(),
+        comment: names::TABLE_COMMENT,
+        sets: Vec::new(),
+        counters: Vec::new(),
+        chains: Vec::new(),
+    };
+    let with_chain = |hook, rules| Ruleset {
+        chains: vec![Chain {
+            name: PROBE_CHAIN.to_owned(),
+            hook,
+            rules,
+        }],
+        ..empty()
+    };
+    let mut probes = vec![
+        Probe {
+            feature: table(family),
+            ruleset: empty(),
+        },
+        Probe {
+            feature: NAT_CHAIN,
+            ruleset: with_chain(
+                Some(Hook {
+                    priority: names::POSTROUTING_PRIORITY,
+                }),
+                Vec::new(),
+            ),
+        },
+        Probe {
+            feature: COUNTER,
+            ruleset: Ruleset {
+                counters: vec![names::MASQUERADED_COUNTER],
+                ..empty()
+            },
+        },
+    ];
+    let rules = ruleset.chains.iter().flat_map(|chain| &chain.rules);
+    for statement in rules.flat_map(|rule| &rule.statements) {
+        let Some(feature) = feature_of(statement, family) else {
+            continue;
+        };
+        if probes.iter().all(|probe| probe.feature != feature) {
+            let rule = Rule {
+                statements: vec![alone(statement)],
+                comment: "",
+            };
+            probes.push(Probe {
+                feature,
+                ruleset: with_chain(None, vec![rule]),
+            });
+        }
+    }
+    probes
+}
+
+/// The statement as it can stand without others: ports to choose from need a protocol before them.
+fn alone(statement: &Statement) -> Statement {
+    match statement {
+        Statement::Masquerade { .. } => Statement::Masquerade {
+            to_ports: None,
+            fully_random: false,
+        },
+        other => other.clone(),
+    }
+}
+
+/// Options of net/netfilter/Kconfig, net/ipv4/netfilter/Kconfig and net/ipv6/netfilter/Kconfig.
+fn table(family: Family) -> Feature {
+    match family {
+        Family::Ip => Feature {
+            name: "tables of family ip",
+            option: "CONFIG_NF_TABLES_IPV4",
+        },
+        Family::Ip6 => Feature {
+            name: "tables of family ip6",
+            option: "CONFIG_NF_TABLES_IPV6",
+        },
+    }
+}
+
+const NAT_CHAIN: Feature = Feature {
+    name: "chains of type nat",
+    option: "CONFIG_NFT_NAT",
+};
+
+const COUNTER: Feature = Feature {
+    name: "counter",
+    option: "CONFIG_NFT_COUNTER, before Linux 5.18",
+};
+
+fn feature_of(statement: &Statement, family: Family) -> Option<Feature> {
+    let (name, option) = match (statement, family) {
+        (Statement::SourceLocal | Statement::DestinationNotLocal, Family::Ip) => {
+            ("fib", "CONFIG_NFT_FIB_IPV4")
+        }
+        (Statement::SourceLocal | Statement::DestinationNotLocal, Family::Ip6) => {
+            ("fib", "CONFIG_NFT_FIB_IPV6")
+        }
+        (Statement::Masquerade { .. }, _) => ("masquerade", "CONFIG_NFT_MASQ"),
+        (Statement::SnatToOwnSource, _) => ("snat", "CONFIG_NFT_NAT"),
+        (Statement::DestinationTranslated, _) => ("ct status", "CONFIG_NFT_CT"),
+        (Statement::Chance { .. }, _) => ("numgen", "CONFIG_NFT_NUMGEN"),
+        // Part of nf_tables itself, or tried above.
+        (
+            Statement::AddressIn(..)
+            | Statement::Protocol(_)
+            | Statement::Counter(_)
+            | Statement::Jump(_)
+            | Statement::Return,
+            _,
+        ) => return None,
+    };
+    Some(Feature { name, option })
+}

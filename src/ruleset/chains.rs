@@ -1,0 +1,361 @@
+//! The chains and their rules. The nft text stands above what builds it; in the table `ip6` it says `ip6` for `ip`.
+
+use super::names;
+use super::{AddressField, Chain, Hook, Rule, Statement};
+use crate::config::PortRange;
+use crate::policy::{Policy, Sources};
+
+/// Protocols whose source ports `toPorts` chooses: TCP, UDP and SCTP, by their numbers (IANA, "Protocol Numbers"). By
+/// number, because libnftables reads names from /etc/protocols, which an image need not have.
+const PROTOCOLS_WITH_PORTS: [u8; 3] = [6, 17, 132];
+
+/// All chains of the table, each after those that it jumps to.
+pub(super) fn chains(sources: &Sources, policy: &Policy, masq_chain: &str) -> Vec<Chain> {
+    let mut chains = vec![
+        masquerading(policy, masq_chain),
+        postrouting(sources, policy, masq_chain),
+    ];
+    if policy.enforce {
+        chains.push(enforce(sources, policy));
+    }
+    chains
+}
+
+/// ```text
+/// chain non-masquerade-daemon {
+///     ip daddr @non-masquerade-cidrs return comment "keep the source address"
+///     …                                                                       # with toPorts: see below
+///     counter name "masqueraded" masquerade fully-random comment "masquerade all other traffic (must be last in chain)"
+/// }
+/// ```
+fn masquerading(policy: &Policy, name: &str) -> Chain {
+    let keeps = Rule {
+        statements: vec![destination_is_exempt(), Statement::Return],
+        comment: "keep the source address",
+    };
+    let to_ports = PROTOCOLS_WITH_PORTS
+        .iter()
+        .flat_map(|&protocol| to_ports(protocol, policy));
+    let masquerades = Rule {
+        statements: masquerade(policy, None).into(),
+        comment: "masquerade all other traffic (must be last in chain)",
+    };
+    Chain {
+        name: name.to_owned(),
+        hook: None,
+        rules: [keeps]
+            .into_iter()
+            .chain(to_ports)
+            .chain([masquerades])
+            .collect(),
+    }
+}
+
+/// With `toPorts: 1024-29999,32768-65535`, of 28,976 and 32,768 ports:
+///
+/// ```text
+/// meta l4proto tcp numgen random mod 61744 < 28976 counter name "masqueraded" masquerade to :1024-29999 fully-random comment "masquerade to source ports of toPorts"
+/// meta l4proto tcp counter name "masqueraded" masquerade to :32768-65535 fully-random comment "masquerade to source ports of toPorts"
+/// ```
+///
+/// Each range takes its share of what the ranges before it have left, so that each port is as likely as any other. A
+/// rule for each range, and no map of the random number: an anonymous interval map is not there yet for the first packets
+/// after its transaction (design §6).
+fn to_ports(protocol: u8, policy: &Policy) -> impl Iterator<Item = Rule> {
+    let ranges = policy.to_ports.as_slice();
+    ranges.iter().enumerate().map(move |(index, &range)| {
+        let remaining = ranges.iter().skip(index).copied();
+        let out_of = remaining.map(size).fold(0, u32::saturating_add);
+        let fewer_than = size(range);
+        // The last range takes what is left.
+        let chance = (fewer_than < out_of).then_some(Statement::Chance { out_of, fewer_than });
+        Rule {
+            statements: [Statement::Protocol(protocol)]
+                .into_iter()
+                .chain(chance)
+                .chain(masquerade(policy, Some(range)))
+                .collect(),
+            comment: "masquerade to source ports of toPorts",
+        }
+    })
+}
+
+fn size(range: PortRange) -> u32 {
+    u32::from(range.last.saturating_sub(range.first)) + 1
+}
+
+/// ```text
+/// counter name "masqueraded" masquerade [to :FIRST-LAST] [fully-random]
+/// ```
+fn masquerade(policy: &Policy, to_ports: Option<PortRange>) -> [Statement; 2] {
+    [
+        // The counter first: `masquerade` ends the rule.
+        Statement::Counter(names::MASQUERADED_COUNTER),
+        Statement::Masquerade {
+            to_ports,
+            fully_random: policy.random_fully,
+        },
+    ]
+}
+
+/// ```text
+/// chain postrouting {
+///     type nat hook postrouting priority srcnat + 10; policy accept;
+///     fib saddr type local return comment "leave the node's own traffic alone"    # with masqNodeTraffic: false
+///     fib daddr type != local jump non-masquerade-daemon comment "all traffic not bound for a LOCAL address"
+/// }
+/// ```
+///
+/// With `sourceCIDRs` the last rule is
+///
+/// ```text
+/// fib daddr type != local ip saddr @source-cidrs jump non-masquerade-daemon comment "traffic of sourceCIDRs not bound for a LOCAL address"
+/// ```
+fn postrouting(sources: &Sources, policy: &Policy, masq_chain: &str) -> Chain {
+    let jump = Rule {
+        statements: looked_at(sources)
+            .chain([Statement::Jump(masq_chain.to_owned())])
+            .collect(),
+        comment: match sources {
+            Sources::Any => "all traffic not bound for a LOCAL address",
+            Sources::Only(_) => "traffic of sourceCIDRs not bound for a LOCAL address",
+        },
+    };
+    Chain {
+        name: names::POSTROUTING_CHAIN.to_owned(),
+        hook: Some(Hook {
+            priority: names::POSTROUTING_PRIORITY,
+        }),
+        rules: leave_node_traffic(policy)
+            .into_iter()
+            .chain([jump])
+            .collect(),
+    }
+}
+
+/// ```text
+/// chain enforce {
+///     type nat hook postrouting priority srcnat - 10; policy accept;
+///     fib saddr type local return comment "leave the node's own traffic alone"    # with masqNodeTraffic: false
+///     ct status dnat return comment "service traffic stays with who translated it"
+///     fib daddr type != local ip daddr @non-masquerade-cidrs snat to ip saddr comment "keep the source address, whatever other NAT rules say"
+/// }
+/// ```
+///
+/// With `sourceCIDRs` the last rule begins `fib daddr type != local ip saddr @source-cidrs …`.
+fn enforce(sources: &Sources, policy: &Policy) -> Chain {
+    let leave_services = Rule {
+        statements: vec![Statement::DestinationTranslated, Statement::Return],
+        comment: "service traffic stays with who translated it",
+    };
+    let pin = Rule {
+        statements: looked_at(sources)
+            .chain([destination_is_exempt(), Statement::SnatToOwnSource])
+            .collect(),
+        comment: "keep the source address, whatever other NAT rules say",
+    };
+    Chain {
+        name: names::ENFORCE_CHAIN.to_owned(),
+        hook: Some(Hook {
+            priority: names::ENFORCE_PRIORITY,
+        }),
+        rules: leave_node_traffic(policy)
+            .into_iter()
+            .chain([leave_services, pin])
+            .collect(),
+    }
+}
+
+fn leave_node_traffic(policy: &Policy) -> Option<Rule> {
+    (!policy.masq_node_traffic).then(|| Rule {
+        statements: vec![Statement::SourceLocal, Statement::Return],
+        comment: "leave the node's own traffic alone",
+    })
+}
+
+/// ```text
+/// fib daddr type != local [ip saddr @source-cidrs]
+/// ```
+fn looked_at(sources: &Sources) -> impl Iterator<Item = Statement> {
+    let is_source = match sources {
+        Sources::Any => None,
+        Sources::Only(_) => Some(Statement::AddressIn(
+            AddressField::Source,
+            names::SOURCE_SET,
+        )),
+    };
+    [Statement::DestinationNotLocal]
+        .into_iter()
+        .chain(is_source)
+}
+
+/// ```text
+/// ip daddr @non-masquerade-cidrs
+/// ```
+fn destination_is_exempt() -> Statement {
+    Statement::AddressIn(AddressField::Destination, names::EXEMPT_SET)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Flags, defaults};
+
+    fn config() -> Config {
+        defaults(&Flags {
+            nomasq_all_reserved_ranges: false,
+            enable_ipv6: true,
+            random_fully: true,
+            to_ports: Vec::new(),
+        })
+    }
+
+    fn ranges(of: &[(u16, u16)]) -> Vec<PortRange> {
+        of.iter()
+            .map(|&(first, last)| PortRange { first, last })
+            .collect()
+    }
+
+    /// Each configuration that makes a chain look different.
+    fn every_shape() -> impl Iterator<Item = Config> {
+        (0..16_u8).map(|bits| {
+            let has = |bit: u8| bits & 1 << bit != 0;
+            let mut config = config();
+            config.masq_node_traffic = !has(0);
+            config.enforce = has(1);
+            if has(2) {
+                config.source_cidrs = vec!["10.0.0.0/8".parse().unwrap()];
+            }
+            if has(3) {
+                config.to_ports = ranges(&[(1, 2), (5, 5)]);
+            }
+            config
+        })
+    }
+
+    fn chains_of(config: &Config) -> Vec<Chain> {
+        let policy = Policy::new(config);
+        chains(&policy.ipv4.sources, &policy, "masq")
+    }
+
+    #[test]
+    fn every_comment_is_short_enough() {
+        for config in every_shape() {
+            for rule in chains_of(&config).iter().flat_map(|chain| &chain.rules) {
+                assert!(rule.comment.len() <= names::MAX_COMMENT_BYTES, "{rule:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_base_chain_looks_at_the_same_traffic() {
+        for config in every_shape() {
+            let chains = chains_of(&config);
+            let base = chains.iter().filter(|chain| chain.hook.is_some());
+            for chain in base {
+                let first = &chain.rules.first().unwrap().statements;
+                let leaves_node_traffic = *first == [Statement::SourceLocal, Statement::Return];
+                assert_eq!(leaves_node_traffic, !config.masq_node_traffic, "{chain:?}");
+                let last = &chain.rules.last().unwrap().statements;
+                assert_eq!(last[0], Statement::DestinationNotLocal, "{chain:?}");
+                let source = Statement::AddressIn(AddressField::Source, names::SOURCE_SET);
+                let asks_for_source = last[1] == source;
+                assert_eq!(
+                    asks_for_source,
+                    !config.source_cidrs.is_empty(),
+                    "{chain:?}"
+                );
+            }
+            assert_eq!(
+                chains.iter().filter(|chain| chain.hook.is_some()).count(),
+                if config.enforce { 2 } else { 1 }
+            );
+        }
+    }
+
+    /// How many of the 2³² random numbers the kernel takes for less: `reciprocal_scale(number, out_of) < fewer_than`,
+    /// which is `number * out_of / 2³²`, rounded down (`nft_ng_random_gen`, net/netfilter/nft_numgen.c).
+    fn matching_numbers(out_of: u32, fewer_than: u32) -> u64 {
+        (u64::from(fewer_than) << 32).div_ceil(u64::from(out_of))
+    }
+
+    /// The likelihood of each range for one protocol, as its rules have it one after the other.
+    fn likelihoods(ranges: &[PortRange], protocol: u8) -> Vec<(PortRange, f64)> {
+        let mut config = config();
+        config.to_ports = ranges.to_vec();
+        let masquerading = chains_of(&config).swap_remove(0);
+        let mut remaining = 1.0;
+        let mut likelihoods = Vec::new();
+        for rule in &masquerading.rules {
+            let [Statement::Protocol(of), others @ ..] = rule.statements.as_slice() else {
+                continue;
+            };
+            if *of != protocol {
+                continue;
+            }
+            let (chance, others) = match others {
+                [Statement::Chance { out_of, fewer_than }, others @ ..] => {
+                    let matching = matching_numbers(*out_of, *fewer_than);
+                    (matching as f64 / 2_f64.powi(32), others)
+                }
+                others => (1.0, others),
+            };
+            let [_, Statement::Masquerade { to_ports, .. }] = others else {
+                panic!("{rule:?}");
+            };
+            likelihoods.push((to_ports.unwrap(), remaining * chance));
+            remaining *= 1.0 - chance;
+        }
+        assert!(remaining == 0.0, "no rule for {remaining}");
+        likelihoods
+    }
+
+    #[test]
+    fn each_port_of_to_ports_is_as_likely_as_any_other() {
+        let lists = [
+            ranges(&[(1024, 29999), (32768, 65535)]),
+            ranges(&[(5000, 5000)]),
+            ranges(&[(1, 65535)]),
+            ranges(&[(1, 1), (2, 65535)]),
+            ranges(&[(2, 65535), (1, 1)]),
+            (0..300)
+                .map(|n| PortRange {
+                    first: 1 + n * 200,
+                    last: 1 + n * 200 + n % 7 * 20,
+                })
+                .collect(),
+        ];
+        for list in lists {
+            let ports: u32 = list.iter().copied().map(size).sum();
+            for protocol in PROTOCOLS_WITH_PORTS {
+                let likelihoods = likelihoods(&list, protocol);
+                assert_eq!(
+                    likelihoods
+                        .iter()
+                        .map(|(range, _)| *range)
+                        .collect::<Vec<_>>(),
+                    list
+                );
+                for (range, likelihood) in likelihoods {
+                    let expected = f64::from(size(range)) / f64::from(ports);
+                    // Each rule before it may be off by one of the 2³² numbers.
+                    let tolerance = (list.len() as f64 + 1.0) / 2_f64.powi(32);
+                    assert!(
+                        (likelihood - expected).abs() <= tolerance,
+                        "{range:?} of {list:?}: {likelihood} for {expected}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_kernel_s_arithmetic_is_what_the_likelihoods_are_taken_from() {
+        for (out_of, fewer_than) in [(61744, 28976), (2, 1), (65535, 65534), (3, 2)] {
+            let scaled = |number: u64| (number * u64::from(out_of)) >> 32;
+            let matching = matching_numbers(out_of, fewer_than);
+            assert!(scaled(matching - 1) < u64::from(fewer_than));
+            assert!(scaled(matching) >= u64::from(fewer_than));
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What the kernel lacks is named with the option that brings it. No kernel can be had here that lacks it, so a
+//! worker that refuses what needs it stands in its place.
+
+#![allow(clippy::unwrap_used)] // in a test, what cannot be unwrapped is a failure
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::{fs, process};
+
+use non_masquerade_daemon::config::{Flags, defaults};
+use non_masquerade_daemon::kernel::Kernel;
+use non_masquerade_daemon::kernel::error::KernelError;
+use non_masquerade_daemon::kernel::ownership::TableOwner;
+use non_masquerade_daemon::policy::Policy;
+use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, names};
+use support::daemon::TemporaryDirectory;
+use support::netns::{Namespace, succeed};
+
+const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
+
+/// Hands all requests on to the real worker, but those that hold these words; `$0` is this file, and beside it lie the
+/// words and what to say.
+const PICKY: &str = r#"#!/bin/bash
+coproc REAL { exec DAEMON nft-worker; }
+while IFS= read -r request; do
+	case $request in
+	*WORDS*)
+		id=${request#*:}
+		printf '{"id":%s,"succeeded":false,"output":"","error":"internal:0:0-0: Error: Could not process rule: SAID"}\n' "${id%%,*}" ;;
+	*)
+		printf '%s\n' "$request" >&"${REAL[1]}"
+		IFS= read -r answer <&"${REAL[0]}"
+		printf '%s\n' "$answer" ;;
+	esac
+done
+"#;
+
+fn ruleset() -> Ruleset {
+    let flags = Flags {
+        nomasq_all_reserved_ranges: false,
+        enable_ipv6: false,
+        random_fully: true,
+        to_ports: Vec::new(),
+    };
+    let names = ChosenNames {
+        table: names::DEFAULT_TABLE.to_owned(),
+        masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
+    };
+    Ruleset::ipv4(&Policy::new(&defaults(&flags)), &names)
+}
+
+fn failure_where_is_refused(words: &str, said: &str) -> KernelError {
+    let directory = TemporaryDirectory::new().unwrap();
+    let worker: PathBuf = directory.path().join("worker");
+    let text = PICKY
+        .replace("DAEMON", DAEMON)
+        .replace("WORDS", words)
+        .replace("SAID", said);
+    // By another process, and under another name first: see `script` of tests/worker.rs.
+    let new = worker.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+    succeed(process::Command::new("cp").arg(&new).arg(&worker)).unwrap();
+    let namespace = Namespace::new().unwrap();
+    let failure = namespace.run(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime
+            .block_on(Kernel::new(worker, TableOwner::Auto).sync(&ruleset()))
+            .unwrap_err()
+    });
+    let tables = succeed(namespace.command("nft").args(["list", "tables"])).unwrap();
+    let tables = String::from_utf8(tables.stdout).unwrap();
+    assert!(!tables.contains("probe"), "a dry run left {tables}");
+    failure
+}
+
+#[test]
+fn each_missing_feature_is_named_with_its_option() {
+    const MISSING: &str = "No such file or directory";
+    for (words, said, option) in [
+        (r#"'"fib"'"#, MISSING, "fib (CONFIG_NFT_FIB_IPV4)"),
+        (r#"'"masquerade"'"#, MISSING, "masquerade (CONFIG_NFT_MASQ)"),
+        (
+            r#"'"prio"'"#,
+            MISSING,
+            "chains of type nat (CONFIG_NFT_NAT)",
+        ),
+        (
+            r#"'"table":{"'"#,
+            "Address family not supported by protocol",
+            "tables of family ip (CONFIG_NF_TABLES_IPV4)",
+        ),
+    ] {
+        let failure = failure_where_is_refused(words, said).to_string();
+        assert!(failure.contains(said), "{failure}");
+        assert!(failure.contains(&format!("lacks {option}")), "{failure}");
+    }
+}
+
+/// Nothing is guessed at where each feature by itself is there.
+#[test]
+fn a_refusal_for_another_reason_names_no_feature() {
+    let failure = failure_where_is_refused(r#"'"comment":"keep'"#, "Invalid argument");
+    assert!(matches!(failure, KernelError::Refused { .. }), "{failure}");
+}
