@@ -9,7 +9,8 @@ use std::str::FromStr;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::config::Flags;
+use crate::config::port_range::parse_port_ranges;
+use crate::config::{Flags, PortRange};
 use crate::kernel::ownership;
 use crate::ruleset::{ChosenNames, names};
 
@@ -36,8 +37,8 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Configuration file, YAML or JSON; absent: the defaults. Repeatable; in the environment, paths are
-    /// separated by ':'.
+    /// Configuration file, YAML or JSON, or a directory of such files; absent: the defaults. Repeatable: all are
+    /// merged; in the environment, paths are separated by ':'.
     #[arg(
         long, global = true, value_name = "PATH", default_value = DEFAULT_CONFIG,
         env = "NON_MASQUERADE_DAEMON_CONFIG"
@@ -53,13 +54,34 @@ pub struct Options {
     )]
     pub nomasq_all_reserved_ranges: bool,
 
-    /// Choose the source ports of masqueraded connections at random (masquerade fully-random).
+    /// Program IPv6 too. For files without enableIPv6.
+    #[arg(
+        long = "enable-ipv6", global = true, value_name = "BOOL", value_parser = go_arguments::boolean, num_args = 0..=1,
+        require_equals = true, default_missing_value = "true", default_value = "false",
+        action = clap::ArgAction::Set, env = "NON_MASQUERADE_DAEMON_ENABLE_IPV6"
+    )]
+    pub enable_ipv6: bool,
+
+    /// Choose the source ports of masqueraded connections at random (masquerade fully-random). For files without
+    /// randomFully.
     #[arg(
         long, global = true, value_name = "BOOL", value_parser = go_arguments::boolean, num_args = 0..=1,
         require_equals = true, default_missing_value = "true", default_value = "true",
         action = clap::ArgAction::Set, env = "NON_MASQUERADE_DAEMON_RANDOM_FULLY"
     )]
     pub random_fully: bool,
+
+    /// Source ports of masqueraded TCP, UDP and SCTP connections, such as 1024-29999,32768-65535; empty: as the
+    /// kernel chooses. For files without toPorts.
+    #[arg(
+        long,
+        global = true,
+        value_name = "RANGES",
+        default_value = "",
+        hide_default_value = true,
+        env = "NON_MASQUERADE_DAEMON_TO_PORTS"
+    )]
+    pub to_ports: ToPorts,
 
     /// Name of the chain that decides; another name takes the place of the one before.
     #[arg(
@@ -138,6 +160,20 @@ pub enum Command {
     Render,
 }
 
+/// `--to-ports`: in ascending order and disjoint; empty: none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToPorts(pub Vec<PortRange>);
+
+impl FromStr for ToPorts {
+    type Err = String;
+
+    fn from_str(written: &str) -> Result<Self, String> {
+        parse_port_ranges(written)
+            .map(Self)
+            .map_err(|error| format!("{error}; {}", error.remedy()))
+    }
+}
+
 /// `--http-address`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpAddress {
@@ -204,9 +240,9 @@ impl Options {
     pub fn flags(&self) -> Flags {
         Flags {
             nomasq_all_reserved_ranges: self.nomasq_all_reserved_ranges,
-            enable_ipv6: false,
+            enable_ipv6: self.enable_ipv6,
             random_fully: self.random_fully,
-            to_ports: Vec::new(),
+            to_ports: self.to_ports.0.clone(),
         }
     }
 
@@ -267,157 +303,4 @@ fn config_is_from_environment(matches: &clap::ArgMatches) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(line: &str) -> Parsed {
-        let words = ["non-masquerade-daemon"]
-            .into_iter()
-            .chain(line.split_whitespace());
-        parse(words.map(OsString::from)).unwrap_or_else(|error| panic!("{line}: {error}"))
-    }
-
-    fn refused(line: &str) -> String {
-        let words = ["non-masquerade-daemon"]
-            .into_iter()
-            .chain(line.split_whitespace());
-        let error = parse(words.map(OsString::from)).unwrap_err();
-        assert_eq!(error.exit_code(), 2, "{line}");
-        error.to_string()
-    }
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn without_a_command_it_runs() {
-        assert_eq!(parsed("").cli.command, Command::Run { once: false });
-        assert_eq!(parsed("--once").cli.command, Command::Run { once: true });
-        assert_eq!(
-            parsed("run --once").cli.command,
-            Command::Run { once: true }
-        );
-        assert_eq!(
-            parsed("--once run").cli.command,
-            Command::Run { once: true }
-        );
-        assert_eq!(
-            parsed("--once=true").cli.command,
-            Command::Run { once: true }
-        );
-        assert_eq!(
-            parsed("run --once=F").cli.command,
-            Command::Run { once: false }
-        );
-        assert!(refused("--once check").contains("--once"));
-    }
-
-    #[test]
-    fn options_stand_before_or_after_the_command() {
-        let cli = parsed("--table a check --table b FILE --config x --masq-chain c").cli;
-        assert_eq!(cli.options.table, "b");
-        assert_eq!(cli.options.masq_chain, "c");
-        let files = vec![PathBuf::from("FILE")];
-        assert_eq!(cli.command, Command::Check { files });
-        let with_colon = parsed("--config a:b").cli.options.config;
-        assert_eq!(with_colon, [PathBuf::from("a:b")]);
-        let before_and_after = parsed("--config a check --config=b").cli.options.config;
-        assert_eq!(before_and_after, [PathBuf::from("a"), PathBuf::from("b")]);
-        assert_eq!(
-            parsed("check").cli.options.config,
-            [PathBuf::from(DEFAULT_CONFIG)]
-        );
-    }
-
-    #[test]
-    fn booleans_take_go_s_spellings_and_the_last_counts() {
-        for on in ["", "=true", "=1", "=T", "=t", "=TRUE", "=True"] {
-            let options = parsed(&format!("--nomasq-all-reserved-ranges{on}"))
-                .cli
-                .options;
-            assert!(options.nomasq_all_reserved_ranges, "{on}");
-        }
-        for off in ["=false", "=0", "=F", "=f", "=FALSE", "=False"] {
-            assert!(
-                !parsed(&format!("--random-fully{off}"))
-                    .cli
-                    .options
-                    .random_fully
-            );
-            assert!(
-                !parsed(&format!("-random-fully{off}"))
-                    .cli
-                    .options
-                    .random_fully
-            );
-        }
-        assert!(
-            parsed("--random-fully=false --random-fully run")
-                .cli
-                .options
-                .random_fully
-        );
-        assert!(
-            !parsed("--random-fully run --random-fully=0")
-                .cli
-                .options
-                .random_fully
-        );
-        assert!(refused("--random-fully=yes").contains("yes"));
-        assert!(parsed("").cli.options.random_fully);
-    }
-
-    #[test]
-    fn klog_s_flags_are_passed_over() {
-        let parsed = parsed(
-            "--v=2 -v 4 --logtostderr -alsologtostderr=true --vmodule a=1 --log-dir=/x check --stderrthreshold INFO F",
-        );
-        let files = vec![PathBuf::from("F")];
-        assert_eq!(parsed.cli.command, Command::Check { files });
-        assert_eq!(parsed.klog_flags.len(), 7);
-    }
-
-    #[test]
-    fn tables_of_iptables_and_names_of_base_chains_are_refused() {
-        assert!(refused("--table nat").contains("incompatible"));
-        assert!(refused("run --table=filter").contains("iptables-nft"));
-        assert!(refused("--masq-chain postrouting").contains("base chains"));
-        assert!(refused("--masq-chain enforce").contains("base chains"));
-        assert!(refused("--table a{").contains("identifier"));
-    }
-
-    #[test]
-    fn the_http_address_is_checked() {
-        assert_eq!(
-            parsed("--http-address off").cli.options.http_address,
-            HttpAddress::Off
-        );
-        assert!(matches!(
-            parsed("--http-address=[::1]:80").cli.options.http_address,
-            HttpAddress::On(_)
-        ));
-        assert!(refused("--http-address=localhost").contains("127.0.0.1:19110"));
-    }
-
-    #[test]
-    fn help_is_not_taken_for_a_run() {
-        for line in [
-            "--help",
-            "-h",
-            "--version",
-            "help",
-            "help check",
-            "check --help",
-        ] {
-            let words = ["non-masquerade-daemon"].into_iter().chain(line.split(' '));
-            let error = parse(words.map(OsString::from)).unwrap_err();
-            assert_eq!(error.exit_code(), 0, "{line}");
-        }
-        assert!(refused("chekc").contains("check"));
-        assert!(refused("--tabel x").contains("--table"));
-        let mistaken = refused("--table x --v=2 --bogus");
-        assert!(mistaken.contains("'--bogus' found"), "{mistaken}");
-    }
-}
+mod tests;

@@ -1,29 +1,34 @@
 //! Which configuration files, read how: the one edge of the configuration. All else of it is pure.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+mod paths;
+mod read;
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::libc;
 use thiserror::Error;
 
-use crate::config::{self, Config, ConfigErrors, Finding, Flags, MAX_FILE_BYTES};
+use crate::config::{self, Config, ConfigErrors, Finding, Flags, MAX_FILE_BYTES, Source};
+
+pub use paths::{MAX_FILES, candidates};
+use read::Identity;
 
 /// A configuration, and what its files were like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// What is odd about the files.
+    /// What is odd about the files, and about what they and the flags say together.
     pub warnings: Vec<Finding>,
     /// A file was there; otherwise `config` is the defaults.
     pub found: bool,
+    /// The files that were found, in the order read, but for those without a byte: whether one of these is there
+    /// makes no difference, and editors make them for a moment.
+    pub files: Vec<PathBuf>,
 }
 
 /// What to do with a file that someone has open for writing.
@@ -38,7 +43,7 @@ pub enum Writers {
 /// Why there is no configuration.
 #[derive(Debug, Error)]
 pub enum LoadError {
-    /// Someone has the file open for writing.
+    /// Someone has the file open for writing, or changes files faster than they can be read together.
     #[error("the configuration file {} is being written; wait until its writer has closed it", path.display())]
     BeingWritten {
         /// The file.
@@ -50,7 +55,7 @@ pub enum LoadError {
         /// The path.
         path: PathBuf,
     },
-    /// The file is there and cannot be read.
+    /// The file or directory is there and cannot be read.
     #[error("cannot read the configuration file {}: {source}; make it readable, or remove it for the defaults", path.display())]
     Read {
         /// The file.
@@ -59,56 +64,63 @@ pub enum LoadError {
         source: io::Error,
     },
     /// A device, FIFO or socket, of which reading may never end.
-    #[error("the configuration file {} is not a regular file; name a YAML or JSON file", path.display())]
+    #[error("the configuration file {} is not a regular file; name a YAML or JSON file, or a directory of them", path.display())]
     NotAFile {
         /// What is not a regular file.
         path: PathBuf,
     },
-    /// A directory.
-    #[error("the configuration file {} is a directory, which is not supported yet; name one file", path.display())]
-    DirectoryUnsupported {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// More than one path.
-    #[error(
-        "{count} configuration files are given, and more than one is not supported yet; name one file"
-    )]
-    SeveralUnsupported {
-        /// How many.
-        count: usize,
-    },
-    /// The file was read and does not hold.
+    /// More files than [`MAX_FILES`].
+    #[error("more than {MAX_FILES} configuration files; name fewer, or another directory")]
+    TooMany,
+    /// The files were read and do not hold.
     #[error(transparent)]
     Bad(#[from] ConfigErrors),
+    /// Several of these, one a line.
+    #[error("{}", Lines(.0))]
+    Several(Vec<LoadError>),
+}
+
+struct Lines<'a>(&'a [LoadError]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{error}")?;
+        }
+        Ok(())
+    }
 }
 
 /// How long [`load_patiently`] waits for the end of a writer, and how often it looks.
 const PATIENCE: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Reads and judges the files at `paths`, at present at most one. Where no file is, or not even its directory,
-/// the defaults hold.
+/// How often several files are read in a row before they count as being written.
+const READINGS: usize = 3;
+
+/// Reads and judges the files at `paths`, and in the directories among them. Where no file is, or not even its
+/// directory, the defaults hold. Several files are read as they are at one moment: a ConfigMap volume that is swapped
+/// meanwhile gives the old or the new files, never some of both.
 ///
 /// # Errors
-/// [`LoadError`]. Never blocks on a FIFO, opens no device, reads at most [`MAX_FILE_BYTES`] and a byte.
+/// [`LoadError`], all of them at once. Never blocks on a FIFO, opens no device, reads at most [`MAX_FILE_BYTES`] of
+/// all files and a byte.
 pub fn load(paths: &[PathBuf], flags: &Flags, writers: Writers) -> Result<Loaded, LoadError> {
-    let path = match paths {
-        [] => return Ok(without_file(flags)),
-        [path] => path,
-        _ => {
-            return Err(LoadError::SeveralUnsupported { count: paths.len() });
+    let mut reading = Reading::of(paths, writers)?;
+    for _ in 1..READINGS {
+        if reading.is_of_one_moment(paths)? {
+            return reading.judged(flags);
         }
-    };
-    let Some(bytes) = read(path, writers)? else {
-        return Ok(without_file(flags));
-    };
-    let judged = config::judge(&path.to_string_lossy(), &bytes, flags)?;
-    Ok(Loaded {
-        config: judged.config,
-        warnings: judged.warnings,
-        found: true,
-    })
+        reading = Reading::of(paths, writers)?;
+    }
+    match reading.files.first() {
+        Some(file) if writers == Writers::Await && !reading.is_of_one_moment(paths)? => {
+            let path = file.path.clone();
+            Err(LoadError::BeingWritten { path })
+        }
+        _ => reading.judged(flags),
+    }
 }
 
 /// As [`load`], for a command that runs once: waits at most a second for a writer to close the file, then
@@ -127,7 +139,7 @@ pub fn load_patiently(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadEr
     load(paths, flags, Writers::Ignore)
 }
 
-/// As [`load_patiently`], for files that must be there.
+/// As [`load_patiently`], for files and directories that must be there.
 ///
 /// # Errors
 /// As [`load_patiently`], and [`LoadError::Absent`].
@@ -141,239 +153,118 @@ pub fn load_existing(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadErr
     load_patiently(paths, flags)
 }
 
-fn without_file(flags: &Flags) -> Loaded {
-    Loaded {
-        config: config::defaults(flags),
-        warnings: Vec::new(),
-        found: false,
-    }
+/// The files that were found, one after the other.
+struct Reading {
+    files: Vec<Found>,
+    errors: Vec<LoadError>,
 }
 
-/// The bytes of the file, one more than allowed at most; none where there is no file.
-fn read(path: &Path, writers: Writers) -> Result<Option<Vec<u8>>, LoadError> {
-    let cannot_read = |source| LoadError::Read {
-        path: path.into(),
-        source,
-    };
-    let file = match open_regular(path) {
-        Ok(Some(file)) => file,
-        Ok(None) if path.is_dir() => {
-            return Err(LoadError::DirectoryUnsupported { path: path.into() });
+/// A file that is there.
+struct Found {
+    path: PathBuf,
+    /// None where it cannot be looked at.
+    identity: Option<Identity>,
+    /// None where it was not read.
+    bytes: Option<Vec<u8>>,
+}
+
+impl Reading {
+    /// # Errors
+    /// [`LoadError::BeingWritten`], and where it is not known which files there are.
+    fn of(paths: &[PathBuf], writers: Writers) -> Result<Self, LoadError> {
+        let mut files = Vec::new();
+        let mut errors = Vec::new();
+        let mut left = MAX_FILE_BYTES + 1;
+        for path in paths::files(paths)? {
+            // The byte beyond the limit is read: that is told, and the rest is not looked at.
+            let (identity, bytes) = match left {
+                0 => (identity(&path), None),
+                _ => match read::read(&path, writers, left) {
+                    Ok(Some((identity, bytes))) => (Some(identity), Some(bytes)),
+                    Ok(None) => continue,
+                    Err(written @ LoadError::BeingWritten { .. }) => return Err(written),
+                    Err(error) => {
+                        errors.push(error);
+                        (identity(&path), None)
+                    }
+                },
+            };
+            left -= bytes.as_ref().map_or(0, Vec::len);
+            files.push(Found {
+                path,
+                identity,
+                bytes,
+            });
         }
-        Ok(None) => return Err(LoadError::NotAFile { path: path.into() }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(cannot_read(error)),
-    };
-    if writers == Writers::Await && !lease(&file) {
-        return Err(LoadError::BeingWritten { path: path.into() });
+        Ok(Self { files, errors })
     }
-    read_to_limit(file).map(Some).map_err(cannot_read)
-}
 
-/// linux/asm-generic/fcntl.h; missing in the crate libc.
-const F_SETSIG: libc::c_int = 10;
-
-/// Takes a read lease on the file, fcntl(2) `F_SETLEASE`, until it is closed; false: someone has it open for
-/// writing. Who opens it for writing meanwhile waits until it has been read. Where no lease is to be had (the
-/// file is another user's, the file system knows none), a half-written file cannot be told from a whole one.
-fn lease(file: &File) -> bool {
-    // A writer that waits is told to us by a signal; SIGIO would end the process, SIGURG is ignored, signal(7).
-    // SAFETY: a descriptor that is open, and commands with an integer argument.
-    let taken = unsafe {
-        let file = file.as_raw_fd();
-        libc::fcntl(file, F_SETSIG, libc::SIGURG) == 0
-            && libc::fcntl(file, libc::F_SETLEASE, libc::F_RDLCK) == 0
-    };
-    taken || Errno::last() != Errno::EAGAIN
-}
-
-/// None where `path` is there and is no regular file. Opening alone can act on a device (watchdog(4) starts),
-/// so that it is looked at before; and after, since another may have taken its place.
-fn open_regular(path: &Path) -> io::Result<Option<File>> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Ok(None);
+    /// Since the first file was read, none has come, gone or changed. A single file is whole by itself.
+    fn is_of_one_moment(&self, paths: &[PathBuf]) -> Result<bool, LoadError> {
+        if self.files.len() <= 1 {
+            return Ok(true);
+        }
+        let now: Vec<(PathBuf, Option<Identity>)> = paths::files(paths)?
+            .into_iter()
+            .filter(|path| !matches!(path.try_exists(), Ok(false)))
+            .map(|path| {
+                let identity = identity(&path);
+                (path, identity)
+            })
+            .collect();
+        let read = self.files.iter().map(|file| (&file.path, file.identity));
+        Ok(read.eq(now.iter().map(|(path, identity)| (path, *identity))))
     }
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags((OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY).bits())
-        .open(path)?;
-    Ok(file.metadata()?.is_file().then_some(file))
+
+    fn judged(mut self, flags: &Flags) -> Result<Loaded, LoadError> {
+        let names: Vec<_> = self
+            .files
+            .iter()
+            .map(|f| f.path.to_string_lossy())
+            .collect();
+        let sources: Vec<Source<'_>> = names
+            .iter()
+            .zip(&self.files)
+            .map(|(name, file)| Source {
+                name,
+                bytes: file.bytes.as_deref(),
+            })
+            .collect();
+        let judged = match config::judge_together(&sources, flags) {
+            Ok(judged) if self.errors.is_empty() => judged,
+            Ok(_) => return Err(one_or_several(self.errors)),
+            Err(bad) => {
+                self.errors.push(bad.into());
+                return Err(one_or_several(self.errors));
+            }
+        };
+        Ok(Loaded {
+            config: judged.config,
+            warnings: judged.warnings,
+            found: !self.files.is_empty(),
+            files: self
+                .files
+                .into_iter()
+                .filter(|file| file.bytes.as_ref().is_some_and(|bytes| !bytes.is_empty()))
+                .map(|file| file.path)
+                .collect(),
+        })
+    }
 }
 
-fn read_to_limit(file: File) -> io::Result<Vec<u8>> {
-    let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX);
-    // `Take` hides the size that reading to the end would make room for.
-    let size = usize::try_from(file.metadata()?.len()).unwrap_or(MAX_FILE_BYTES);
-    let mut bytes = Vec::with_capacity(size.min(MAX_FILE_BYTES) + 1);
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    Ok(bytes)
+fn identity(path: &std::path::Path) -> Option<Identity> {
+    fs::metadata(path).ok().as_ref().map(Identity::of)
+}
+
+fn one_or_several(mut errors: Vec<LoadError>) -> LoadError {
+    match errors.pop() {
+        Some(only) if errors.is_empty() => only,
+        last => {
+            errors.extend(last);
+            LoadError::Several(errors)
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use nix::sys::stat::Mode;
-
-    use super::*;
-
-    const FLAGS: Flags = Flags {
-        nomasq_all_reserved_ranges: false,
-        enable_ipv6: false,
-        random_fully: true,
-        to_ports: Vec::new(),
-    };
-
-    /// A directory of its own for each test, removed when dropped.
-    struct Directory(PathBuf);
-
-    impl Directory {
-        fn new() -> Self {
-            static COUNT: AtomicU32 = AtomicU32::new(0);
-            let name = format!(
-                "config-source-{}-{}",
-                std::process::id(),
-                COUNT.fetch_add(1, Ordering::Relaxed)
-            );
-            let path = std::env::temp_dir().join(name);
-            fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-
-        fn file(&self, bytes: &[u8]) -> PathBuf {
-            let path = self.0.join("config");
-            fs::write(&path, bytes).unwrap();
-            path
-        }
-    }
-
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    fn error(path: &Path) -> String {
-        load(&[path.into()], &FLAGS, Writers::Await)
-            .unwrap_err()
-            .to_string()
-    }
-
-    #[test]
-    fn an_absent_file_or_directory_means_the_defaults() {
-        let directory = Directory::new();
-        for path in ["config", "no/such/config"] {
-            let loaded = load(&[directory.0.join(path)], &FLAGS, Writers::Await).unwrap();
-            assert_eq!(loaded, without_file(&FLAGS));
-            assert!(!loaded.found);
-        }
-        assert_eq!(
-            load(&[], &FLAGS, Writers::Await).unwrap(),
-            without_file(&FLAGS)
-        );
-    }
-
-    #[test]
-    fn a_file_is_read_and_judged() {
-        let directory = Directory::new();
-        let path = directory.file(b"masqlinklocal: true");
-        let loaded = load(std::slice::from_ref(&path), &FLAGS, Writers::Await).unwrap();
-        assert!(loaded.found && loaded.config.masq_link_local);
-        assert_eq!(loaded.warnings.len(), 1);
-        fs::write(&path, "a: 1\nb: 2\n").unwrap();
-        let said = error(&path);
-        assert_eq!(said.lines().count(), 2);
-        assert!(
-            said.starts_with(&format!("{}:1: a: unknown key", path.display())),
-            "{said}"
-        );
-    }
-
-    #[test]
-    fn a_file_that_someone_has_open_for_writing_is_not_read_until_it_is_closed() {
-        let directory = Directory::new();
-        let paths = [directory.file(b"masqLinkLocal: true")];
-        let writer = OpenOptions::new().append(true).open(&paths[0]).unwrap();
-        let awaited = load(&paths, &FLAGS, Writers::Await);
-        assert!(
-            matches!(awaited, Err(LoadError::BeingWritten { .. })),
-            "{awaited:?}"
-        );
-        assert!(load(&paths, &FLAGS, Writers::Ignore).is_ok());
-        drop(writer);
-        assert!(load(&paths, &FLAGS, Writers::Await).is_ok());
-    }
-
-    #[test]
-    fn a_writer_that_comes_while_the_file_is_read_waits_and_ends_nobody() {
-        let directory = Directory::new();
-        let path = directory.file(b"masqLinkLocal: true");
-        let reading = open_regular(&path).unwrap().unwrap();
-        assert!(lease(&reading));
-        let writer = thread::spawn(move || fs::write(path, "masqLinkLocal: false"));
-        thread::sleep(Duration::from_millis(50));
-        assert!(!writer.is_finished());
-        assert_eq!(read_to_limit(reading).unwrap(), b"masqLinkLocal: true");
-        writer.join().unwrap().unwrap();
-    }
-
-    #[test]
-    fn a_file_named_for_its_own_sake_must_be_there() {
-        let directory = Directory::new();
-        let absent = load_existing(&[directory.0.join("config")], &FLAGS);
-        assert!(
-            matches!(absent, Err(LoadError::Absent { .. })),
-            "{absent:?}"
-        );
-    }
-
-    #[test]
-    fn a_symbolic_link_is_followed() {
-        let directory = Directory::new();
-        let link = directory.0.join("link");
-        std::os::unix::fs::symlink(directory.file(b"masqLinkLocal: true"), &link).unwrap();
-        assert!(
-            load(&[link], &FLAGS, Writers::Await)
-                .unwrap()
-                .config
-                .masq_link_local
-        );
-    }
-
-    #[test]
-    fn only_a_regular_file_is_opened() {
-        let directory = Directory::new();
-        let fifo = directory.0.join("fifo");
-        nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
-        assert!(error(&fifo).contains("not a regular file"));
-        assert!(error(Path::new("/dev/zero")).contains("not a regular file"));
-        assert!(error(&directory.0).contains("is a directory, which is not supported yet"));
-    }
-
-    #[test]
-    fn more_than_one_path_is_not_supported_yet() {
-        let paths = ["a".into(), "b".into()];
-        let said = load(&paths, &FLAGS, Writers::Await)
-            .unwrap_err()
-            .to_string();
-        assert!(said.contains("2 configuration files are given"), "{said}");
-    }
-
-    #[test]
-    fn a_file_below_a_file_cannot_be_read() {
-        let directory = Directory::new();
-        let below = directory.file(b"").join("config");
-        assert!(error(&below).starts_with("cannot read the configuration file"));
-    }
-
-    #[test]
-    fn a_file_over_the_limit_is_not_read_on() {
-        let directory = Directory::new();
-        let path = directory.file(b"");
-        let file = OpenOptions::new().write(true).open(&path).unwrap();
-        file.set_len(1 << 40).unwrap();
-        drop(file);
-        assert!(error(&path).ends_with("larger than 8 MiB; write a shorter file"));
-    }
-}
+mod tests;

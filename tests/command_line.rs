@@ -120,6 +120,107 @@ fn all_errors_of_a_file_come_at_once_with_exit_code_3() {
     }
 }
 
+/// The README's bad file, and what it says that `check` prints.
+#[test]
+fn the_bad_file_of_the_readme_is_judged_as_it_says() {
+    let readme = include_str!("../README.md");
+    let (_, section) = readme.split_once("### When the file is bad").unwrap();
+    let mut blocks = section.split("```\n").skip(1).step_by(2);
+    let (bad, said) = (blocks.next().unwrap(), blocks.next().unwrap());
+    let directory = TemporaryDirectory::new().unwrap();
+    fs::write(directory.path().join("sample.yaml"), bad).unwrap();
+    let checked = outcome(daemon("check sample.yaml").current_dir(directory.path()));
+    assert_eq!(checked.code, 3);
+    assert_eq!(checked.errors, said);
+}
+
+#[test]
+fn several_files_and_directories_are_judged_together() {
+    let directory = TemporaryDirectory::new().unwrap();
+    let (a, b) = (directory.path().join("a"), directory.path().join("b"));
+    fs::write(
+        &a,
+        "nonMasqueradeCIDRs: [192.0.2.0/24]\nmasqLinkLocal: true\n",
+    )
+    .unwrap();
+    fs::write(
+        &b,
+        "nonMasqueradeCIDRs: [198.51.100.0/24]\nmasqLinkLocal: false\n",
+    )
+    .unwrap();
+    let paths = format!("{}:{}", a.display(), b.display());
+    for command in [
+        daemon("check --config").arg(&a).arg("--config").arg(&b),
+        daemon("check --config").arg(directory.path()),
+        daemon("check").arg(&a).arg(&b),
+        daemon("check").arg(directory.path()),
+        daemon("check").env("NON_MASQUERADE_DAEMON_CONFIG", paths),
+    ] {
+        let good = outcome(command);
+        assert_eq!(good.code, 0, "{command:?}: {}", good.errors);
+        for cidr in ["  192.0.2.0/24 ", "  198.51.100.0/24 "] {
+            assert!(good.output.contains(cidr), "{command:?}: {}", good.output);
+        }
+        assert_eq!(
+            good.errors,
+            format!(
+                "warning: {}:2: masqLinkLocal: false: without effect, because this key is true in {}:2; \
+                 write the same in both files, or leave the key out of one\n",
+                b.display(),
+                a.display()
+            ),
+            "{command:?}"
+        );
+    }
+    fs::write(&b, "resyncInterval: 1\nmasqueradeCIDRs: [192.0.2.0/24]").unwrap();
+    fs::write(&a, "nonMasqueradeCIDRs: [192.0.2.0/24]\ncidrLimits: 1").unwrap();
+    let bad = outcome(daemon("check").arg(directory.path()));
+    assert_eq!(
+        (bad.code, bad.errors.lines().count()),
+        (3, 3),
+        "{}",
+        bad.errors
+    );
+    let absent = outcome(daemon("check").arg(&a).arg(directory.path().join("absent")));
+    assert_eq!(absent.code, 3);
+    assert!(
+        absent.errors.contains("there is no file"),
+        "{}",
+        absent.errors
+    );
+}
+
+#[test]
+fn ipv6_and_port_ranges_come_from_flags_and_the_environment() {
+    let directory = TemporaryDirectory::new().unwrap();
+    let path = file(&directory, "nonMasqueradeCIDRs: ['fd00::/8']");
+    let check = |arguments: &str, environment: &[(&str, &str)]| {
+        let mut command = daemon(arguments);
+        outcome(command.arg(&path).envs(environment.iter().copied()))
+    };
+    let off = check("check", &[]);
+    assert_eq!(off.code, 3);
+    assert!(off.errors.contains("give --enable-ipv6"), "{}", off.errors);
+    assert_eq!(check("check --enable-ipv6", &[]).code, 0);
+    let variable = "NON_MASQUERADE_DAEMON_ENABLE_IPV6";
+    assert_eq!(check("check", &[(variable, "true")]).code, 0);
+    assert_eq!(
+        check("check --enable-ipv6=false", &[(variable, "1")]).code,
+        3
+    );
+    assert_eq!(check("check", &[(variable, "")]).code, 3);
+    let variable = "NON_MASQUERADE_DAEMON_TO_PORTS";
+    let ports = check(
+        "check --enable-ipv6",
+        &[(variable, "1024-29999,32768-65535")],
+    );
+    assert_eq!(ports.code, 0, "{}", ports.errors);
+    assert_eq!(check("check --enable-ipv6", &[(variable, "")]).code, 0);
+    let bad = check("check --enable-ipv6", &[(variable, "2048-1024")]);
+    assert_eq!(bad.code, 2);
+    assert!(bad.errors.contains("write 1024-2048"), "{}", bad.errors);
+}
+
 #[test]
 fn render_and_run_once_refuse_a_bad_file_with_exit_code_3() {
     let directory = TemporaryDirectory::new().unwrap();
@@ -218,6 +319,9 @@ fn help_names_each_command_option_and_variable() {
         "--table",
         "--masq-chain",
         "--random-fully",
+        "--enable-ipv6",
+        "--to-ports",
+        "NON_MASQUERADE_DAEMON_TO_PORTS",
         "--nomasq-all-reserved-ranges",
         "--http-address",
         "--log-format",

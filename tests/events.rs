@@ -111,15 +111,25 @@ struct Volume(PathBuf);
 
 impl Volume {
     fn publish(&self, version: &str, text: &str) {
+        self.publish_all(version, &[("config", text.to_owned())]);
+    }
+
+    fn publish_all(&self, version: &str, texts: &[(&str, String)]) {
         let directory = self.0.join(format!("..{version}"));
         fs::create_dir(&directory).unwrap();
-        fs::write(directory.join("config"), text).unwrap();
+        for (key, text) in texts {
+            fs::write(directory.join(key), text).unwrap();
+        }
         let old = fs::read_link(self.0.join("..data")).ok();
         symlink(format!("..{version}"), self.0.join("..data_tmp")).unwrap();
         fs::rename(self.0.join("..data_tmp"), self.0.join("..data")).unwrap();
         match old {
             Some(old) => fs::remove_dir_all(self.0.join(old)).unwrap(),
-            None => symlink("..data/config", self.0.join("config")).unwrap(),
+            None => {
+                for (key, _) in texts {
+                    symlink(format!("..data/{key}"), self.0.join(key)).unwrap();
+                }
+            }
         }
     }
 }
@@ -159,6 +169,67 @@ fn a_config_map_volume_is_followed_from_before_it_is_mounted() {
     fs::create_dir_all(&mount_point).unwrap();
     volume.publish("again", &list("198.51.100.0/24"));
     wait_for(&namespace, "198.51.100.0/24");
+}
+
+#[test]
+fn files_of_a_directory_that_are_added_changed_and_removed_are_followed() {
+    let namespace = Namespace::new().unwrap();
+    let directory = TemporaryDirectory::new().unwrap();
+    let configurations = directory.path().join("etc/config");
+    let _daemon = start_with(&namespace, &configurations, Stdio::null());
+    wait_for(&namespace, "10.0.0.0/8");
+    fs::create_dir_all(&configurations).unwrap();
+    fs::write(configurations.join("a"), list("192.0.2.1/32")).unwrap();
+    wait_for(&namespace, "192.0.2.1/32");
+    fs::write(configurations.join("b"), list("192.0.2.2/32")).unwrap();
+    wait_for(&namespace, "192.0.2.2/32");
+    assert!(exempts(&namespace, "192.0.2.1/32"));
+    fs::write(configurations.join("a"), list("192.0.2.3/32")).unwrap();
+    wait_for(&namespace, "192.0.2.3/32");
+    let there = directory.path().join("there");
+    fs::create_dir(&there).unwrap();
+    fs::write(there.join("file"), list("192.0.2.4/32")).unwrap();
+    symlink("../../there/file", configurations.join("c")).unwrap();
+    wait_for(&namespace, "192.0.2.4/32");
+    fs::write(there.join("file"), list("192.0.2.5/32")).unwrap();
+    wait_for(&namespace, "192.0.2.5/32");
+    fs::remove_file(configurations.join("b")).unwrap();
+    wait_until(LIMIT, || !exempts(&namespace, "192.0.2.2/32")).unwrap();
+    assert!(exempts(&namespace, "192.0.2.3/32") && exempts(&namespace, "192.0.2.5/32"));
+}
+
+#[test]
+fn a_directory_that_is_a_config_map_volume_with_two_keys_is_followed() {
+    let namespace = Namespace::new().unwrap();
+    let (mounted, logs) = (
+        TemporaryDirectory::new().unwrap(),
+        TemporaryDirectory::new().unwrap(),
+    );
+    let volume = Volume(mounted.path().into());
+    let publish = |n: u8| {
+        let (provider, user) = (format!("192.0.2.{n}/32"), format!("198.51.100.{n}/32"));
+        let texts = [("provider", list(&provider)), ("user", list(&user))];
+        volume.publish_all(&format!("v{n}"), &texts);
+        [provider, user]
+    };
+    publish(0);
+    let log = logs.path().join("log");
+    let file = fs::File::create(&log).unwrap();
+    let _daemon = start_with(&namespace, mounted.path(), file);
+    wait_for(&namespace, "192.0.2.0/32");
+    for n in 1..30 {
+        let [provider, user] = publish(n);
+        wait_for(&namespace, &provider);
+        assert!(exempts(&namespace, &user), "{}", text(&namespace));
+    }
+    // Both files were of one version each time.
+    let log = fs::read_to_string(log).unwrap();
+    let policies: Vec<&str> = log.lines().filter(|l| l.contains("policy:")).collect();
+    assert_eq!(policies.len(), 30, "{log}");
+    for (n, policy) in policies.iter().enumerate() {
+        let both = [format!("192.0.2.{n}/32"), format!("198.51.100.{n}/32")];
+        assert!(both.iter().all(|cidr| policy.contains(cidr)), "{policy}");
+    }
 }
 
 #[test]

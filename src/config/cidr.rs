@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use thiserror::Error;
 
-/// Why a text is not a CIDR that this version programs. Each text is the reason; [`CidrError::remedy`] says
+/// Why a text is not a CIDR that can be programmed. Each text is the reason; [`CidrError::remedy`] says
 /// what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CidrError {
@@ -36,9 +36,6 @@ pub enum CidrError {
     /// `::ffff:10.0.0.0/104`: no packet carries such an address (RFC 4291, section 2.5.5.2).
     #[error("an IPv4-mapped IPv6 CIDR")]
     Ipv4Mapped,
-    /// Any other IPv6 CIDR.
-    #[error("an IPv6 CIDR, and IPv6 is off: this version programs IPv4 only")]
-    Ipv6,
 }
 
 impl CidrError {
@@ -52,7 +49,6 @@ impl CidrError {
             Self::PrefixLength { .. } | Self::NotACidr => "write a CIDR such as 10.0.0.0/8".into(),
             Self::HostBits(aligned) => format!("use {aligned}"),
             Self::Ipv4Mapped => "write it as an IPv4 CIDR".into(),
-            Self::Ipv6 => "remove the item".into(),
         }
     }
 }
@@ -61,15 +57,13 @@ impl CidrError {
 ///
 /// # Errors
 /// [`CidrError`]: not a CIDR by Go's `net.ParseCIDR` (no leading zeros in an IPv4 address, no zone, no white
-/// space; `/08` is 8), host bits set, or not IPv4.
+/// space; `/08` is 8), host bits set, or IPv4-mapped.
 pub fn parse_cidr(text: &str) -> Result<IpNet, CidrError> {
     let written = parse_as_go(text)?;
-    if let IpNet::V6(range) = written {
-        return Err(if range.addr().to_ipv4_mapped().is_some() {
-            CidrError::Ipv4Mapped
-        } else {
-            CidrError::Ipv6
-        });
+    if let IpNet::V6(range) = written
+        && range.addr().to_ipv4_mapped().is_some()
+    {
+        return Err(CidrError::Ipv4Mapped);
     }
     let aligned = written.trunc();
     if aligned == written {
@@ -146,13 +140,18 @@ mod tests {
     }
 
     #[test]
-    fn takes_aligned_ipv4_cidrs() {
+    fn takes_aligned_cidrs() {
         for (text, meant) in [
             ("10.0.0.0/8", "10.0.0.0/8"),
             ("0.0.0.0/0", "0.0.0.0/0"),
             ("255.255.255.255/32", "255.255.255.255/32"),
             ("10.0.0.0/08", "10.0.0.0/8"),
             ("0.0.0.0/000", "0.0.0.0/0"),
+            ("fd00::/8", "fd00::/8"),
+            ("FE80::/10", "fe80::/10"),
+            ("::/0", "::/0"),
+            ("64:ff9b::192.0.2.0/120", "64:ff9b::c000:200/120"),
+            ("2001:db8:0:0:0:0:0:1/128", "2001:db8::1/128"),
         ] {
             assert_eq!(parse_cidr(text).unwrap().to_string(), meant, "{text}");
         }
@@ -197,8 +196,16 @@ mod tests {
                 "an IPv4-mapped IPv6 CIDR; write it as an IPv4 CIDR",
             ),
             (
-                "fd00::/8",
-                "an IPv6 CIDR, and IPv6 is off: this version programs IPv4 only; remove the item",
+                "::ffff:0:0/96",
+                "an IPv4-mapped IPv6 CIDR; write it as an IPv4 CIDR",
+            ),
+            (
+                "::ffff:c000:201/128",
+                "an IPv4-mapped IPv6 CIDR; write it as an IPv4 CIDR",
+            ),
+            (
+                "fd00::1/8",
+                "not aligned to its prefix length; use fd00::/8",
             ),
         ] {
             assert_eq!(error(text), said, "{text:?}");
@@ -240,6 +247,17 @@ mod tests {
         #[test]
         fn never_panics(text in ".{0,30}|[0-9a-f.:/% ,]{0,40}") {
             let _ = parse_cidr(&text);
+        }
+
+        #[test]
+        fn every_ipv6_address_is_taken_or_aligned(address: u128, length in 0_u8..=128) {
+            let address = std::net::Ipv6Addr::from(address);
+            prop_assume!(address.to_ipv4_mapped().is_none());
+            match parse_cidr(&format!("{address}/{length}")) {
+                Ok(cidr) => prop_assert_eq!(cidr.to_string(), format!("{address}/{length}")),
+                Err(CidrError::HostBits(aligned)) => prop_assert!(aligned.contains(&std::net::IpAddr::V6(address))),
+                Err(other) => prop_assert!(false, "{}", other),
+            }
         }
 
         #[test]

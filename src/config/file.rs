@@ -7,7 +7,8 @@ use thiserror::Error;
 use super::MAX_FILE_BYTES;
 use super::finding::shown_message;
 use super::node::{Allowance, Entry, Node, NodeReader};
-use super::scan::{MAX_DIRECTIVE_BYTES, MAX_NESTED_BRACKETS, refuse_costly};
+use super::positions::{At, Part};
+use super::scan::{MAX_DIRECTIVE_BYTES, MAX_NESTED_BRACKETS, NodeLimit, refuse_costly};
 
 /// The keys and values of a file, in the order written, duplicates included.
 #[derive(Debug, PartialEq)]
@@ -20,6 +21,8 @@ pub(super) struct ConfigFile<'a> {
 pub(super) enum ReadError {
     #[error("larger than {} MiB", MAX_FILE_BYTES >> 20)]
     TooLarge,
+    #[error("larger than {} MiB together with the files before", MAX_FILE_BYTES >> 20)]
+    TooLargeTogether,
     #[error("not UTF-8: the byte at offset {offset} is wrong")]
     NotUtf8 { offset: usize, line: usize },
     #[error("more than {MAX_NESTED_BRACKETS} nested [ or {{")]
@@ -49,6 +52,7 @@ impl ReadError {
             Self::NotUtf8 { line, .. } | Self::NestedTooDeeply { line } => Some(*line),
             Self::Syntax { line, .. } => *line,
             Self::TooLarge
+            | Self::TooLargeTogether
             | Self::TooManyNodes { .. }
             | Self::DirectivesTooLong
             | Self::SeveralDocuments
@@ -59,6 +63,7 @@ impl ReadError {
     pub(super) fn remedy(&self) -> &'static str {
         match self {
             Self::TooLarge => "write a shorter file",
+            Self::TooLargeTogether => "write shorter files",
             Self::NotUtf8 { .. } => "save the file as UTF-8",
             Self::NestedTooDeeply { .. } => "write keys with values, and lists without nesting",
             Self::TooManyNodes { .. } => "write keys with values, and lists of CIDRs",
@@ -89,16 +94,38 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, ReadError> {
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
+/// What the files that are judged together may cost.
+pub(super) struct Limits {
+    nodes: NodeLimit,
+    allowance: Allowance,
+}
+
+impl Limits {
+    /// For files of `bytes` together.
+    pub(super) fn for_bytes(bytes: usize) -> Self {
+        Self {
+            nodes: NodeLimit::for_bytes(bytes),
+            allowance: Allowance::for_bytes(bytes),
+        }
+    }
+}
+
 impl<'a> ConfigFile<'a> {
     /// Reads JSON as JSON (tabs and `\u0035` mean there what they do not in YAML) and all else as YAML.
     ///
     /// # Errors
     /// [`ReadError`]; where both readers fail, the error of the one that came further.
-    pub(super) fn read(text: &'a str) -> Result<Self, ReadError> {
-        refuse_costly(text)?;
-        let root = match text.trim_start().starts_with(['{', '[']) {
-            true => json(text).or_else(|not_json| yaml(text).map_err(|e| further(not_json, e)))?,
-            false => yaml(text)?,
+    pub(super) fn read(text: &'a str, limits: &Limits) -> Result<Self, ReadError> {
+        refuse_costly(text, &limits.nodes)?;
+        let allowance = &limits.allowance;
+        let root = if text.trim_start().starts_with(['{', '[']) {
+            let before = allowance.left();
+            json(text, allowance).or_else(|not_json| {
+                allowance.reset(before);
+                yaml(text, allowance).map_err(|not_yaml| further(not_json, not_yaml))
+            })?
+        } else {
+            yaml(text, allowance)?
         };
         match root {
             Node::Null => Ok(Self {
@@ -110,12 +137,25 @@ impl<'a> ConfigFile<'a> {
             }),
         }
     }
+
+    /// For a message: what stands at `at`.
+    pub(super) fn shown(&self, at: At) -> Option<String> {
+        let entry = self.entries.get(at.entry)?;
+        let node = match at.part {
+            Part::Key => &entry.key,
+            Part::Value => &entry.value,
+            Part::Item(index) => match &entry.value {
+                Node::Sequence(items) => items.get(index)?,
+                _ => return None,
+            },
+        };
+        Some(node.shown())
+    }
 }
 
-fn json(text: &str) -> Result<Node<'_>, ReadError> {
+fn json<'a>(text: &'a str, allowance: &Allowance) -> Result<Node<'a>, ReadError> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let allowance = Allowance::for_text(text);
-    NodeReader::json(&allowance)
+    NodeReader::json(allowance)
         .deserialize(&mut deserializer)
         .and_then(|root| deserializer.end().map(|()| root))
         .map_err(|error| ReadError::Syntax {
@@ -127,7 +167,7 @@ fn json(text: &str) -> Result<Node<'_>, ReadError> {
 }
 
 /// The one place that knows serde_yaml.
-fn yaml(text: &str) -> Result<Node<'_>, ReadError> {
+fn yaml<'a>(text: &'a str, allowance: &Allowance) -> Result<Node<'a>, ReadError> {
     let syntax = |error: serde_yaml::Error| ReadError::Syntax {
         format: "YAML",
         line: error
@@ -138,10 +178,9 @@ fn yaml(text: &str) -> Result<Node<'_>, ReadError> {
             .map(|location| (location.line(), location.column())),
         message: shown_message(&error.to_string()),
     };
-    let allowance = Allowance::for_text(text);
     let mut documents = serde_yaml::Deserializer::from_str(text);
     let root = match documents.next() {
-        Some(document) => NodeReader::yaml(text, &allowance)
+        Some(document) => NodeReader::yaml(text, allowance)
             .deserialize(document)
             .map_err(syntax)?,
         None => Node::Null,

@@ -2,19 +2,19 @@
 
 use std::fmt;
 
-/// How many errors of one file are shown.
+/// How many errors of all files together are shown.
 pub const MAX_ERRORS_SHOWN: usize = 1_000;
 
 /// How many characters of a value are shown.
 const MAX_CHARACTERS_SHOWN: usize = 64;
 
-/// One error or warning about a file.
+/// One error or warning about a file, or about what all files and flags say together.
 ///
 /// Its `Display` is one line, `FILE:LINE: KEY: VALUE: reason; remedy`; where the line is not known,
-/// `FILE: PATH: VALUE: reason; remedy`. It never holds a control character.
+/// `FILE: PATH: VALUE: reason; remedy`; without a file, `KEY: reason; remedy`. It never holds a control character.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The file, as the user named it.
+    /// The file, as the user named it; empty where [`Place::Configuration`] is meant.
     pub file: String,
     /// Where in the file.
     pub place: Place,
@@ -37,26 +37,29 @@ pub enum Place {
     Line(usize),
     /// A key or an item, `nonMasqueradeCIDRs[1]`, counted from 0: its line is not known.
     Path(String),
+    /// No place in a file: what all files and flags say together.
+    Configuration,
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", Escaped(&self.file))?;
-        if let Place::Line(line) = self.place {
-            write!(f, ":{line}")?;
+        match self.place {
+            Place::Configuration => {}
+            Place::Line(line) => write!(f, "{}:{line}: ", Escaped(&self.file))?,
+            Place::File | Place::Path(_) => write!(f, "{}: ", Escaped(&self.file))?,
         }
         let key = match &self.place {
             Place::Path(path) => Some(path),
-            Place::File | Place::Line(_) => self.key.as_ref(),
+            Place::File | Place::Line(_) | Place::Configuration => self.key.as_ref(),
         };
         for part in [key, self.value.as_ref()].into_iter().flatten() {
-            write!(f, ": {}", Escaped(part))?;
+            write!(f, "{}: ", Escaped(part))?;
         }
-        write!(f, ": {}; {}", Escaped(&self.reason), Escaped(&self.remedy))
+        write!(f, "{}; {}", Escaped(&self.reason), Escaped(&self.remedy))
     }
 }
 
-/// All errors of a file, in the order of its lines. `Display` is one error a line.
+/// All errors of all files, in the order of the files and of their lines. `Display` is one error a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors {
     /// The first [`MAX_ERRORS_SHOWN`] of them, at least one.
@@ -160,6 +163,15 @@ mod tests {
             ..finding(Place::File)
         };
         assert_eq!(whole.to_string(), "a\\nb: not a CIDR; write a CIDR");
+        let of_all_files = Finding {
+            file: String::new(),
+            value: None,
+            ..finding(Place::Configuration)
+        };
+        assert_eq!(
+            of_all_files.to_string(),
+            "nonMasqueradeCIDRs: not a CIDR; write a CIDR"
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The configuration: as written (`file`), then as meant (`validate`). Pure: text in, values out.
+//! The configuration: each file as written (`file`), then as meant (`validate`), then all of them together (`merge`).
+//! Pure: text in, values out.
 
 use std::time::Duration;
 
@@ -8,19 +9,29 @@ pub mod cidr;
 pub mod duration;
 mod file;
 mod finding;
+mod go_values;
+mod keys;
+mod list_checks;
+mod lists;
+mod merge;
 mod node;
+mod oversights;
 pub mod port_range;
 mod positions;
 mod remarks;
 pub mod reserved_ranges;
+mod said;
 mod scan;
 mod validate;
 
+pub use finding::{ConfigErrors, Finding, MAX_ERRORS_SHOWN, Place};
 pub use port_range::PortRange;
 
-pub use finding::{ConfigErrors, Finding, MAX_ERRORS_SHOWN, Place};
+use file::{ConfigFile, Limits, ReadError};
+use remarks::{ReadFile, Remarks};
+use said::Said;
 
-/// The largest file that is judged: 8 MiB. A ConfigMap holds at most 1 MiB.
+/// The largest size of a file that is judged, and of all files together: 8 MiB. A ConfigMap holds at most 1 MiB.
 pub const MAX_FILE_BYTES: usize = 8 << 20;
 
 /// How often the file and the kernel are compared without any event, where no file says so.
@@ -51,7 +62,8 @@ pub struct Config {
     pub enable_ipv6: bool,
     /// Source ports are chosen at random (`masquerade fully-random`, nft(8)).
     pub random_fully: bool,
-    /// Source ports of masqueraded TCP, UDP and SCTP connections; empty: as the kernel chooses.
+    /// Source ports of masqueraded TCP, UDP and SCTP connections, in ascending order and disjoint; empty: as the
+    /// kernel chooses.
     pub to_ports: Vec<PortRange>,
     /// Exempt destinations keep their source address whatever other NAT rules say.
     pub enforce: bool,
@@ -77,7 +89,8 @@ pub struct Flags {
 pub struct Judged {
     /// The configuration.
     pub config: Config,
-    /// What is taken, but not the documented form; in the order of the file.
+    /// What is taken, but not the documented form, or has no effect, in the order of the files; then what is likely
+    /// not meant by all of them together.
     pub warnings: Vec<Finding>,
 }
 
@@ -101,32 +114,94 @@ pub fn defaults(flags: &Flags) -> Config {
     }
 }
 
-/// Judges the text of one file, named `file_name` in what is said of it. Any `bytes` are judged within a
-/// second; an empty file means the defaults.
-///
-/// # Errors
-/// All errors of the file at once, the first [`MAX_ERRORS_SHOWN`] of them in full.
-pub fn judge(file_name: &str, bytes: &[u8], flags: &Flags) -> Result<Judged, ConfigErrors> {
-    let unreadable = |error: file::ReadError| ConfigErrors {
-        errors: vec![Finding {
-            file: file_name.into(),
-            place: error.line().map_or(Place::File, Place::Line),
-            key: None,
-            value: None,
-            reason: error.to_string(),
-            remedy: error.remedy().into(),
-        }],
-        more: 0,
-    };
-    let text = file::text(bytes).map_err(unreadable)?;
-    let file = file::ConfigFile::read(text).map_err(unreadable)?;
-    let meant = validate::validate(&file, flags);
-    let warnings = meant.remarks.findings(file_name, text, &file)?;
-    Ok(Judged {
-        config: meant.config,
-        warnings,
-    })
+/// A configuration file to be judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// How it is called in what is said of it.
+    pub name: &'a str,
+    /// What it holds; none: it is there and cannot be read, which its reader tells, so that what depends on it is
+    /// not judged.
+    pub bytes: Option<&'a [u8]>,
 }
 
+/// Judges one file alone, as [`judge_together`] does.
+///
+/// # Errors
+/// As [`judge_together`].
+pub fn judge(file_name: &str, bytes: &[u8], flags: &Flags) -> Result<Judged, ConfigErrors> {
+    let file = Source {
+        name: file_name,
+        bytes: Some(bytes),
+    };
+    judge_together(&[file], flags)
+}
+
+/// Judges what `files` say together, in their order. Any files are judged within a second; no file, and an empty
+/// one, means the defaults.
+///
+/// # Errors
+/// All errors of all files at once, the first [`MAX_ERRORS_SHOWN`] of them in full.
+pub fn judge_together(files: &[Source<'_>], flags: &Flags) -> Result<Judged, ConfigErrors> {
+    let mut remarks = Remarks::default();
+    let read = read(files, &mut remarks);
+    let said: Vec<Option<Said>> = read
+        .iter()
+        .enumerate()
+        .map(|(index, read)| {
+            let read = read.as_ref()?;
+            Some(validate::validate(index, &read.file, &mut remarks))
+        })
+        .collect();
+    let config = merge::merge(&said, flags, &mut remarks);
+    let mut warnings = remarks.findings(&read)?;
+    warnings.extend(oversights::oversights(&config));
+    Ok(Judged { config, warnings })
+}
+
+/// The files as written; none where one cannot be read.
+fn read<'a>(files: &[Source<'a>], remarks: &mut Remarks) -> Vec<Option<ReadFile<'a>>> {
+    let sizes = files.iter().filter_map(|file| Some(file.bytes?.len()));
+    let limits = Limits::for_bytes(sizes.sum::<usize>().min(MAX_FILE_BYTES));
+    let mut bytes_before = 0;
+    let mut read = Vec::with_capacity(files.len());
+    for (index, source) in files.iter().enumerate() {
+        let file = source.bytes.and_then(|bytes| {
+            let file = read_file(source.name, bytes, bytes_before, &limits);
+            bytes_before += bytes.len();
+            file.map_err(|error| remarks.unreadable(index, unreadable(source.name, &error)))
+                .ok()
+        });
+        read.push(file);
+    }
+    read
+}
+
+fn read_file<'a>(
+    name: &'a str,
+    bytes: &'a [u8],
+    bytes_before: usize,
+    limits: &Limits,
+) -> Result<ReadFile<'a>, ReadError> {
+    let text = file::text(bytes)?;
+    if bytes_before + bytes.len() > MAX_FILE_BYTES {
+        return Err(ReadError::TooLargeTogether);
+    }
+    let file = ConfigFile::read(text, limits)?;
+    Ok(ReadFile { name, text, file })
+}
+
+fn unreadable(file_name: &str, error: &ReadError) -> Finding {
+    Finding {
+        file: file_name.into(),
+        place: error.line().map_or(Place::File, Place::Line),
+        key: None,
+        value: None,
+        reason: error.to_string(),
+        remedy: error.remedy().into(),
+    }
+}
+
+#[cfg(test)]
+mod key_tests;
 #[cfg(test)]
 mod tests;

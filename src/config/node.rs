@@ -101,13 +101,21 @@ pub(super) struct Allowance(Cell<usize>);
 const NODE_COST: usize = 8;
 
 impl Allowance {
-    /// More than any file without aliases costs: its texts are at most one and a half times its size (`\L`, an
-    /// escape of two bytes, is a character of three), and its nodes are few enough for [`super::scan`], where
-    /// each one counted there is at most six here (a key and its value, both with tags).
-    pub(super) fn for_text(text: &str) -> Self {
-        Self(Cell::new(
-            text.len().saturating_mul(8).saturating_add(4 << 20),
-        ))
+    /// More than any files of `bytes` together cost without aliases: their texts are at most one and a half times
+    /// their size (`\L`, an escape of two bytes, is a character of three), and their nodes are few enough for
+    /// [`super::scan`], where each one counted there is at most six here (a key and its value, both with tags).
+    pub(super) fn for_bytes(bytes: usize) -> Self {
+        Self(Cell::new(bytes.saturating_mul(8).saturating_add(4 << 20)))
+    }
+
+    /// What is left, for [`Self::reset`].
+    pub(super) fn left(&self) -> usize {
+        self.0.get()
+    }
+
+    /// Forgets what has been spent since [`Self::left`].
+    pub(super) fn reset(&self, left: usize) {
+        self.0.set(left);
     }
 
     fn spend<E: Error>(&self, cost: usize) -> Result<(), E> {

@@ -6,11 +6,11 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput};
 use super::file::ConfigFile;
 use super::node::Node;
 
-/// Beyond this size no lines are looked for: saphyr keeps a whole flow list in memory, and a ConfigMap holds
-/// 1 MiB at most.
-const MAX_TEXT_BYTES: usize = 1 << 20;
+/// Beyond this size of all files together no lines are looked for: saphyr keeps a whole flow list in memory, and a
+/// ConfigMap holds 1 MiB at most.
+pub(super) const MAX_TEXT_BYTES: usize = 1 << 20;
 
-/// A place in a [`ConfigFile`]. The order is that of the file.
+/// A place in one [`ConfigFile`]. The order is that of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct At {
     /// Index in the file's entries.

@@ -2,7 +2,12 @@
 
 use proptest::prelude::*;
 
+use super::super::file::{Limits, ReadError};
 use super::*;
+
+fn read(text: &str) -> Result<ConfigFile<'_>, ReadError> {
+    ConfigFile::read(text, &Limits::for_bytes(text.len()))
+}
 
 /// A scalar as written, and what a line that holds it must contain.
 fn scalar() -> impl Strategy<Value = (String, String)> {
@@ -121,7 +126,7 @@ proptest! {
         if crlf {
             text = text.replace('\n', "\r\n");
         }
-        let file = ConfigFile::read(&text).map_err(|error| TestCaseError::fail(format!("{error}: {text}")))?;
+        let file = read(&text).map_err(|error| TestCaseError::fail(format!("{error}: {text}")))?;
         prop_assert_eq!(file.entries.len(), entries.len());
         let wanted: Vec<At> = expected.iter().map(|(at, _)| *at).collect();
         for ((at, shown), line) in expected.iter().zip(lines(&text, &file, &wanted)) {
@@ -132,7 +137,7 @@ proptest! {
 
     #[test]
     fn any_text_has_lines_or_none(text in "[a-z:\\[\\]{}, \n\t'\"&*!|>#%@-]{0,80}") {
-        let Ok(file) = ConfigFile::read(&text) else {
+        let Ok(file) = read(&text) else {
             return Ok(());
         };
         let wanted: Vec<At> = (0..file.entries.len())
@@ -153,12 +158,12 @@ proptest! {
 #[test]
 fn where_the_readers_disagree_no_line_is_given() {
     let text = "a: 1\nb: 2\nc: 3\n";
-    let other = ConfigFile::read("a: 1\nx: 2\nc: 3\n").unwrap();
+    let other = read("a: 1\nx: 2\nc: 3\n").unwrap();
     let wanted = [At::key(0), At::key(1), At::key(2)];
     assert_eq!(lines(text, &other, &wanted), [Some(1), None, None]);
     // libyaml takes U+2028 for the end of a line, and so of this comment.
     let text = "a: 1 #\u{2028}b: 2\nc: 3\n";
-    let file = ConfigFile::read(text).unwrap();
+    let file = read(text).unwrap();
     assert_eq!(file.entries.len(), 3);
     assert_eq!(
         lines(text, &file, &[At::key(0), At::key(1), At::key(2)]),
@@ -169,7 +174,7 @@ fn where_the_readers_disagree_no_line_is_given() {
 #[test]
 fn an_alias_stands_where_it_is_written() {
     let text = "a: &x [1]\nb:\n- *x\n- 2\nc: *x\n";
-    let file = ConfigFile::read(text).unwrap();
+    let file = read(text).unwrap();
     let wanted = [At::item(1, 0), At::item(1, 1), At::value(2), At::item(2, 0)];
     assert_eq!(
         lines(text, &file, &wanted),
@@ -181,7 +186,7 @@ fn an_alias_stands_where_it_is_written() {
 fn lines_are_looked_for_in_a_file_of_a_config_map_and_no_larger() {
     for (size, line) in [(MAX_TEXT_BYTES, Some(1)), (MAX_TEXT_BYTES + 1, None)] {
         let text = format!("a: 1\n#{}", "#".repeat(size - 6));
-        let file = ConfigFile::read(&text).unwrap();
+        let file = read(&text).unwrap();
         assert_eq!(lines(&text, &file, &[At::key(0)]), [line]);
     }
 }

@@ -1,6 +1,8 @@
 //! One pass over a text before it is parsed: refuses what would cost the YAML reader
 //! quadratic time, or memory out of proportion.
 
+use std::cell::Cell;
+
 use super::file::ReadError;
 
 /// How deeply `[` and `{` may be nested. libyaml looks at every open one again for each token: 100 KB of `[`
@@ -11,27 +13,43 @@ pub(super) const MAX_NESTED_BRACKETS: usize = 64;
 /// before it, and writes out the prefix that one of them gives for each tag: 1 MB took it 6 GB.
 pub(super) const MAX_DIRECTIVE_BYTES: usize = 64;
 
-/// How many keys and items any file may hold. A larger one may hold one more for each CIDR of the shortest form,
-/// `1.0.0.0/8,`, that fits in it.
-const MAX_NODES_OF_ANY_FILE: usize = 1 << 16;
+/// How many keys and items files of any size may hold together. Larger ones may hold one more for each CIDR of the
+/// shortest form, `1.0.0.0/8,`, that fits in them.
+const MAX_NODES_OF_ANY_SIZE: usize = 1 << 16;
 
 /// The bytes of `1.0.0.0/8,`.
 const SHORTEST_ITEM_BYTES: usize = 10;
 
+/// How many keys and items the files that are judged together may hold.
+pub(super) struct NodeLimit {
+    limit: usize,
+    left: Cell<usize>,
+}
+
+impl NodeLimit {
+    /// For files of `bytes` together.
+    pub(super) fn for_bytes(bytes: usize) -> Self {
+        let limit = MAX_NODES_OF_ANY_SIZE + bytes / SHORTEST_ITEM_BYTES;
+        Self {
+            limit,
+            left: Cell::new(limit),
+        }
+    }
+}
+
 /// # Errors
 /// [`ReadError::NestedTooDeeply`], [`ReadError::TooManyNodes`], [`ReadError::DirectivesTooLong`].
-pub(super) fn refuse_costly(text: &str) -> Result<(), ReadError> {
+pub(super) fn refuse_costly(text: &str, nodes: &NodeLimit) -> Result<(), ReadError> {
     let is_bracket = |byte: &u8| matches!(byte, b'[' | b'{');
     if text.bytes().filter(is_bracket).count() > MAX_NESTED_BRACKETS {
         refuse_deep_nesting(text)?;
     }
-    refuse_many_nodes(text)?;
+    refuse_many_nodes(text, nodes)?;
     refuse_long_directives(text)
 }
 
 /// serde_yaml keeps some 200 bytes for each key and item: 8 MiB of `? ` take it 1.5 GiB and 3 s.
-fn refuse_many_nodes(text: &str) -> Result<(), ReadError> {
-    let limit = MAX_NODES_OF_ANY_FILE + text.len() / SHORTEST_ITEM_BYTES;
+fn refuse_many_nodes(text: &str, allowed: &NodeLimit) -> Result<(), ReadError> {
     let after = text.bytes().skip(1).chain([b'\n']);
     let mut before = b'\n';
     let mut nodes = 0;
@@ -39,9 +57,12 @@ fn refuse_many_nodes(text: &str) -> Result<(), ReadError> {
         nodes += usize::from(may_separate_nodes(before, byte, after));
         before = byte;
     }
-    if nodes > limit {
-        return Err(ReadError::TooManyNodes { limit });
-    }
+    let Some(left) = allowed.left.get().checked_sub(nodes) else {
+        return Err(ReadError::TooManyNodes {
+            limit: allowed.limit,
+        });
+    };
+    allowed.left.set(left);
     Ok(())
 }
 
@@ -179,7 +200,7 @@ mod tests {
     use super::*;
 
     fn refused_line(text: &str) -> Option<usize> {
-        match refuse_costly(text) {
+        match refuse_costly(text, &NodeLimit::for_bytes(text.len())) {
             Err(ReadError::NestedTooDeeply { line }) => Some(line),
             _ => None,
         }
@@ -239,7 +260,10 @@ mod tests {
 
     #[test]
     fn many_nodes_and_directives_are_refused() {
-        let error = |text: &str| refuse_costly(text).map_err(|error| error.to_string());
+        let error = |text: &str| {
+            refuse_costly(text, &NodeLimit::for_bytes(text.len()))
+                .map_err(|error| error.to_string())
+        };
         assert_eq!(error(&"- a\n".repeat(1 << 16)), Ok(()));
         assert!(error(&"- a\n".repeat(1 << 18)).is_err());
         assert_eq!(error(&"- fd00:1:2:3:4:5:6::/112\n".repeat(1 << 17)), Ok(()));
@@ -251,6 +275,14 @@ mod tests {
         );
         let prefix = "t".repeat(64);
         assert!(error(&format!("%TAG ! {prefix}\n---\n- !a b\n")).is_err());
+    }
+
+    #[test]
+    fn files_that_are_judged_together_share_one_limit() {
+        let file = "- a\n".repeat(1 << 12);
+        let limit = NodeLimit::for_bytes(64 * file.len());
+        let taken = (0..64).take_while(|_| refuse_costly(&file, &limit).is_ok());
+        assert_eq!(taken.count(), 41);
     }
 
     /// The deepest nesting that a whole YAML reader meets.

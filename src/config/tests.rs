@@ -4,19 +4,19 @@ use proptest::prelude::*;
 
 use super::*;
 
-const FLAGS: Flags = Flags {
+pub(super) const FLAGS: Flags = Flags {
     nomasq_all_reserved_ranges: false,
     enable_ipv6: false,
     random_fully: true,
     to_ports: Vec::new(),
 };
 
-fn good(text: &str) -> Judged {
+pub(super) fn good(text: &str) -> Judged {
     judge("f", text.as_bytes(), &FLAGS).unwrap_or_else(|errors| panic!("{text:?}: {errors}"))
 }
 
 /// What is said of a bad file.
-fn bad(text: impl AsRef<[u8]>) -> String {
+pub(super) fn bad(text: impl AsRef<[u8]>) -> String {
     let text = text.as_ref();
     match judge("f", text, &FLAGS) {
         Ok(judged) => panic!("{:?}: {judged:?}", String::from_utf8_lossy(text)),
@@ -24,7 +24,7 @@ fn bad(text: impl AsRef<[u8]>) -> String {
     }
 }
 
-fn warnings(text: &str) -> Vec<String> {
+pub(super) fn warnings(text: &str) -> Vec<String> {
     let judged = good(text);
     judged.warnings.iter().map(ToString::to_string).collect()
 }
@@ -67,19 +67,26 @@ fn a_file_that_says_nothing_means_the_defaults() {
 #[test]
 fn the_defaults_are_those_of_the_flags() {
     let config = defaults(&FLAGS);
+    assert!(config.masquerade_cidrs.is_empty() && config.source_cidrs.is_empty());
+    assert!(config.masq_node_traffic && !config.enable_ipv6 && !config.enforce);
+    assert!(config.to_ports.is_empty());
     assert_eq!(config.non_masquerade_cidrs.len(), 3);
     assert!(config.non_masquerade_cidrs_are_default && config.random_fully);
     assert!(!config.masq_link_local && !config.masq_link_local_ipv6);
     assert_eq!(config.resync_interval, Duration::from_secs(60));
     let flags = Flags {
         nomasq_all_reserved_ranges: true,
-        enable_ipv6: false,
+        enable_ipv6: true,
         random_fully: false,
-        to_ports: Vec::new(),
+        to_ports: vec![PortRange {
+            first: 1024,
+            last: 2048,
+        }],
     };
     let config = judge("f", b"masqLinkLocal: true", &flags).unwrap().config;
     assert_eq!(config.non_masquerade_cidrs.len(), 11);
-    assert!(!config.random_fully);
+    assert!(config.enable_ipv6 && !config.random_fully);
+    assert_eq!(config.to_ports, flags.to_ports);
 }
 
 #[test]
@@ -173,8 +180,13 @@ fn a_quoted_boolean_is_a_string() {
 #[test]
 fn a_scalar_without_a_value_keeps_its_default_with_a_warning() {
     for key in [
+        "masqNodeTraffic",
         "masqLinkLocal",
         "masqLinkLocalIPv6",
+        "enableIPv6",
+        "randomFully",
+        "toPorts",
+        "enforce",
         "cidrLimit",
         "resyncInterval",
     ] {
@@ -445,7 +457,7 @@ proptest! {
             prop::sample::select(vec![
                 "[", "]", "{", "}", ",", ":", "?", "-", "- ", ": ", "? ", "\n", "\n  ", "\r\n", "\t", " ", "#", " #", "&a ", "*a",
                 "!", "!x ", "!!str ", "|", "|-\n", ">", "'", "\"", "\\", "%", "%TAG ! b\n", "---", "---\n", "...", "...\n", "<<: ", "~", "null",
-                "yes", "1", "a", "nonMasqueradeCIDRs", "masqLinkLocal: ", "resyncInterval: ", "cidrLimit: ", "\u{feff}", "\u{85}", "\u{2028}",
+                "yes", "1", "a", "nonMasqueradeCIDRs", "masqLinkLocal: ", "resyncInterval: ", "cidrLimit: ", "masqueradeCIDRs: ", "sourceCIDRs: [", "enableIPv6: ", "toPorts: ", "1024-2048,", "fd00::/8", "\u{feff}", "\u{85}", "\u{2028}",
                 "\0", "é", "10.0.0.0/8",
             ]),
             0..40,
@@ -455,7 +467,8 @@ proptest! {
         let judged = judge("f", text.as_bytes(), &FLAGS);
         if let Err(errors) = judged {
             prop_assert!(!errors.errors.is_empty());
-            prop_assert_eq!(errors.to_string().lines().count(), errors.errors.len());
+            let shown = errors.errors.len() + usize::from(errors.more > 0);
+            prop_assert_eq!(errors.to_string().lines().count(), shown);
         }
     }
 }

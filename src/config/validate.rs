@@ -1,93 +1,67 @@
-//! A configuration file as meant: each key judged, all errors found at once.
+//! A configuration file as meant: each of its keys judged, all errors found at once.
 
 use std::time::Duration;
 
-use super::cidr::parse_cidr;
+use super::MIN_RESYNC_INTERVAL;
 use super::duration::parse_nanoseconds;
 use super::file::ConfigFile;
+use super::go_values::{integer, yaml_1_1_boolean};
+use super::keys::{self, KEYS, Key, equal_fold};
 use super::node::{Node, Number, Text};
+use super::port_range::{PortRange, parse_port_ranges};
 use super::positions::At;
-use super::remarks::{Remark, Remarks};
-use super::{Config, Flags, MIN_RESYNC_INTERVAL, defaults};
-
-/// A key of the file: its documented form, and how its value is judged.
-struct Key {
-    name: &'static str,
-    judge: fn(&mut Validation, &Value<'_>),
-}
-
-/// The known keys. A new one needs a row here and a field in [`Config`].
-const KEYS: [Key; 5] = [
-    Key {
-        name: "nonMasqueradeCIDRs",
-        judge: Validation::non_masquerade_cidrs,
-    },
-    Key {
-        name: "masqLinkLocal",
-        judge: |meant, value| meant.boolean(value, |config| &mut config.masq_link_local),
-    },
-    Key {
-        name: "masqLinkLocalIPv6",
-        judge: |meant, value| meant.boolean(value, |config| &mut config.masq_link_local_ipv6),
-    },
-    Key {
-        name: "cidrLimit",
-        judge: Validation::cidr_limit,
-    },
-    Key {
-        name: "resyncInterval",
-        judge: Validation::resync_interval,
-    },
-];
+use super::remarks::{Remark, Remarks, ShownValue, Spot};
+use super::said::{Said, Stated};
 
 /// A value in its place.
-struct Value<'a> {
-    key: &'static str,
-    entry: usize,
-    node: &'a Node<'a>,
+pub(super) struct Value<'a> {
+    pub(super) key: &'static str,
+    pub(super) entry: usize,
+    pub(super) node: &'a Node<'a>,
 }
 
 impl Value<'_> {
-    fn remark(&self, reason: impl Into<String>, remedy: impl Into<String>) -> Remark {
+    pub(super) fn remark(&self, reason: impl Into<String>, remedy: impl Into<String>) -> Remark {
         Remark {
-            at: At::value(self.entry),
             key: self.key.into(),
-            value: Some(self.node.shown()),
+            value: ShownValue::AsWritten,
             reason: reason.into(),
-            earlier: None,
+            other: None,
             remedy: remedy.into(),
         }
     }
 
-    fn wrong_type(&self, wanted: &str, remedy: impl Into<String>) -> Remark {
+    pub(super) fn wrong_type(&self, wanted: &str, remedy: impl Into<String>) -> Remark {
         let found = self.node.kind();
         self.remark(format!("{found} where {wanted} must stand"), remedy)
     }
+
+    fn stated<T>(&self, value: T) -> Option<Stated<T>> {
+        let entry = self.entry;
+        Some(Stated { value, entry })
+    }
 }
 
-/// What is known of the file so far.
-pub(super) struct Validation {
-    pub(super) config: Config,
-    pub(super) remarks: Remarks,
-    cidr_limit: Option<u64>,
-    /// Where the list stands, and how many items it has.
-    list: Option<(usize, usize)>,
+/// What is known of one file so far.
+pub(super) struct Validation<'r> {
+    pub(super) said: Said,
+    index: usize,
+    remarks: &'r mut Remarks,
 }
 
-/// Judges `file`. Of what it holds only remarks are kept that the user will see.
-pub(super) fn validate(file: &ConfigFile<'_>, flags: &Flags) -> Validation {
-    let mut meant = Validation {
-        config: defaults(flags),
-        remarks: Remarks::default(),
-        cidr_limit: None,
-        list: None,
+/// Judges the file with this `index`: what it says by itself. What it says beside others is judged in
+/// [`super::merge`].
+pub(super) fn validate(index: usize, file: &ConfigFile<'_>, remarks: &mut Remarks) -> Said {
+    let mut validation = Validation {
+        said: Said::default(),
+        index,
+        remarks,
     };
     let mut first_of = [None; KEYS.len()];
     for (entry, written) in file.entries.iter().enumerate() {
+        let at_key = At::key(entry);
         let Node::Text(name) = &written.key else {
-            meant
-                .remarks
-                .error(|| key_not_a_string(entry, &written.key));
+            validation.error(at_key, || keys::not_a_string(&written.key));
             continue;
         };
         let known = KEYS
@@ -95,32 +69,40 @@ pub(super) fn validate(file: &ConfigFile<'_>, flags: &Flags) -> Validation {
             .zip(&mut first_of)
             .find(|(key, _)| equal_fold(key.name, &name.text));
         match known {
-            None => meant.remarks.error(|| unknown_key(entry, name)),
+            None => validation.error(at_key, || keys::unknown(name)),
             Some((_, Some(first))) => {
                 let first = *first;
-                meant.remarks.error(|| duplicate_key(entry, name, first));
+                validation.error(at_key, || keys::duplicate(name, index, first));
             }
             Some((key, first)) => {
                 *first = Some(entry);
-                meant.known_key(key, entry, name, &written.value);
+                validation.known_key(key, entry, name, &written.value);
             }
         }
     }
-    meant.hold_list_against_limit();
-    meant
+    validation.said
 }
 
-impl Validation {
+impl Validation<'_> {
+    pub(super) fn error(&mut self, at: At, remark: impl FnOnce() -> Remark) {
+        let file = self.index;
+        self.remarks.error(Spot { file, at }, remark);
+    }
+
+    fn warning(&mut self, at: At, remark: Remark) {
+        let file = self.index;
+        self.remarks.warning(Spot { file, at }, remark);
+    }
+
+    /// The value is an error.
+    fn refuse<T>(&mut self, value: &Value<'_>, remark: impl FnOnce() -> Remark) -> Option<T> {
+        self.error(At::value(value.entry), remark);
+        None
+    }
+
     fn known_key(&mut self, key: &Key, entry: usize, written: &Text<'_>, node: &Node<'_>) {
         if written.text != key.name {
-            self.remarks.warning(Remark {
-                at: At::key(entry),
-                key: written.shown(),
-                value: None,
-                reason: "not the documented form of this key".into(),
-                earlier: None,
-                remedy: format!("write {}", key.name),
-            });
+            self.warning(At::key(entry), keys::not_documented(written, key.name));
         }
         let value = Value {
             key: key.name,
@@ -130,19 +112,18 @@ impl Validation {
         (key.judge)(self, &value);
     }
 
-    fn boolean(&mut self, value: &Value<'_>, field: fn(&mut Config) -> &mut bool) {
+    pub(super) fn boolean(&mut self, value: &Value<'_>) -> Option<Stated<bool>> {
         match value.node {
-            Node::Bool(written) => *field(&mut self.config) = *written,
+            Node::Bool(written) => value.stated(*written),
             Node::Null => self.keeps_default(value),
             Node::Text(text) => match yaml_1_1_boolean(&text.text) {
                 Some(meant) if text.is_plain => {
-                    *field(&mut self.config) = meant;
-                    self.remarks.warning(value.remark(
-                        "not the documented form of a boolean",
-                        format!("write {meant}"),
-                    ));
+                    let reason = "not the documented form of a boolean";
+                    let remark = value.remark(reason, format!("write {meant}"));
+                    self.warning(At::value(value.entry), remark);
+                    value.stated(meant)
                 }
-                meant => self.remarks.error(|| {
+                meant => self.refuse(value, || {
                     let meant = meant.or_else(|| text.text.to_ascii_lowercase().parse().ok());
                     let remedy = match meant {
                         Some(meant) => format!("write {meant} without quotes"),
@@ -151,103 +132,64 @@ impl Validation {
                     value.wrong_type("true or false", remedy)
                 }),
             },
-            _ => self
-                .remarks
-                .error(|| value.wrong_type("true or false", "write true or false")),
-        }
-    }
-
-    fn non_masquerade_cidrs(&mut self, value: &Value<'_>) {
-        let items = match value.node {
-            Node::Sequence(items) => items,
-            Node::Null => {
-                return self.remarks.error(|| {
-                    value.remark(
-                        "null where a list must stand",
-                        "write [] to masquerade every destination, or remove the key for the default",
-                    )
-                });
-            }
-            Node::Text(text) if parse_cidr(&text.text).is_ok() => {
-                let remedy = format!(
-                    "write it as a list item: {}: [{}]",
-                    value.key,
-                    value.node.shown()
-                );
-                return self.remarks.error(|| value.wrong_type("a list", remedy));
-            }
-            _ => {
-                let remedy = format!("write a list such as {}: [\"10.0.0.0/8\"]", value.key);
-                return self.remarks.error(|| value.wrong_type("a list", remedy));
-            }
-        };
-        self.list = Some((value.entry, items.len()));
-        self.config.non_masquerade_cidrs_are_default = false;
-        self.config.non_masquerade_cidrs = items
-            .iter()
-            .enumerate()
-            .filter_map(|(index, item)| self.cidr(value, index, item))
-            .collect();
-    }
-
-    fn cidr(&mut self, list: &Value<'_>, index: usize, item: &Node<'_>) -> Option<ipnet::IpNet> {
-        let written = match item {
-            Node::Text(text) => text.text.as_ref(),
-            Node::Null => "",
-            _ => {
-                self.remarks.error(|| Remark {
-                    at: At::item(list.entry, index),
-                    value: Some(item.shown()),
-                    ..list.remark(
-                        format!("{} where a CIDR must stand", item.kind()),
-                        "write a CIDR such as 10.0.0.0/8",
-                    )
-                });
-                return None;
-            }
-        };
-        match parse_cidr(written) {
-            Ok(cidr) => Some(cidr),
-            Err(error) => {
-                self.remarks.error(|| Remark {
-                    at: At::item(list.entry, index),
-                    value: Some(item.shown()),
-                    ..list.remark(error.to_string(), error.remedy())
-                });
-                None
-            }
-        }
-    }
-
-    fn cidr_limit(&mut self, value: &Value<'_>) {
-        match value.node {
-            Node::Null => self.keeps_default(value),
-            Node::Number(Number::Unsigned(limit)) => self.cidr_limit = Some(*limit),
-            Node::Number(_) => self
-                .remarks
-                .error(|| value.remark("not an integer from 0 up", "write an integer such as 64")),
-            _ => self.remarks.error(|| {
-                value.wrong_type("an integer", "write an integer such as 64, without quotes")
+            _ => self.refuse(value, || {
+                value.wrong_type("true or false", "write true or false")
             }),
         }
     }
 
-    fn hold_list_against_limit(&mut self) {
-        if let (Some(limit), Some((entry, length))) = (self.cidr_limit, self.list)
-            && u64::try_from(length).is_ok_and(|length| length > limit)
-        {
-            self.remarks.late_error(Remark {
-                at: At::value(entry),
-                key: "nonMasqueradeCIDRs".into(),
-                value: Some(format!("{length} items")),
-                reason: format!("longer than cidrLimit, which is {limit}"),
-                earlier: None,
-                remedy: "shorten the list or raise cidrLimit".into(),
-            });
+    pub(super) fn enable_ipv6(&mut self, value: &Value<'_>) {
+        self.said.enable_ipv6 = self.boolean(value);
+        self.said.enable_ipv6_is_bad = self.said.enable_ipv6.is_none() && *value.node != Node::Null;
+    }
+
+    pub(super) fn port_ranges(&mut self, value: &Value<'_>) -> Option<Stated<Vec<PortRange>>> {
+        let text = match value.node {
+            Node::Null => return self.keeps_default(value),
+            Node::Text(text) => &text.text,
+            Node::Number(port) => {
+                return self.refuse(value, || {
+                    value.wrong_type("a string", format!("write \"{port}\", in quotes"))
+                });
+            }
+            _ => {
+                return self.refuse(value, || {
+                    let remedy = "write a string such as 1024-29999,32768-65535";
+                    value.wrong_type("a string", remedy)
+                });
+            }
+        };
+        match parse_port_ranges(text) {
+            Ok(ranges) => value.stated(ranges),
+            Err(error) => self.refuse(value, || value.remark(error.to_string(), error.remedy())),
         }
     }
 
-    fn resync_interval(&mut self, value: &Value<'_>) {
+    pub(super) fn cidr_limit(&mut self, value: &Value<'_>) -> Option<Stated<u64>> {
+        let reason = "not an integer from 0 up";
+        let remedy = "write an integer such as 64";
+        match value.node {
+            Node::Null => self.keeps_default(value),
+            Node::Number(Number::Unsigned(limit)) => value.stated(*limit),
+            Node::Number(_) | Node::Text(Text { is_plain: true, .. }) => {
+                let Some(limit) = integer(value.node) else {
+                    return self.refuse(value, || match value.node {
+                        Node::Number(_) => value.remark(reason, remedy),
+                        _ => value.wrong_type("an integer", remedy),
+                    });
+                };
+                let reason = "not the documented form of an integer";
+                let remark = value.remark(reason, format!("write {limit}"));
+                self.warning(At::value(value.entry), remark);
+                value.stated(limit)
+            }
+            _ => self.refuse(value, || {
+                value.wrong_type("an integer", format!("{remedy}, without quotes"))
+            }),
+        }
+    }
+
+    pub(super) fn resync_interval(&mut self, value: &Value<'_>) -> Option<Stated<Duration>> {
         let text = match value.node {
             Node::Null => return self.keeps_default(value),
             Node::Text(text) => &text.text,
@@ -256,108 +198,36 @@ impl Validation {
                     Number::Unsigned(1..) => format!("write {number}s"),
                     _ => "write a duration such as 60s".into(),
                 };
-                return self
-                    .remarks
-                    .error(|| value.remark("a duration without a unit", remedy));
+                return self.refuse(value, || value.remark("a duration without a unit", remedy));
             }
             _ => {
-                return self
-                    .remarks
-                    .error(|| value.wrong_type("a duration", "write a duration such as 60s"));
+                return self.refuse(value, || {
+                    value.wrong_type("a duration", "write a duration such as 60s")
+                });
             }
         };
         match parse_nanoseconds(text).map(u64::try_from) {
             Ok(Ok(nanoseconds)) if Duration::from_nanos(nanoseconds) >= MIN_RESYNC_INTERVAL => {
-                self.config.resync_interval = Duration::from_nanos(nanoseconds);
+                value.stated(Duration::from_nanos(nanoseconds))
             }
-            Ok(_) => self.remarks.error(|| {
+            Ok(_) => self.refuse(value, || {
                 let least = format!("shorter than {} ms", MIN_RESYNC_INTERVAL.as_millis());
                 value.remark(least, "write a longer duration such as 60s")
             }),
-            Err(error) => self.remarks.error(|| {
-                value.remark(
-                    error.to_string(),
-                    "write a number with ms, s, m or h, such as 60s",
-                )
+            Err(error) => self.refuse(value, || {
+                let remedy = "write a number with ms, s, m or h, such as 60s";
+                value.remark(error.to_string(), remedy)
             }),
         }
     }
 
     /// As in Go, where null leaves a field as it was.
-    fn keeps_default(&mut self, value: &Value<'_>) {
-        self.remarks.warning(value.remark(
+    fn keeps_default<T>(&mut self, value: &Value<'_>) -> Option<T> {
+        let remark = value.remark(
             "without a value, so that its default holds",
             "write a value or remove the key",
-        ));
-    }
-}
-
-fn key_not_a_string(entry: usize, key: &Node<'_>) -> Remark {
-    Remark {
-        at: At::key(entry),
-        key: key.shown(),
-        value: None,
-        reason: format!("{} where a key must stand", key.kind()),
-        earlier: None,
-        remedy: "remove it".into(),
-    }
-}
-
-fn unknown_key(entry: usize, name: &Text<'_>) -> Remark {
-    // The distance to a long text costs its length, and it is no slip of a known key.
-    let start: String = name
-        .text
-        .chars()
-        .take(64)
-        .collect::<String>()
-        .to_lowercase();
-    let nearest = KEYS
-        .iter()
-        .max_by(|a, b| {
-            let likeness = |key: &Key| strsim::jaro_winkler(&key.name.to_lowercase(), &start);
-            likeness(a).total_cmp(&likeness(b))
-        })
-        .map_or("", |key| key.name);
-    Remark {
-        at: At::key(entry),
-        key: name.shown(),
-        value: None,
-        reason: "unknown key".into(),
-        earlier: None,
-        remedy: format!("the nearest known key is {nearest}"),
-    }
-}
-
-fn duplicate_key(entry: usize, name: &Text<'_>, first: usize) -> Remark {
-    Remark {
-        at: At::key(entry),
-        key: name.shown(),
-        value: None,
-        reason: "duplicate key, already given".into(),
-        earlier: Some(At::key(first)),
-        remedy: "leave one of the two".into(),
-    }
-}
-
-/// Equality as Go's `encoding/json` has it for keys: two letters outside ASCII are, in Unicode's simple case
-/// folding, the same as `k` and `s`.
-fn equal_fold(documented: &str, written: &str) -> bool {
-    let folded = |c: char| match c {
-        '\u{212a}' => 'k',
-        '\u{17f}' => 's',
-        _ => c.to_ascii_lowercase(),
-    };
-    documented
-        .chars()
-        .map(folded)
-        .eq(written.chars().map(folded))
-}
-
-/// The plain words that YAML 1.1, and so Go's readers, take for booleans, besides `true` and `false`.
-fn yaml_1_1_boolean(text: &str) -> Option<bool> {
-    match text {
-        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Some(true),
-        "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => Some(false),
-        _ => None,
+        );
+        self.warning(At::value(value.entry), remark);
+        None
     }
 }

@@ -3,9 +3,10 @@
 //! A watch on the file itself ends when an editor renames another one over it, and a ConfigMap volume never
 //! touches the file: it swaps the symbolic link `..data` beside it. So what is watched is the directory that the
 //! path names the file in, and the one that the file is in once all links are followed; where a directory is not
-//! there, the nearest one above it that is.
+//! there, the nearest one above it that is. Where the path names a directory, it is watched itself, and for each file
+//! in it what would be watched for that file.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -15,6 +16,8 @@ use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use tokio::io::unix::AsyncFd;
 use tracing::warn;
+
+use crate::config_source::{MAX_FILES, candidates};
 
 /// Symbolic links that are followed before a path counts as a loop; `MAXSYMLINKS` of the kernel, path_resolution(7).
 const MOST_LINKS: usize = 40;
@@ -36,7 +39,7 @@ impl AsRawFd for Descriptor {
 }
 
 impl ConfigWatch {
-    /// Watches the configuration `files`, which need not be there.
+    /// Watches the configuration `files`, which need not be there, and may be directories.
     ///
     /// # Errors
     /// Where there is no inotify instance to be had (fs.inotify.max_user_instances).
@@ -77,14 +80,17 @@ impl ConfigWatch {
     fn renew(&mut self) {
         let mut wanted = HashSet::new();
         let inotify = &self.inotify.get_ref().0;
-        for file in &self.files {
-            for directory in directories(file) {
-                if let Err(error) = watch_nearest(inotify, &directory, &mut wanted) {
-                    warn!(
-                        "{} cannot be watched, so a change is seen at the next resync: {error}",
-                        directory.display()
-                    );
-                }
+        let directories: BTreeSet<PathBuf> = self
+            .files
+            .iter()
+            .flat_map(|path| directories(path))
+            .collect();
+        for directory in directories {
+            if let Err(error) = watch_nearest(inotify, &directory, &mut wanted) {
+                warn!(
+                    "{} cannot be watched, so a change is seen at the next resync: {error}",
+                    directory.display()
+                );
             }
         }
         for gone in self.watches.difference(&wanted) {
@@ -113,9 +119,28 @@ fn may_concern_a_file(event: &InotifyEvent) -> bool {
     !event.mask.contains(AddWatchFlags::IN_IGNORED)
 }
 
+/// The directories in which a change may give another configuration at `path`: those of [`on_the_way`], and where it
+/// names a directory, that itself and those on the way to each file in it.
+fn directories(path: &Path) -> Vec<PathBuf> {
+    // A slash at the end would hide that the name before it is a link.
+    let path: PathBuf = path.components().collect();
+    let mut directories = on_the_way(&path);
+    if path.is_dir() {
+        // One that cannot be read is named when its files are.
+        let files = candidates(&path).unwrap_or_default();
+        let to_files = files
+            .iter()
+            .take(MAX_FILES)
+            .flat_map(|file| on_the_way(file));
+        directories.extend(to_files);
+        directories.push(path);
+    }
+    directories
+}
+
 /// The directories in which a change may give `file` another content: that of each link on the way, and that of the
 /// file itself.
-fn directories(file: &Path) -> Vec<PathBuf> {
+fn on_the_way(file: &Path) -> Vec<PathBuf> {
     let mut directories = Vec::new();
     let mut file = file.to_owned();
     for _ in 0..MOST_LINKS {

@@ -47,6 +47,16 @@ fn dense(unit: &str, bytes: usize) -> String {
     file + "#" + &" ".repeat(rest)
 }
 
+/// The same prefixes in both lists, in the other order in one of them.
+fn in_both_lists(bytes: usize) -> String {
+    let list = numbered("", bytes / 2 - 30, |i| {
+        let [a, b, c, d] = u32::try_from(i).unwrap_or(0).to_be_bytes();
+        format!("{}.{b}.{c}.{d}/32,", a + 1)
+    });
+    let backwards: String = list.split_inclusive(',').rev().collect();
+    format!("nonMasqueradeCIDRs: [{list}]\nmasqueradeCIDRs: [{backwards}]\n")
+}
+
 /// Heads that put what follows into the list.
 const BLOCK: &str = "nonMasqueradeCIDRs:\n";
 const FLOW: &str = "nonMasqueradeCIDRs: [";
@@ -207,5 +217,32 @@ pub(crate) const HOSTILE: &[Hostile] = hostile! {
     "quoted keys never ended" => |n| fill("{", "\"a\" ", n),
     "quoted keys in a list" => |n| around("[", "\"a\",", "]", n),
     "list in a list as key" => |n| fill("", "[[a]]: ", n),
+    "both lists hold the same" => in_both_lists,
+    "both lists hold the same one" => |n| {
+        let list = fill("", "10.0.0.0/8,", n / 2 - 30);
+        format!("nonMasqueradeCIDRs: [{list}]\nmasqueradeCIDRs: [{list}]\n")
+    },
+    "both lists differ, JSON" => |n| {
+        let list = |first: usize| numbered("", n / 2 - 30, |i| format!("\"{first}.{}.{}.0/24\",", i / 256 % 256, i % 256));
+        format!("{{\"masqueradeCIDRs\":[{}\"1.0.0.0/8\"],\"nonMasqueradeCIDRs\":[{}\"2.0.0.0/8\"]}}", list(1), list(2))
+    },
+    "masqueradeCIDRs without the other list" => |n| around("masqueradeCIDRs: [", "10.0.0.0/8,", "]", n),
+    "three lists of IPv6, off" => |n| {
+        let list = numbered("", n / 3, |i| format!("fd00:{:x}::/32,", i % 65536));
+        format!("masqueradeCIDRs: [{list}]\nsourceCIDRs: [{list}]\nenableIPv6: false\nnonMasqueradeCIDRs: [{list}")
+    },
+    "three lists, too long and bad" => |n| {
+        let list = fill("", "1.0.0.0,", n / 3 - 30);
+        format!("sourceCIDRs: [{list}]\nmasqueradeCIDRs: [{list}]\nnonMasqueradeCIDRs: [{list}]\ncidrLimit: 1")
+    },
+    "IPv4-mapped, flow" => |n| around(FLOW, "'::ffff:0:0/96',", "]", n),
+    "port ranges" => |n| fill("toPorts: 1", ",1", n),
+    "port ranges of commas" => |n| fill("toPorts: 1", ",", n),
+    "port range of digits" => |n| fill("toPorts: ", "1", n),
+    "port range of zeros" => |n| fill("toPorts: ", "0", n),
+    "port range of minuses" => |n| fill("toPorts: 1", "-", n),
+    "port range of spaces" => |n| around("toPorts: \"1", " ", "\"", n),
+    "integer of underscores" => |n| fill("cidrLimit: 1", "_", n),
+    "integer of zeros" => |n| fill("cidrLimit: 0", "0", n),
     "yes" => |n| fill("masqLinkLocal: yes\nmasqLinkLocalIPv6: ", "\n", n - 3) + "on",
 };

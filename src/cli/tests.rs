@@ -1,0 +1,181 @@
+//! What command lines mean.
+
+use super::*;
+
+fn parsed(line: &str) -> Parsed {
+    let words = ["non-masquerade-daemon"]
+        .into_iter()
+        .chain(line.split_whitespace());
+    parse(words.map(OsString::from)).unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
+fn refused(line: &str) -> String {
+    let words = ["non-masquerade-daemon"]
+        .into_iter()
+        .chain(line.split_whitespace());
+    let error = parse(words.map(OsString::from)).unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{line}");
+    error.to_string()
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn without_a_command_it_runs() {
+    assert_eq!(parsed("").cli.command, Command::Run { once: false });
+    assert_eq!(parsed("--once").cli.command, Command::Run { once: true });
+    assert_eq!(
+        parsed("run --once").cli.command,
+        Command::Run { once: true }
+    );
+    assert_eq!(
+        parsed("--once run").cli.command,
+        Command::Run { once: true }
+    );
+    assert_eq!(
+        parsed("--once=true").cli.command,
+        Command::Run { once: true }
+    );
+    assert_eq!(
+        parsed("run --once=F").cli.command,
+        Command::Run { once: false }
+    );
+    assert!(refused("--once check").contains("--once"));
+}
+
+#[test]
+fn options_stand_before_or_after_the_command() {
+    let cli = parsed("--table a check --table b FILE --config x --masq-chain c").cli;
+    assert_eq!(cli.options.table, "b");
+    assert_eq!(cli.options.masq_chain, "c");
+    let files = vec![PathBuf::from("FILE")];
+    assert_eq!(cli.command, Command::Check { files });
+    let with_colon = parsed("--config a:b").cli.options.config;
+    assert_eq!(with_colon, [PathBuf::from("a:b")]);
+    let before_and_after = parsed("--config a check --config=b").cli.options.config;
+    assert_eq!(before_and_after, [PathBuf::from("a"), PathBuf::from("b")]);
+    assert_eq!(
+        parsed("check").cli.options.config,
+        [PathBuf::from(DEFAULT_CONFIG)]
+    );
+}
+
+#[test]
+fn booleans_take_go_s_spellings_and_the_last_counts() {
+    for on in ["", "=true", "=1", "=T", "=t", "=TRUE", "=True"] {
+        let options = parsed(&format!("--nomasq-all-reserved-ranges{on}"))
+            .cli
+            .options;
+        assert!(options.nomasq_all_reserved_ranges, "{on}");
+    }
+    for off in ["=false", "=0", "=F", "=f", "=FALSE", "=False"] {
+        assert!(
+            !parsed(&format!("--random-fully{off}"))
+                .cli
+                .options
+                .random_fully
+        );
+        assert!(
+            !parsed(&format!("-random-fully{off}"))
+                .cli
+                .options
+                .random_fully
+        );
+    }
+    assert!(
+        parsed("--random-fully=false --random-fully run")
+            .cli
+            .options
+            .random_fully
+    );
+    assert!(
+        !parsed("--random-fully run --random-fully=0")
+            .cli
+            .options
+            .random_fully
+    );
+    assert!(refused("--random-fully=yes").contains("yes"));
+    assert!(parsed("").cli.options.random_fully);
+}
+
+#[test]
+fn ipv6_and_port_ranges_are_flags_of_the_configuration() {
+    assert!(!parsed("").cli.options.flags().enable_ipv6);
+    assert_eq!(parsed("").cli.options.flags().to_ports, []);
+    for on in ["--enable-ipv6", "-enable-ipv6=T", "run --enable-ipv6=1"] {
+        assert!(parsed(on).cli.options.flags().enable_ipv6, "{on}");
+    }
+    let flags = |line| parsed(line).cli.options.flags();
+    assert!(!flags("--enable-ipv6 check --enable-ipv6=false").enable_ipv6);
+    let ranges = [(1024, 29999), (32768, 65535)].map(|(first, last)| PortRange { first, last });
+    for line in [
+        "--to-ports 1024-29999,32768-65535",
+        "check -to-ports=32768-65535,1024-29999",
+        "--to-ports 1 run --to-ports=1024-29999,32768-65535",
+    ] {
+        assert_eq!(flags(line).to_ports, ranges, "{line}");
+    }
+    assert_eq!(flags("--to-ports=").to_ports, []);
+    assert_eq!(flags("--to-ports 1024 check --to-ports=").to_ports, []);
+    let reversed = refused("--to-ports 2048-1024");
+    assert!(
+        reversed.contains("is reversed; write 1024-2048"),
+        "{reversed}"
+    );
+    assert!(refused("--to-ports=1024-x").contains("write ranges such as"));
+}
+
+#[test]
+fn klog_s_flags_are_passed_over() {
+    let parsed = parsed(
+        "--v=2 -v 4 --logtostderr -alsologtostderr=true --vmodule a=1 --log-dir=/x check --stderrthreshold INFO F",
+    );
+    let files = vec![PathBuf::from("F")];
+    assert_eq!(parsed.cli.command, Command::Check { files });
+    assert_eq!(parsed.klog_flags.len(), 7);
+}
+
+#[test]
+fn tables_of_iptables_and_names_of_base_chains_are_refused() {
+    assert!(refused("--table nat").contains("incompatible"));
+    assert!(refused("run --table=filter").contains("iptables-nft"));
+    assert!(refused("--masq-chain postrouting").contains("base chains"));
+    assert!(refused("--masq-chain enforce").contains("base chains"));
+    assert!(refused("--table a{").contains("identifier"));
+}
+
+#[test]
+fn the_http_address_is_checked() {
+    assert_eq!(
+        parsed("--http-address off").cli.options.http_address,
+        HttpAddress::Off
+    );
+    assert!(matches!(
+        parsed("--http-address=[::1]:80").cli.options.http_address,
+        HttpAddress::On(_)
+    ));
+    assert!(refused("--http-address=localhost").contains("127.0.0.1:19110"));
+}
+
+#[test]
+fn help_is_not_taken_for_a_run() {
+    for line in [
+        "--help",
+        "-h",
+        "--version",
+        "help",
+        "help check",
+        "check --help",
+    ] {
+        let words = ["non-masquerade-daemon"].into_iter().chain(line.split(' '));
+        let error = parse(words.map(OsString::from)).unwrap_err();
+        assert_eq!(error.exit_code(), 0, "{line}");
+    }
+    assert!(refused("chekc").contains("check"));
+    assert!(refused("--tabel x").contains("--table"));
+    let mistaken = refused("--table x --v=2 --bogus");
+    assert!(mistaken.contains("'--bogus' found"), "{mistaken}");
+}

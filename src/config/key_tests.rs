@@ -1,0 +1,306 @@
+//! What each key of one file means, and what is refused of it.
+
+use super::tests::{FLAGS, bad, good, warnings};
+use super::*;
+
+fn written(cidrs: &[IpNet]) -> Vec<String> {
+    cidrs.iter().map(ToString::to_string).collect()
+}
+
+fn with_flags(text: &str, flags: &Flags) -> Config {
+    judge("f", text.as_bytes(), flags)
+        .unwrap_or_else(|errors| panic!("{text}: {errors}"))
+        .config
+}
+
+#[test]
+fn all_keys_are_taken_from_yaml_and_json() {
+    let yaml = "nonMasqueradeCIDRs: [10.0.0.0/8, fd00::/8]\nmasqueradeCIDRs: [10.1.0.0/16, fd00::/16]\n\
+                sourceCIDRs: [10.244.0.0/16, 'fd01::/64']\nmasqNodeTraffic: false\nmasqLinkLocal: true\n\
+                masqLinkLocalIPv6: true\nenableIPv6: true\nrandomFully: false\n\
+                toPorts: 32768-65535,1024-29999\nenforce: true\ncidrLimit: 2\nresyncInterval: 1m\n";
+    let json = "{\"enforce\": true, \"toPorts\": \"1024-29999,32768-65535\", \"randomFully\": false, \"enableIPv6\": true,\
+                \"masqLinkLocalIPv6\": true, \"masqLinkLocal\": true, \"masqNodeTraffic\": false, \
+                \"sourceCIDRs\": [\"10.244.0.0/16\", \"fd01::/64\"], \"masqueradeCIDRs\": [\"10.1.0.0/16\", \"fd00::/16\"],\
+                \"nonMasqueradeCIDRs\": [\"10.0.0.0/8\", \"fd00::/8\"], \"cidrLimit\": 2, \"resyncInterval\": \"60s\"}";
+    assert_eq!(good(yaml), good(json));
+    let Judged { config, warnings } = good(yaml);
+    assert_eq!(warnings, []);
+    assert_eq!(
+        written(&config.non_masquerade_cidrs),
+        ["10.0.0.0/8", "fd00::/8"]
+    );
+    assert_eq!(
+        written(&config.masquerade_cidrs),
+        ["10.1.0.0/16", "fd00::/16"]
+    );
+    assert_eq!(
+        written(&config.source_cidrs),
+        ["10.244.0.0/16", "fd01::/64"]
+    );
+    assert!(!config.masq_node_traffic && config.masq_link_local && config.masq_link_local_ipv6);
+    assert!(config.enable_ipv6 && !config.random_fully && config.enforce);
+    let ports: Vec<String> = config.to_ports.iter().map(ToString::to_string).collect();
+    assert_eq!(ports, ["1024-29999", "32768-65535"]);
+    assert_eq!(config.resync_interval, Duration::from_secs(60));
+}
+
+#[test]
+fn a_file_replaces_what_the_flags_say() {
+    let flags = Flags {
+        enable_ipv6: true,
+        random_fully: false,
+        to_ports: port_range::parse_port_ranges("1024-2048").unwrap(),
+        ..FLAGS
+    };
+    let config = with_flags(
+        "enableIPv6: false\nrandomFully: true\ntoPorts: \"5000\"\n",
+        &flags,
+    );
+    assert!(!config.enable_ipv6 && config.random_fully);
+    assert_eq!(
+        config.to_ports,
+        port_range::parse_port_ranges("5000").unwrap()
+    );
+    assert_eq!(with_flags("toPorts: ''", &flags).to_ports, []);
+    let unsaid = with_flags("toPorts:\nenableIPv6: ~\nrandomFully: null\n", &flags);
+    assert_eq!(unsaid, with_flags("", &flags));
+    assert_eq!(unsaid.to_ports, flags.to_ports);
+}
+
+#[test]
+fn new_keys_match_ignoring_case_and_take_yaml_1_1_booleans() {
+    let text = "ENABLEIPV6: on\nMasqNodeTraffic: No\nrandomfully: n\nEnForce: YES\n\
+                nonMasqueradeCIDRs: [fd00::/8]\nmasqueradecidrs: []\nsourcecidrs: []\ntoports: '1'";
+    let config = good(text).config;
+    assert!(config.enable_ipv6 && config.enforce);
+    assert!(!config.masq_node_traffic && !config.random_fully);
+    assert_eq!(warnings(text).len(), 11, "{:#?}", warnings(text));
+}
+
+#[test]
+fn lists_may_be_empty_and_hold_what_repeats_and_overlaps() {
+    for key in ["nonMasqueradeCIDRs", "masqueradeCIDRs", "sourceCIDRs"] {
+        good(&format!("{key}: []"));
+        good(&format!(
+            "{key}: [192.0.2.0/24, 192.0.2.0/24, 192.0.0.0/16, 0.0.0.0/0]"
+        ));
+    }
+}
+
+#[test]
+fn link_local_prefixes_may_be_listed() {
+    let config = good("enableIPv6: true\nnonMasqueradeCIDRs: [169.254.0.0/16, fe80::/10]").config;
+    assert_eq!(config.non_masquerade_cidrs.len(), 2);
+    let config =
+        good("enableIPv6: true\nmasqueradeCIDRs: [169.254.0.0/16, fe80::/10, 169.254.169.254/32]")
+            .config;
+    assert_eq!(config.masquerade_cidrs.len(), 3);
+}
+
+#[test]
+fn ipv6_may_be_turned_on_behind_the_lists_or_by_the_flag() {
+    let text = "masqueradeCIDRs: [fd00:1::/32]\nnonMasqueradeCIDRs: [fd00::/8]\nsourceCIDRs:\n- ::/0\n- 0.0.0.0/0\n";
+    good(&format!("{text}enableIPv6: true"));
+    let flags = Flags {
+        enable_ipv6: true,
+        ..FLAGS
+    };
+    assert!(with_flags(text, &flags).enable_ipv6);
+    let off = judge("f", format!("{text}enableIPv6: false").as_bytes(), &flags);
+    assert_eq!(off.unwrap_err().errors.len(), 3);
+}
+
+/// A text, and all that is said of it.
+const BAD: &[(&str, &str)] = &[
+    (
+        "masqueradeCIDRs:\nsourceCIDRs: ~",
+        "f:1: masqueradeCIDRs: null: null where a list must stand; write [] for no destination, or remove the key\n\
+         f:2: sourceCIDRs: null: null where a list must stand; write [] for any source, or remove the key",
+    ),
+    (
+        "sourceCIDRs: 10.0.0.0/8",
+        "f:1: sourceCIDRs: \"10.0.0.0/8\": a string where a list must stand; write it as a list item: sourceCIDRs: [\"10.0.0.0/8\"]",
+    ),
+    (
+        "masqueradeCIDRs: {}\nsourceCIDRs: 1",
+        "f:1: masqueradeCIDRs: a mapping: a mapping where a list must stand; write a list such as masqueradeCIDRs: [\"10.0.0.0/8\"]\n\
+         f:2: sourceCIDRs: 1: a number where a list must stand; write a list such as sourceCIDRs: [\"10.0.0.0/8\"]",
+    ),
+    (
+        "sourceCIDRs: [10.0.0.1/8, 10.0.0.0]\nmasqueradeCIDRs: ['', 7]",
+        "f:1: sourceCIDRs: \"10.0.0.1/8\": not aligned to its prefix length; use 10.0.0.0/8\n\
+         f:1: sourceCIDRs: \"10.0.0.0\": an address, not a CIDR; write 10.0.0.0/32\n\
+         f:2: masqueradeCIDRs: \"\": an empty item; write a CIDR such as 10.0.0.0/8, or remove the item\n\
+         f:2: masqueradeCIDRs: 7: a number where a CIDR must stand; write a CIDR such as 10.0.0.0/8",
+    ),
+    (
+        "nonMasqueradeCIDRs: [fd00::/8]\nmasqueradeCIDRs: [192.0.2.0/24, fe80::/10]\nsourceCIDRs:\n- 2001:db8::/32",
+        "f:1: nonMasqueradeCIDRs: \"fd00::/8\": an IPv6 CIDR, and IPv6 is off; write enableIPv6: true, give --enable-ipv6, or remove the item\n\
+         f:2: masqueradeCIDRs: \"fe80::/10\": an IPv6 CIDR, and IPv6 is off; write enableIPv6: true, give --enable-ipv6, or remove the item\n\
+         f:4: sourceCIDRs: \"2001:db8::/32\": an IPv6 CIDR, and IPv6 is off; write enableIPv6: true, give --enable-ipv6, or remove the item",
+    ),
+    (
+        // What the key means is not known, so that the items are not judged by it.
+        "nonMasqueradeCIDRs: [fd00::/8, fd00::1/8]\nenableIPv6: 'true'",
+        "f:1: nonMasqueradeCIDRs: \"fd00::1/8\": not aligned to its prefix length; use fd00::/8\n\
+         f:2: enableIPv6: \"true\": a string where true or false must stand; write true without quotes",
+    ),
+    (
+        "enableIPv6: true\nnonMasqueradeCIDRs: [\"::ffff:0:0/96\", \"::ffff:10.0.0.0/104\"]",
+        "f:2: nonMasqueradeCIDRs: \"::ffff:0:0/96\": an IPv4-mapped IPv6 CIDR; write it as an IPv4 CIDR\n\
+         f:2: nonMasqueradeCIDRs: \"::ffff:10.0.0.0/104\": an IPv4-mapped IPv6 CIDR; write it as an IPv4 CIDR",
+    ),
+    (
+        "masqueradeCIDRs: [192.0.2.0/24, 10.0.0.0/8]\nnonMasqueradeCIDRs:\n- 10.0.0.0/8\n- 198.51.100.0/24\n- 10.0.0.0/8\n",
+        "f:1: masqueradeCIDRs: \"10.0.0.0/8\": nonMasqueradeCIDRs holds the same prefix on line 3; leave it in one of the two lists",
+    ),
+    (
+        "masqueradeCIDRs:\n- 172.16.0.0/12\n- 10.0.0.0/08",
+        "f:2: masqueradeCIDRs: \"172.16.0.0/12\": the default list of nonMasqueradeCIDRs holds the same prefix; remove the item, or write nonMasqueradeCIDRs without it\n\
+         f:3: masqueradeCIDRs: \"10.0.0.0/08\": the default list of nonMasqueradeCIDRs holds the same prefix; remove the item, or write nonMasqueradeCIDRs without it",
+    ),
+    (
+        "cidrLimit: 1\nsourceCIDRs: [10.0.0.0/8, 10.1.0.0/16]\nmasqueradeCIDRs: [10.2.0.0/16]\nnonMasqueradeCIDRs: [10.3.0.0/16, 10.4.0.0/16, 10.5.0.0/16]",
+        "f:2: sourceCIDRs: 2 items: longer than cidrLimit, which is 1; shorten the list or raise cidrLimit\n\
+         f:4: nonMasqueradeCIDRs: 3 items: longer than cidrLimit, which is 1; shorten the list or raise cidrLimit",
+    ),
+    (
+        "masqNodeTraffic: 0\nenableIPv6: maybe\nrandomFully: []\nenforce: {}",
+        "f:1: masqNodeTraffic: 0: a number where true or false must stand; write true or false\n\
+         f:2: enableIPv6: \"maybe\": a string where true or false must stand; write true or false\n\
+         f:3: randomFully: a list: a list where true or false must stand; write true or false\n\
+         f:4: enforce: a mapping: a mapping where true or false must stand; write true or false",
+    ),
+    (
+        "toPorts: 5000",
+        "f:1: toPorts: 5000: a number where a string must stand; write \"5000\", in quotes",
+    ),
+    (
+        "toPorts: [1024-2048]",
+        "f:1: toPorts: a list: a list where a string must stand; write a string such as 1024-29999,32768-65535",
+    ),
+    (
+        "toPorts: 2048-1024",
+        "f:1: toPorts: \"2048-1024\": the port range 2048-1024 is reversed; write 1024-2048",
+    ),
+    (
+        "toPorts: \"1024-2048, 4096\"",
+        "f:1: toPorts: \"1024-2048, 4096\": white space in port ranges; write ranges with nothing but commas between them, such as 1024-29999,32768-65535",
+    ),
+    (
+        "toPorts: 1024-65536",
+        "f:1: toPorts: \"1024-65536\": 65536 is not a port from 1 to 65535; write ranges such as 1024-29999,32768-65535",
+    ),
+    (
+        "cidrLimit: 0x\n",
+        "f:1: cidrLimit: \"0x\": a string where an integer must stand; write an integer such as 64",
+    ),
+];
+
+#[test]
+fn a_bad_value_is_said_to_be_what_it_is() {
+    for (text, said) in BAD {
+        assert_eq!(&bad(text), said, "{text:?}");
+    }
+}
+
+#[test]
+fn the_default_list_that_masquerade_cidrs_meet_is_that_of_the_flags() {
+    let flags = Flags {
+        nomasq_all_reserved_ranges: true,
+        ..FLAGS
+    };
+    good("masqueradeCIDRs: [100.64.0.0/10]");
+    let text = b"masqueradeCIDRs: [100.64.0.0/10]";
+    let errors = judge("f", text, &flags).unwrap_err().to_string();
+    assert!(errors.contains("the default list of"), "{errors}");
+}
+
+#[test]
+fn a_list_that_is_no_list_is_not_the_default_list() {
+    let said = bad("nonMasqueradeCIDRs: x\nmasqueradeCIDRs: [10.0.0.0/8]");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
+fn integers_in_the_forms_of_go_s_reader_are_taken_with_a_warning() {
+    for (text, limit) in [("64.0", 64), ("1e2", 100), ("1_000", 1_000), ("0100", 64)] {
+        let text = format!("\ncidrLimit: {text}");
+        let warnings = warnings(&text);
+        assert_eq!(warnings.len(), 1);
+        let remedy = format!("not the documented form of an integer; write {limit}");
+        assert!(warnings[0].ends_with(&remedy), "{warnings:?}");
+        assert!(warnings[0].starts_with("f:2: cidrLimit: "), "{warnings:?}");
+        let many = "10.0.0.0/8,".repeat(limit);
+        good(&format!("{text}\nsourceCIDRs: [{many}]"));
+        let one_more = bad(format!("{text}\nsourceCIDRs: [{many} 10.0.0.0/8]"));
+        assert!(
+            one_more.contains(&format!("which is {limit};")),
+            "{one_more}"
+        );
+    }
+    assert!(bad("cidrLimit: '1_000'").contains("without quotes"));
+}
+
+#[test]
+fn ipv6_without_an_exempt_prefix_is_warned_of() {
+    let said = "nonMasqueradeCIDRs: IPv6 is on and no IPv6 CIDR is listed, so that all IPv6 traffic between pods is \
+                masqueraded; add the IPv6 CIDRs of pods and nodes";
+    for text in [
+        "enableIPv6: true",
+        "enableIPv6: true\nnonMasqueradeCIDRs: [10.0.0.0/8]",
+        "enableIPv6: true\nsourceCIDRs: ['::/0', '0.0.0.0/0']",
+        "enableIPv6: true\nmasqueradeCIDRs: [fd00::/8]",
+    ] {
+        assert_eq!(warnings(text), [said], "{text}");
+    }
+    let flags = Flags {
+        enable_ipv6: true,
+        ..FLAGS
+    };
+    let without_a_file = judge_together(&[], &flags).unwrap();
+    assert_eq!(without_a_file.config, defaults(&flags));
+    assert_eq!(without_a_file.warnings.len(), 1);
+    assert_eq!(
+        warnings("enableIPv6: true\nnonMasqueradeCIDRs: [fd00::/8]"),
+        [""; 0]
+    );
+    assert_eq!(warnings("nonMasqueradeCIDRs: [10.0.0.0/8]"), [""; 0]);
+}
+
+#[test]
+fn a_family_without_a_source_is_warned_of() {
+    let ipv4 = "sourceCIDRs: no IPv4 CIDR is among the sources, so that all IPv4 traffic is left alone; \
+                add one, or remove the key for any source";
+    let ipv6 = "sourceCIDRs: no IPv6 CIDR is among the sources, so that all IPv6 traffic is left alone; \
+                add one, or turn IPv6 off if that is meant";
+    for (text, said) in [
+        ("enableIPv6: true\nsourceCIDRs: [10.0.0.0/8]", vec![ipv6]),
+        (
+            "enableIPv6: true\nnonMasqueradeCIDRs: [fd00::/8]\nsourceCIDRs: [fd00::/8]",
+            vec![ipv4],
+        ),
+        ("sourceCIDRs: [10.0.0.0/8]", vec![]),
+        ("sourceCIDRs: []", vec![]),
+    ] {
+        assert_eq!(warnings(text), said, "{text}");
+    }
+}
+
+#[test]
+fn prefixes_in_both_lists_are_all_found_and_a_thousand_shown() {
+    let list: Vec<String> = (0..3_000)
+        .map(|n| format!("10.{}.{}.0/24", n / 256, n % 256))
+        .collect();
+    let (list, reversed) = (
+        list.join(","),
+        list.iter().rev().cloned().collect::<Vec<_>>().join(","),
+    );
+    let said = bad(format!(
+        "masqueradeCIDRs: [{reversed}]\nnonMasqueradeCIDRs: [{list}]"
+    ));
+    assert_eq!(said.lines().count(), 1_001);
+    assert!(said.ends_with("… and 2000 more errors"), "{said}");
+    assert!(said.starts_with("f:1: masqueradeCIDRs: \"10.11.183.0/24\": nonMasqueradeCIDRs holds the same prefix on line 2;"), "{said:.200}");
+}

@@ -1,0 +1,382 @@
+//! Files on disk, as they are found and read.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sys::stat::Mode;
+
+use super::read::{lease, open_regular, read_to_limit};
+use super::*;
+
+const FLAGS: Flags = Flags {
+    nomasq_all_reserved_ranges: false,
+    enable_ipv6: false,
+    random_fully: true,
+    to_ports: Vec::new(),
+};
+
+/// A directory of its own for each test, removed when dropped.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "config-source-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, bytes: &[u8]) -> PathBuf {
+        self.named("config", bytes)
+    }
+
+    fn named(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn error(path: &Path) -> String {
+    load(&[path.into()], &FLAGS, Writers::Await)
+        .unwrap_err()
+        .to_string()
+}
+
+fn without_file() -> Loaded {
+    Loaded {
+        config: config::defaults(&FLAGS),
+        warnings: Vec::new(),
+        found: false,
+        files: Vec::new(),
+    }
+}
+
+/// What is exempt by the files in the directory.
+fn exempt(directory: &Path) -> Vec<String> {
+    let loaded = load(&[directory.into()], &FLAGS, Writers::Await).unwrap();
+    let cidrs = loaded.config.non_masquerade_cidrs;
+    cidrs.iter().map(ToString::to_string).collect()
+}
+
+fn list(cidr: &str) -> String {
+    format!("nonMasqueradeCIDRs: [{cidr}]\n")
+}
+
+#[test]
+fn an_absent_file_or_directory_means_the_defaults() {
+    let directory = Directory::new();
+    for path in ["config", "no/such/config"] {
+        let loaded = load(&[directory.0.join(path)], &FLAGS, Writers::Await).unwrap();
+        assert_eq!(loaded, without_file());
+        assert!(!loaded.found);
+    }
+    assert_eq!(load(&[], &FLAGS, Writers::Await).unwrap(), without_file());
+}
+
+#[test]
+fn a_file_is_read_and_judged() {
+    let directory = Directory::new();
+    let path = directory.file(b"masqlinklocal: true");
+    let loaded = load(std::slice::from_ref(&path), &FLAGS, Writers::Await).unwrap();
+    assert!(loaded.found && loaded.config.masq_link_local);
+    assert_eq!(loaded.warnings.len(), 1);
+    fs::write(&path, "a: 1\nb: 2\n").unwrap();
+    let said = error(&path);
+    assert_eq!(said.lines().count(), 2);
+    assert!(
+        said.starts_with(&format!("{}:1: a: unknown key", path.display())),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_file_that_someone_has_open_for_writing_is_not_read_until_it_is_closed() {
+    let directory = Directory::new();
+    let paths = [directory.file(b"masqLinkLocal: true")];
+    let writer = OpenOptions::new().append(true).open(&paths[0]).unwrap();
+    let awaited = load(&paths, &FLAGS, Writers::Await);
+    assert!(
+        matches!(awaited, Err(LoadError::BeingWritten { .. })),
+        "{awaited:?}"
+    );
+    assert!(load(&paths, &FLAGS, Writers::Ignore).is_ok());
+    drop(writer);
+    assert!(load(&paths, &FLAGS, Writers::Await).is_ok());
+}
+
+#[test]
+fn a_writer_that_comes_while_the_file_is_read_waits_and_ends_nobody() {
+    let directory = Directory::new();
+    let path = directory.file(b"masqLinkLocal: true");
+    let reading = open_regular(&path).unwrap().unwrap();
+    assert!(lease(&reading));
+    let writer = thread::spawn(move || fs::write(path, "masqLinkLocal: false"));
+    thread::sleep(Duration::from_millis(50));
+    assert!(!writer.is_finished());
+    assert_eq!(
+        read_to_limit(reading, MAX_FILE_BYTES).unwrap(),
+        b"masqLinkLocal: true"
+    );
+    writer.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_file_named_for_its_own_sake_must_be_there() {
+    let directory = Directory::new();
+    let absent = load_existing(&[directory.0.join("config")], &FLAGS);
+    assert!(
+        matches!(absent, Err(LoadError::Absent { .. })),
+        "{absent:?}"
+    );
+}
+
+#[test]
+fn a_symbolic_link_is_followed() {
+    let directory = Directory::new();
+    let link = directory.0.join("link");
+    symlink(directory.file(b"masqLinkLocal: true"), &link).unwrap();
+    assert!(
+        load(&[link], &FLAGS, Writers::Await)
+            .unwrap()
+            .config
+            .masq_link_local
+    );
+}
+
+#[test]
+fn only_a_regular_file_is_opened() {
+    let directory = Directory::new();
+    let fifo = directory.0.join("fifo");
+    nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+    assert!(error(&fifo).contains("not a regular file"));
+    assert!(error(Path::new("/dev/zero")).contains("not a regular file"));
+}
+
+#[test]
+fn a_file_below_a_file_cannot_be_read() {
+    let directory = Directory::new();
+    let below = directory.file(b"").join("config");
+    assert!(error(&below).starts_with("cannot read the configuration file"));
+}
+
+#[test]
+fn a_file_over_the_limit_is_not_read_on() {
+    let directory = Directory::new();
+    let path = directory.file(b"");
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(1 << 40).unwrap();
+    drop(file);
+    assert!(error(&path).ends_with("larger than 8 MiB; write a shorter file"));
+}
+
+#[test]
+fn the_regular_files_of_a_directory_are_read_in_the_order_of_names() {
+    let directory = Directory::new();
+    let version = directory.0.join("..version");
+    fs::create_dir(&version).unwrap();
+    fs::write(version.join("linked"), list("192.0.2.3/32")).unwrap();
+    symlink("..version", directory.0.join("..data")).unwrap();
+    symlink("..data/linked", directory.0.join("c")).unwrap();
+    directory.named("d", list("192.0.2.4/32"));
+    directory.named("B", list("192.0.2.1/32"));
+    directory.named("a.json", "{\"nonMasqueradeCIDRs\": [\"192.0.2.2/32\"]}");
+    directory.named(".hidden", "bad");
+    directory.named("d~", "bad");
+    fs::create_dir(directory.0.join("sub-directory")).unwrap();
+    directory.named("sub-directory/bad", "bad");
+    symlink("sub-directory", directory.0.join("linked-directory")).unwrap();
+    symlink("nowhere", directory.0.join("dangling")).unwrap();
+    nix::unistd::mkfifo(&directory.0.join("fifo"), Mode::S_IRWXU).unwrap();
+    assert_eq!(
+        exempt(&directory.0),
+        [
+            "192.0.2.1/32",
+            "192.0.2.2/32",
+            "192.0.2.3/32",
+            "192.0.2.4/32"
+        ]
+    );
+    let loaded = load(std::slice::from_ref(&directory.0), &FLAGS, Writers::Await).unwrap();
+    let names = ["B", "a.json", "c", "d"];
+    assert_eq!(loaded.files, names.map(|name| directory.0.join(name)));
+}
+
+#[test]
+fn files_and_directories_are_read_in_the_order_given_and_those_that_are_not_there_say_nothing() {
+    let directory = Directory::new();
+    let first = Directory::new();
+    first.named("config", list("192.0.2.1/32"));
+    let paths = [
+        directory.0.join("absent"),
+        directory.named("b", list("192.0.2.2/32")),
+        first.0.clone(),
+        directory.named("empty", ""),
+        first.0.join("absent/config"),
+    ];
+    let loaded = load(&paths, &FLAGS, Writers::Await).unwrap();
+    let cidrs: Vec<String> = loaded
+        .config
+        .non_masquerade_cidrs
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(cidrs, ["192.0.2.2/32", "192.0.2.1/32"]);
+    assert_eq!(
+        loaded.files,
+        [directory.0.join("b"), first.0.join("config")]
+    );
+}
+
+#[test]
+fn a_directory_without_files_means_the_defaults() {
+    let directory = Directory::new();
+    let loaded = load(std::slice::from_ref(&directory.0), &FLAGS, Writers::Await).unwrap();
+    assert_eq!(loaded, without_file());
+    directory.named("empty", "");
+    let loaded = load(std::slice::from_ref(&directory.0), &FLAGS, Writers::Await).unwrap();
+    assert!(loaded.found && loaded.files.is_empty());
+    assert_eq!(loaded.config, without_file().config);
+}
+
+#[test]
+fn all_errors_of_all_files_come_at_once() {
+    let directory = Directory::new();
+    let fifo = directory.0.join("fifo");
+    nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+    let paths = [
+        directory.named("a", "nonMasqueradeCIDRs: [10.0.0.1/8]\n"),
+        fifo,
+        directory.named("b", "a: ]"),
+        // Whether this one is an error depends on what the others hold.
+        directory.named("c", list("fd00::/8")),
+        directory.named("d", "masqLinkLocal: 1"),
+    ];
+    let said = load(&paths, &FLAGS, Writers::Await)
+        .unwrap_err()
+        .to_string();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 4, "{said}");
+    assert!(lines[0].contains("fifo is not a regular file"), "{said}");
+    assert!(lines[1].contains("/a:1: nonMasqueradeCIDRs"), "{said}");
+    assert!(lines[2].contains("/b:1: not valid YAML"), "{said}");
+    assert!(lines[3].contains("/d:1: masqLinkLocal"), "{said}");
+}
+
+#[test]
+fn one_file_of_several_that_is_being_written_is_waited_for() {
+    let directory = Directory::new();
+    directory.named("a", "bad");
+    let b = directory.named("b", "");
+    let writer = OpenOptions::new().append(true).open(&b).unwrap();
+    let paths = [directory.0.clone()];
+    let awaited = load(&paths, &FLAGS, Writers::Await);
+    assert!(
+        matches!(&awaited, Err(LoadError::BeingWritten { path }) if *path == b),
+        "{awaited:?}"
+    );
+    assert!(matches!(
+        load(&paths, &FLAGS, Writers::Ignore),
+        Err(LoadError::Bad(_))
+    ));
+    drop(writer);
+}
+
+#[test]
+fn files_that_are_too_large_together_are_not_read_on() {
+    let directory = Directory::new();
+    for name in ["a", "b", "c", "d"] {
+        let file = fs::File::create(directory.0.join(name)).unwrap();
+        file.set_len(u64::try_from(MAX_FILE_BYTES).unwrap() / 2)
+            .unwrap();
+    }
+    directory.named("a", "#".repeat(MAX_FILE_BYTES / 2));
+    directory.named("b", "#".repeat(MAX_FILE_BYTES / 2));
+    let said = error(&directory.0);
+    let expected = "/c: larger than 8 MiB together with the files before; write shorter files";
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.ends_with(expected), "{said}");
+}
+
+#[test]
+fn there_is_a_limit_to_how_many_files_there_are() {
+    let directory = Directory::new();
+    for number in 0..MAX_FILES {
+        directory.named(
+            &format!("{number:03}"),
+            list(&format!("10.0.{number}.0/24")),
+        );
+    }
+    assert_eq!(exempt(&directory.0).len(), MAX_FILES);
+    directory.named("one-more", "");
+    assert!(matches!(
+        load(std::slice::from_ref(&directory.0), &FLAGS, Writers::Await),
+        Err(LoadError::TooMany)
+    ));
+}
+
+#[test]
+fn a_named_directory_must_be_there() {
+    let directory = Directory::new();
+    directory.named("a", list("192.0.2.1/32"));
+    assert!(load_existing(std::slice::from_ref(&directory.0), &FLAGS).is_ok());
+    let absent = load_existing(&[directory.0.clone(), directory.0.join("absent")], &FLAGS);
+    assert!(
+        matches!(&absent, Err(LoadError::Absent { path }) if path.ends_with("absent")),
+        "{absent:?}"
+    );
+}
+
+/// As the kubelet swaps a ConfigMap volume with two keys that must agree.
+#[test]
+fn a_volume_that_is_swapped_while_it_is_read_gives_files_of_one_version() {
+    let directory = Directory::new();
+    let publish = |version: usize| {
+        let name = format!("..{version}");
+        fs::create_dir(directory.0.join(&name)).unwrap();
+        for key in ["a", "b", "c", "d"] {
+            let text = format!(
+                "cidrLimit: {}\n{}",
+                version + 4,
+                list(&format!("10.0.0.{}/32", version % 256))
+            );
+            fs::write(directory.0.join(&name).join(key), text).unwrap();
+        }
+        symlink(&name, directory.0.join("..data_tmp")).unwrap();
+        fs::rename(directory.0.join("..data_tmp"), directory.0.join("..data")).unwrap();
+        if version > 0 {
+            fs::remove_dir_all(directory.0.join(format!("..{}", version - 1))).unwrap();
+        }
+    };
+    publish(0);
+    for key in ["a", "b", "c", "d"] {
+        symlink(format!("..data/{key}"), directory.0.join(key)).unwrap();
+    }
+    thread::scope(|scope| {
+        let publisher = scope.spawn(|| (1..400).for_each(publish));
+        loop {
+            let is_last = publisher.is_finished();
+            match load(std::slice::from_ref(&directory.0), &FLAGS, Writers::Await) {
+                Ok(loaded) => assert_eq!(loaded.files.len(), 4),
+                Err(LoadError::BeingWritten { .. }) if !is_last => {}
+                Err(error) => panic!("{error}"),
+            }
+            if is_last {
+                break;
+            }
+        }
+    });
+}
