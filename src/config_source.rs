@@ -24,11 +24,11 @@ pub struct Loaded {
     pub config: Config,
     /// What is odd about the files, and about what they and the flags say together.
     pub warnings: Vec<Finding>,
-    /// A file was there; otherwise `config` is the defaults.
-    pub found: bool,
-    /// The files that were found, in the order read, but for those without a byte: whether one of these is there
-    /// makes no difference, and editors make them for a moment.
+    /// The files that were found, in the order read; without any, `config` is the defaults.
     pub files: Vec<PathBuf>,
+    /// Those of them without a byte: whether one of these is there makes no difference, and editors make them for a
+    /// moment.
+    pub empty_files: Vec<PathBuf>,
 }
 
 /// What to do with a file that someone has open for writing.
@@ -241,13 +241,13 @@ impl Reading {
         Ok(Loaded {
             config: judged.config,
             warnings: judged.warnings,
-            found: !self.files.is_empty(),
-            files: self
+            empty_files: self
                 .files
-                .into_iter()
-                .filter(|file| file.bytes.as_ref().is_some_and(|bytes| !bytes.is_empty()))
-                .map(|file| file.path)
+                .iter()
+                .filter(|file| file.bytes.as_ref().is_some_and(Vec::is_empty))
+                .map(|file| file.path.clone())
                 .collect(),
+            files: self.files.into_iter().map(|file| file.path).collect(),
         })
     }
 }

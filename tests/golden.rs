@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use support::daemon::{Daemon, TemporaryDirectory};
+use support::lab::Family;
 use support::netns::{Namespace, succeed};
 use support::nft::{Nft, TABLE};
 
@@ -68,6 +69,21 @@ fn render(configuration: &Path) -> String {
     String::from_utf8(output.unwrap().stdout).unwrap()
 }
 
+/// The daemon's tables, `ip6` where there is one.
+fn tables(nft: &Nft, namespace: &Namespace) -> String {
+    let ip = nft.list_table_text(namespace, TABLE).unwrap();
+    let ip6 = nft.list_table_text_of(Family::V6, namespace, TABLE);
+    let both = [ip, ip6.unwrap_or_default()].concat();
+    // Who owns a table is told where /proc is mounted.
+    let lines = both
+        .lines()
+        .map(|line| match line.split_once(" # progname") {
+            Some((line, _)) => format!("{line}\n"),
+            None => format!("{line}\n"),
+        });
+    lines.collect()
+}
+
 /// `nftables v1.0.6 (…)` → `1.0.6`
 fn version(nft: &Nft, namespace: &Namespace) -> String {
     let output = succeed(nft.command(namespace).arg("--version")).unwrap();
@@ -95,7 +111,7 @@ fn nft_lists_each_golden() {
         let namespace = Namespace::new().unwrap();
         let mut once = namespace.command(DAEMON);
         succeed(once.args(["--once", "--config"]).arg(&configuration)).unwrap();
-        let text = Nft::host().list_table_text(&namespace, TABLE).unwrap();
+        let text = tables(&Nft::host(), &namespace);
         let version = version(&Nft::host(), &namespace);
         compare(&format!("{name}.{version}.nft"), &text);
     }
@@ -122,8 +138,18 @@ fn nft_takes_what_render_prints() {
             .unwrap();
         assert!(nft.wait().unwrap().success(), "{name}");
         let list = |namespace| {
-            let text = Nft::host().list_table_text(namespace, TABLE).unwrap();
-            text.replace("typeof ip daddr", "type ipv4_addr")
+            let text = tables(&Nft::host(), namespace);
+            let typeofs = [("ip", "ipv4_addr"), ("ip6", "ipv6_addr")];
+            typeofs.iter().fold(text, |text, (family, portable)| {
+                text.replace(
+                    &format!("typeof {family} daddr"),
+                    &format!("type {portable}"),
+                )
+                .replace(
+                    &format!("typeof {family} saddr"),
+                    &format!("type {portable}"),
+                )
+            })
         };
         assert_eq!(list(&rendered), list(&applied), "{name}");
     }
@@ -147,7 +173,13 @@ mod needs_root {
             let text = fs::read_to_string(&configuration).unwrap();
             let mut daemon = Daemon::start_on_debian_13(DAEMON, &namespace, &text, &[]).unwrap();
             daemon.wait_for_table().unwrap();
-            let listed = Nft::debian_13().list_table_text(&namespace, TABLE).unwrap();
+            daemon.wait_for_log("table ip: the table is owned").unwrap();
+            if name == "everything" {
+                daemon
+                    .wait_for_log("table ip6: the table is owned")
+                    .unwrap();
+            }
+            let listed = tables(&Nft::debian_13(), &namespace);
             let version = version(&Nft::debian_13(), &namespace);
             compare(&format!("{name}.{version}.nft"), &listed);
         }

@@ -8,7 +8,7 @@ use crate::cli::Options;
 use crate::config::Config;
 use crate::config_source;
 use crate::policy::prefix_table::Origin;
-use crate::policy::{FamilyPolicy, Policy, Sources, port_range};
+use crate::policy::{FamilyPolicy, Policy, Sources};
 
 /// Judges `files`, or what `--config` names, and prints the policy that is in force with it.
 pub(super) fn check(options: &Options, files: &[PathBuf]) -> ExitStatus {
@@ -20,7 +20,7 @@ pub(super) fn check(options: &Options, files: &[PathBuf]) -> ExitStatus {
     match loaded {
         Ok(loaded) => {
             print_warnings(&loaded.warnings);
-            print(&described(&loaded.config, loaded.found))
+            print(&described(&loaded.config, !loaded.files.is_empty()))
         }
         Err(error) => bad_configuration(&error),
     }
@@ -110,7 +110,7 @@ fn exceptions(policy: &Policy) -> String {
     } else {
         "kept where possible"
     };
-    let ranges: Vec<String> = policy.to_ports.iter().map(port_range).collect();
+    let ranges: Vec<String> = policy.to_ports.iter().map(ToString::to_string).collect();
     let within = if ranges.is_empty() {
         String::new()
     } else {

@@ -33,7 +33,9 @@ pub(super) fn daemon(options: &Options) -> ExitStatus {
         table = options.table,
         masq_chain = options.masq_chain,
         table_owner = ?options.table_owner,
+        enable_ipv6 = options.enable_ipv6,
         random_fully = options.random_fully,
+        to_ports = ?options.to_ports,
         nomasq_all_reserved_ranges = options.nomasq_all_reserved_ranges,
         "non-masquerade-daemon starts"
     );

@@ -60,8 +60,8 @@ fn without_file() -> Loaded {
     Loaded {
         config: config::defaults(&FLAGS),
         warnings: Vec::new(),
-        found: false,
         files: Vec::new(),
+        empty_files: Vec::new(),
     }
 }
 
@@ -82,7 +82,7 @@ fn an_absent_file_or_directory_means_the_defaults() {
     for path in ["config", "no/such/config"] {
         let loaded = load(&[directory.0.join(path)], &FLAGS, Writers::Await).unwrap();
         assert_eq!(loaded, without_file());
-        assert!(!loaded.found);
+        assert!(loaded.files.is_empty());
     }
     assert_eq!(load(&[], &FLAGS, Writers::Await).unwrap(), without_file());
 }
@@ -92,7 +92,7 @@ fn a_file_is_read_and_judged() {
     let directory = Directory::new();
     let path = directory.file(b"masqlinklocal: true");
     let loaded = load(std::slice::from_ref(&path), &FLAGS, Writers::Await).unwrap();
-    assert!(loaded.found && loaded.config.masq_link_local);
+    assert!(loaded.files == [path.clone()] && loaded.config.masq_link_local);
     assert_eq!(loaded.warnings.len(), 1);
     fs::write(&path, "a: 1\nb: 2\n").unwrap();
     let said = error(&path);
@@ -235,10 +235,10 @@ fn files_and_directories_are_read_in_the_order_given_and_those_that_are_not_ther
         .map(ToString::to_string)
         .collect();
     assert_eq!(cidrs, ["192.0.2.2/32", "192.0.2.1/32"]);
-    assert_eq!(
-        loaded.files,
-        [directory.0.join("b"), first.0.join("config")]
-    );
+    let paths = ["b", "empty"].map(|name| directory.0.join(name));
+    let [b, empty] = paths;
+    assert_eq!(loaded.files, [b, first.0.join("config"), empty.clone()]);
+    assert_eq!(loaded.empty_files, [empty]);
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn a_directory_without_files_means_the_defaults() {
     assert_eq!(loaded, without_file());
     directory.named("empty", "");
     let loaded = load(std::slice::from_ref(&directory.0), &FLAGS, Writers::Await).unwrap();
-    assert!(loaded.found && loaded.files.is_empty());
+    assert!(!loaded.files.is_empty() && loaded.files == loaded.empty_files);
     assert_eq!(loaded.config, without_file().config);
 }
 

@@ -133,6 +133,8 @@ struct EventLoop {
     worker: Worker,
     ledger: Ledger,
     log: LogLines,
+    /// What is odd about the configuration that was read a moment ago.
+    warnings: Option<Vec<String>>,
 }
 
 impl EventLoop {
@@ -144,6 +146,7 @@ impl EventLoop {
             worker: Worker::Idle(Box::new(kernel)),
             ledger: Ledger::default(),
             log: LogLines::default(),
+            warnings: None,
         }
     }
 
@@ -185,7 +188,14 @@ impl EventLoop {
     fn happened(&mut self, event: Event) {
         let mut next = Some(event);
         while let Some(event) = next.take() {
-            match self.reconciler.on(event, Instant::now()) {
+            let action = self.reconciler.on(event, Instant::now());
+            // Of a configuration that a file is still waited for, nothing is to be said yet.
+            if let Some(warnings) = self.warnings.take()
+                && !self.reconciler.waits_for_a_file()
+            {
+                self.log.good_file(warnings);
+            }
+            match action {
                 Some(Action::Read { while_written }) => {
                     next = Some(Event::Read(self.read(while_written)));
                 }
@@ -222,13 +232,11 @@ impl EventLoop {
                     policy: policy.to_string().into(),
                     resync_interval: loaded.config.resync_interval,
                 };
-                if loaded.found {
-                    let warnings = loaded.warnings.iter().map(ToString::to_string);
-                    self.log.good_file(warnings.collect());
-                    Reading::Good(desired)
-                } else {
-                    self.log.no_file();
-                    Reading::Absent(desired)
+                self.warnings = Some(loaded.warnings.iter().map(ToString::to_string).collect());
+                Reading::Good {
+                    desired,
+                    files: loaded.files,
+                    empty_files: loaded.empty_files,
                 }
             }
             Err(LoadError::BeingWritten { .. }) => Reading::BeingWritten,

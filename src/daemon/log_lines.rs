@@ -52,12 +52,6 @@ impl LogLines {
         }
     }
 
-    /// There is no file to be bad. Whether the defaults hold is not decided yet: it may come back.
-    pub(super) fn no_file(&mut self) {
-        self.bad_file = None;
-        self.warnings.clear();
-    }
-
     pub(super) fn bad_file(&mut self, error: &LoadError) {
         let text = error.to_string();
         if self.bad_file.as_ref() == Some(&text) {

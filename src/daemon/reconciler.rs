@@ -3,6 +3,7 @@
 //! Every trigger ends in the same two steps, reading the configuration and syncing the kernel with
 //! the last good one, one at a time. A bad file only changes which policy the second step has.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -33,10 +34,15 @@ pub struct Desired {
 /// What reading the configuration gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reading {
-    /// It is good.
-    Good(Desired),
-    /// There is no file, which means the defaults.
-    Absent(Desired),
+    /// It is good, or there is no file, which means the defaults.
+    Good {
+        /// What it asks for.
+        desired: Desired,
+        /// The files that it was read from.
+        files: Vec<PathBuf>,
+        /// Those of them that say nothing.
+        empty_files: Vec<PathBuf>,
+    },
     /// Someone has it open for writing.
     BeingWritten,
     /// It is bad, or cannot be read.
@@ -105,8 +111,8 @@ enum Pass {
 #[derive(Debug)]
 pub struct Reconciler {
     last_good: Option<Desired>,
-    /// The last good configuration came from a file.
-    had_file: bool,
+    /// The files of the last good configuration, but for those that say nothing.
+    files: Vec<PathBuf>,
     /// The file is read because of something near it: what is the same needs no sync.
     reads_for_a_change: bool,
     /// Since when the file is gone or open for writing.
@@ -136,7 +142,7 @@ impl Reconciler {
     pub fn new(seed: u64) -> Self {
         Self {
             last_good: None,
-            had_file: false,
+            files: Vec::new(),
             reads_for_a_change: false,
             unsettled_since: None,
             under_way: None,
@@ -210,15 +216,16 @@ impl Reconciler {
         let before = self.last_good.clone();
         match reading {
             Reading::BeingWritten => return self.read_again(now),
-            Reading::Absent(_) if self.had_file && !self.has_waited(now) => {
+            Reading::Good { files, .. } if self.lacks_a_file(&files) && !self.has_waited(now) => {
                 return self.read_again(now);
             }
-            Reading::Absent(defaults) => {
-                self.had_file = false;
-                self.last_good = Some(defaults);
-            }
-            Reading::Good(desired) => {
-                self.had_file = true;
+            Reading::Good {
+                desired,
+                files,
+                empty_files,
+            } => {
+                self.files = files;
+                self.files.retain(|file| !empty_files.contains(file));
                 self.last_good = Some(desired);
             }
             Reading::Bad => {}
@@ -237,6 +244,17 @@ impl Reconciler {
                 None
             }
         }
+    }
+
+    /// Editors move a file away for a moment.
+    fn lacks_a_file(&self, found: &[PathBuf]) -> bool {
+        self.files.iter().any(|file| !found.contains(file))
+    }
+
+    /// Whether a reading waits for a file that is gone, or open for writing.
+    #[must_use]
+    pub fn waits_for_a_file(&self) -> bool {
+        self.unsettled_since.is_some()
     }
 
     fn read_again(&mut self, now: Instant) -> Option<Action> {

@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::prefix_table::{Entry, Origin, Verdict};
 use super::{FamilyPolicy, Policy, Sources};
-use crate::config::PortRange;
 
 /// As many of a list as a log line bears; `check` and `render` show all of them.
 const SHOWN_IN_ONE_LINE: usize = 16;
@@ -28,7 +27,7 @@ impl fmt::Display for Policy {
                 write!(
                     f,
                     ", source ports{random} of {}",
-                    listed(ranges, port_range)
+                    listed(ranges, ToString::to_string)
                 )?;
                 f.write_str(" (TCP, UDP, SCTP)")?;
             }
@@ -87,20 +86,10 @@ fn entry(entry: &Entry) -> String {
     }
 }
 
-/// As `toPorts` is written: `1024-29999`, or `5000` alone.
-#[must_use]
-pub fn port_range(range: &PortRange) -> String {
-    if range.first == range.last {
-        range.first.to_string()
-    } else {
-        format!("{}-{}", range.first, range.last)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Flags, defaults};
+    use crate::config::{Config, Flags, PortRange, defaults};
 
     fn config() -> Config {
         defaults(&Flags {

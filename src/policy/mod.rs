@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::config::{Config, PortRange, reserved_ranges};
-pub use log_line::port_range;
 use prefix_table::{Entry, Interval, Origin, Verdict};
 
 /// What happens to traffic that leaves the node and is not bound for a LOCAL address. Its `Display` is the one line

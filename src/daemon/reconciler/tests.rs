@@ -26,6 +26,24 @@ fn desired(table: &str) -> Desired {
     }
 }
 
+/// Read from a file.
+fn good(table: &str) -> Reading {
+    Reading::Good {
+        desired: desired(table),
+        files: vec!["file".into()],
+        empty_files: Vec::new(),
+    }
+}
+
+/// Read where there is none.
+fn absent(table: &str) -> Reading {
+    Reading::Good {
+        desired: desired(table),
+        files: Vec::new(),
+        empty_files: Vec::new(),
+    }
+}
+
 fn read(while_written: bool) -> Option<Action> {
     Some(Action::Read { while_written })
 }
@@ -39,10 +57,7 @@ fn in_step() -> (Reconciler, Instant) {
     let now = Instant::now();
     let mut reconciler = Reconciler::new(1);
     assert_eq!(reconciler.on(Event::ReloadRequested, now), read(false));
-    assert_eq!(
-        reconciler.on(Event::Read(Reading::Good(desired("a"))), now),
-        sync("a")
-    );
+    assert_eq!(reconciler.on(Event::Read(good("a")), now), sync("a"));
     assert_eq!(reconciler.deadline(), None);
     assert_eq!(reconciler.on(Event::Done(Outcome::InStep), now), None);
     assert_eq!(reconciler.deadline(), Some(now + 60 * SECOND));
@@ -65,24 +80,21 @@ fn a_bad_file_at_first_start_writes_nothing_until_one_is_good() {
     assert_eq!(reconciler.on(Event::Read(Reading::Bad), now), None);
     assert_eq!(reconciler.deadline(), Some(now + FIRST_RESYNC_INTERVAL));
     reconciler.on(Event::DeadlineReached, now);
-    assert_eq!(
-        reconciler.on(Event::Read(Reading::Good(desired("b"))), now),
-        sync("b")
-    );
+    assert_eq!(reconciler.on(Event::Read(good("b")), now), sync("b"));
 }
 
 #[test]
 fn a_reload_during_a_sync_comes_after_it_once() {
     let (mut reconciler, now) = in_step();
     reconciler.on(Event::ReloadRequested, now);
-    reconciler.on(Event::Read(Reading::Good(desired("b"))), now);
+    reconciler.on(Event::Read(good("b")), now);
     assert_eq!(reconciler.on(Event::ReloadRequested, now), None);
     assert_eq!(reconciler.on(Event::ReloadRequested, now), None);
     assert_eq!(
         reconciler.on(Event::Done(Outcome::InStep), now),
         read(false)
     );
-    reconciler.on(Event::Read(Reading::Good(desired("b"))), now);
+    reconciler.on(Event::Read(good("b")), now);
     assert_eq!(reconciler.on(Event::Done(Outcome::InStep), now), None);
 }
 
@@ -143,33 +155,27 @@ fn a_file_that_goes_counts_as_gone_after_a_second() {
     let mut now = start;
     reconciler.on(Event::ReloadRequested, now);
     while now - start < SECOND {
-        assert_eq!(
-            reconciler.on(Event::Read(Reading::Absent(desired("d"))), now),
-            None
-        );
+        assert_eq!(reconciler.on(Event::Read(absent("d")), now), None);
         now = reconciler.deadline().unwrap();
         assert!(matches!(
             reconciler.on(Event::DeadlineReached, now),
             Some(Action::Read { .. })
         ));
     }
-    assert_eq!(
-        reconciler.on(Event::Read(Reading::Absent(desired("d"))), now),
-        sync("d")
-    );
+    assert_eq!(reconciler.on(Event::Read(absent("d")), now), sync("d"));
 }
 
 #[test]
 fn a_file_that_comes_back_within_the_second_never_was_gone() {
     let (mut reconciler, now) = in_step();
     reconciler.on(Event::ReloadRequested, now);
-    reconciler.on(Event::Read(Reading::Absent(desired("d"))), now);
+    reconciler.on(Event::Read(absent("d")), now);
     reconciler.on(Event::DeadlineReached, now + LOOK_AGAIN);
-    let good = Event::Read(Reading::Good(desired("b")));
+    let good = Event::Read(good("b"));
     assert_eq!(reconciler.on(good, now + LOOK_AGAIN), sync("b"));
     reconciler.on(Event::Done(Outcome::InStep), now + LOOK_AGAIN);
     reconciler.on(Event::ReloadRequested, now + 5 * SECOND);
-    let absent = Event::Read(Reading::Absent(desired("d")));
+    let absent = Event::Read(absent("d"));
     assert_eq!(
         reconciler.on(absent, now + 5 * SECOND),
         None,
@@ -182,10 +188,7 @@ fn without_a_file_from_the_start_the_defaults_come_at_once() {
     let now = Instant::now();
     let mut reconciler = Reconciler::new(1);
     reconciler.on(Event::ReloadRequested, now);
-    assert_eq!(
-        reconciler.on(Event::Read(Reading::Absent(desired("d"))), now),
-        sync("d")
-    );
+    assert_eq!(reconciler.on(Event::Read(absent("d")), now), sync("d"));
 }
 
 #[test]
@@ -211,7 +214,14 @@ fn an_interval_of_centuries_is_no_overflow() {
         resync_interval: Duration::MAX,
         ..desired("a")
     };
-    reconciler.on(Event::Read(Reading::Good(desired)), now);
+    reconciler.on(
+        Event::Read(Reading::Good {
+            desired,
+            files: Vec::new(),
+            empty_files: Vec::new(),
+        }),
+        now,
+    );
     assert_eq!(reconciler.on(Event::Done(Outcome::InStep), now), None);
     assert_eq!(reconciler.deadline(), None);
 }
@@ -221,16 +231,10 @@ fn a_change_near_the_file_that_changes_nothing_needs_no_sync_and_moves_no_resync
     let (mut reconciler, start) = in_step();
     let now = start + SECOND;
     assert_eq!(reconciler.on(Event::FileMayHaveChanged, now), read(false));
-    assert_eq!(
-        reconciler.on(Event::Read(Reading::Good(desired("a"))), now),
-        None
-    );
+    assert_eq!(reconciler.on(Event::Read(good("a")), now), None);
     assert_eq!(reconciler.deadline(), Some(start + 60 * SECOND));
     reconciler.on(Event::FileMayHaveChanged, now);
-    assert_eq!(
-        reconciler.on(Event::Read(Reading::Good(desired("b"))), now),
-        sync("b")
-    );
+    assert_eq!(reconciler.on(Event::Read(good("b")), now), sync("b"));
 }
 
 #[test]
@@ -305,10 +309,7 @@ fn what_another_daemon_commits_is_only_looked_at_until_the_resync() {
     now = reconciler.deadline().unwrap();
     assert_eq!(now, start + 60 * SECOND);
     assert_eq!(reconciler.on(Event::DeadlineReached, now), read(false));
-    assert_eq!(
-        reconciler.on(Event::Read(Reading::Good(desired("a"))), now),
-        sync("a")
-    );
+    assert_eq!(reconciler.on(Event::Read(good("a")), now), sync("a"));
 }
 
 #[test]
@@ -323,5 +324,47 @@ fn a_commit_before_any_good_file_changes_nothing() {
             now
         ),
         None
+    );
+}
+
+#[test]
+fn one_of_several_files_that_goes_is_waited_for_and_one_that_says_nothing_is_not() {
+    let (mut reconciler, start) = in_step();
+    let reading = |table: &str, files: &[&str], empty_files: &[&str]| {
+        let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect();
+        Event::Read(Reading::Good {
+            desired: desired(table),
+            files: paths(files),
+            empty_files: paths(empty_files),
+        })
+    };
+    reconciler.on(Event::FileMayHaveChanged, start);
+    let three = reading("b", &["file", "other", "4913"], &["4913"]);
+    assert_eq!(reconciler.on(three, start), sync("b"));
+    reconciler.on(Event::Done(Outcome::Differed), start);
+    // The empty one goes.
+    reconciler.on(Event::FileMayHaveChanged, start);
+    assert_eq!(
+        reconciler.on(reading("b", &["file", "other"], &[]), start),
+        None
+    );
+    assert!(!reconciler.waits_for_a_file());
+    // A file that is emptied is there.
+    reconciler.on(Event::FileMayHaveChanged, start);
+    let emptied = reading("c", &["file", "other"], &["other"]);
+    assert_eq!(reconciler.on(emptied, start), sync("c"));
+    reconciler.on(Event::Done(Outcome::Differed), start);
+    reconciler.on(Event::FileMayHaveChanged, start);
+    let filled = reading("b", &["file", "other"], &[]);
+    assert_eq!(reconciler.on(filled, start), sync("b"));
+    reconciler.on(Event::Done(Outcome::Differed), start);
+    reconciler.on(Event::FileMayHaveChanged, start);
+    assert_eq!(reconciler.on(reading("d", &["file"], &[]), start), None);
+    assert!(reconciler.waits_for_a_file());
+    let later = start + SECOND;
+    reconciler.on(Event::DeadlineReached, later);
+    assert_eq!(
+        reconciler.on(reading("d", &["file"], &[]), later),
+        sync("d")
     );
 }
