@@ -147,9 +147,9 @@ fn cpu_time(daemon: &Daemon) -> Duration {
 /// Each file is judged in time, and what foreign hands do meanwhile is undone.
 #[test]
 fn hostile_files_are_judged_in_time_while_a_neighbour_commits() {
-    // A second, in the optimised build (`cargo bench --bench hostile_files`). This one takes twice as long; CPU time,
-    // because tests run beside one another.
-    const PROMISE: Duration = Duration::from_secs(2);
+    // A second, in the optimised build (`cargo bench --bench hostile_files`). This one takes up to four times as long;
+    // CPU time, because tests run beside one another.
+    const PROMISE: Duration = Duration::from_secs(4);
     // The slowest ones, and a few of the others.
     const SLOWEST: [&str; 4] = [
         "known key, other case",
@@ -175,7 +175,7 @@ fn hostile_files_are_judged_in_time_while_a_neighbour_commits() {
             let (judged, before) = (bad_files(&daemon), cpu_time(&daemon));
             let started = Instant::now();
             fs::rename(&path, daemon.config_file()).unwrap();
-            wait_until(6 * PROMISE, || bad_files(&daemon) > judged).unwrap();
+            wait_until(3 * PROMISE, || bad_files(&daemon) > judged).unwrap();
             let (wall, cpu) = (started.elapsed(), cpu_time(&daemon) - before);
             println!("{cpu:>9.3?} CPU {wall:>9.3?} wall  {}", file.name);
             assert!(cpu < PROMISE, "{}: {cpu:?}", file.name);

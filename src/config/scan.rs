@@ -54,7 +54,7 @@ fn refuse_many_nodes(text: &str, allowed: &NodeLimit) -> Result<(), ReadError> {
     let mut before = b'\n';
     let mut nodes = 0;
     for (byte, after) in text.bytes().zip(after) {
-        nodes += usize::from(may_separate_nodes(before, byte, after));
+        nodes += most_nodes_at(before, byte, after);
         before = byte;
     }
     let Some(left) = allowed.left.get().checked_sub(nodes) else {
@@ -66,17 +66,23 @@ fn refuse_many_nodes(text: &str, allowed: &NodeLimit) -> Result<(), ReadError> {
     Ok(())
 }
 
-/// Never false for an indicator of YAML or JSON with which a key, an item or a value begins.
-fn may_separate_nodes(before: u8, byte: u8, after: u8) -> bool {
+/// How many nodes may begin here: never none for an indicator of YAML or JSON with which a key, an item or a value
+/// begins. A key and its value are two, and an anchor costs as much as a node.
+fn most_nodes_at(before: u8, byte: u8, after: u8) -> usize {
     match byte {
-        b',' | b'[' | b'{' | b'?' => true,
-        b'-' => !after.is_ascii_graphic(),
+        b',' | b'[' | b'{' | b'?' => 1,
+        b'-' => usize::from(!after.is_ascii_graphic()),
+        b'&' => usize::from(!before.is_ascii_alphanumeric()),
         // Within an IPv6 address it stands between digits.
         b':' => {
             let within = |neighbour: u8| neighbour.is_ascii_alphanumeric() || neighbour == b':';
-            !(within(before) && (within(after) || after == b'/'))
+            if within(before) && (within(after) || after == b'/') {
+                0
+            } else {
+                2
+            }
         }
-        _ => false,
+        _ => 0,
     }
 }
 
