@@ -159,7 +159,7 @@ impl<'a> Comparison<'a> {
 
     fn counters(&mut self) {
         for &name in &self.ruleset.counters {
-            if !self.observed.counters.iter().any(|o| o == name) {
+            if !self.observed.counters.iter().any(|o| o.name == name) {
                 self.differs(Difference::CounterMissing(name.to_owned()));
                 self.commands.objects.push(Command::AddCounter(name));
             }
@@ -244,7 +244,7 @@ impl<'a> Comparison<'a> {
         let is_map = |(kind, _): &&(String, String)| kind == "map";
         let others = self.observed.others.iter().filter(|other| !is_map(other));
         let ours = &self.ruleset.counters;
-        let counters = self.observed.counters.iter().map(String::as_str);
+        let counters = self.observed.counters.iter().map(|o| o.name.as_str());
         let counters = counters
             .filter(|name| !ours.contains(name))
             .map(|name| ("counter", name));

@@ -18,7 +18,7 @@ pub(super) struct Listing {
 /// An object of the listing: `{KIND: {…}}`.
 pub(super) enum Object {
     Set(Box<ListedSet>),
-    Counter(Named),
+    Counter(ListedCounter),
     Chain(ListedChain),
     Rule(ListedRule),
     Other(String, Named),
@@ -62,6 +62,13 @@ impl<'de> Deserialize<'de> for Object {
 pub(super) struct Named {
     #[serde(default)]
     pub(super) name: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ListedCounter {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) packets: u64,
 }
 
 #[derive(Deserialize)]
@@ -160,6 +167,7 @@ fn element(listed: &Value) -> Option<ObservedElement> {
             first,
             last,
             comment: None,
+            connections: None,
         });
     };
     if object.get("timeout").or(object.get("expires")).is_some() {
@@ -170,10 +178,14 @@ fn element(listed: &Value) -> Option<ObservedElement> {
         Some(comment) => Some(comment.as_str()?.to_owned()),
         None => None,
     };
+    let connections = object
+        .get("counter")
+        .and_then(|counter| counter.get("packets")?.as_u64());
     Some(ObservedElement {
         first,
         last,
         comment,
+        connections,
     })
 }
 

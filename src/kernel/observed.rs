@@ -1,7 +1,7 @@
 //! What the kernel has: a tolerant reader of libnftables' listing of the daemon's table.
 //!
 //! Anyone may have written anything into it, and each libnftables prints a little differently, so
-//! nothing that is found is an error: what is not known is foreign. Handles and counters are
+//! nothing that is found is an error: what is not known is foreign. Handles are
 //! dropped; a flag is a string in one version and an array of one in the next.
 
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ pub struct ObservedTable {
     /// Its named sets.
     pub sets: Vec<ObservedSet>,
     /// Its named counters.
-    pub counters: Vec<String>,
+    pub counters: Vec<ObservedCounter>,
     /// Its chains.
     pub chains: Vec<ObservedChain>,
     /// Whatever else stands in it, as kind and name.
@@ -51,6 +51,17 @@ pub struct ObservedElement {
     pub last: IpAddr,
     /// Its comment.
     pub comment: Option<String>,
+    /// The connections that met it; `None`: it has no counter.
+    pub connections: Option<u64>,
+}
+
+/// A named counter as listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedCounter {
+    /// Its name.
+    pub name: String,
+    /// The packets that it counted. In a NAT chain these are connections: only the first packet of one passes it.
+    pub packets: u64,
 }
 
 /// A chain as listed, with its rules in order.
@@ -98,7 +109,10 @@ pub fn read(listing: &str) -> serde_json::Result<ObservedTable> {
     for object in listing.nftables {
         match object {
             Object::Set(set) => table.sets.push(ObservedSet::from(*set)),
-            Object::Counter(counter) => table.counters.push(counter.name),
+            Object::Counter(counter) => table.counters.push(ObservedCounter {
+                name: counter.name,
+                packets: counter.packets,
+            }),
             Object::Chain(chain) => table.chains.push(ObservedChain::from(chain)),
             Object::Rule(rule) => rules.push(rule),
             Object::Other(kind, other) => table.others.push((kind, other.name)),
@@ -202,6 +216,7 @@ mod tests {
             first: first.parse().unwrap(),
             last: last.parse().unwrap(),
             comment: comment.map(str::to_owned),
+            connections: comment.map(|_| 1),
         };
         assert_eq!(
             table(json!([set])).sets[0].elements,

@@ -135,5 +135,5 @@ fn newest_generation(passes: &[TablePass]) -> Option<u32> {
 fn is_a_daemon_s(table: &ObservedTable) -> bool {
     let has_set = table.sets.iter().any(|set| set.name == names::EXEMPT_SET);
     let mut counters = table.counters.iter();
-    has_set && counters.any(|counter| counter == names::MASQUERADED_COUNTER)
+    has_set && counters.any(|counter| counter.name == names::MASQUERADED_COUNTER)
 }
