@@ -1,5 +1,6 @@
 //! libnftables' listing as printed, libnftables-json(5): the tolerant shapes that serde reads.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -146,8 +147,8 @@ impl<'de> Deserialize<'de> for Elements {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Elements, A::Error> {
                 let mut elements = Elements::default();
-                while let Some(listed) = seq.next_element::<Value>()? {
-                    match element(&listed) {
+                while let Some(listed) = seq.next_element::<ListedElement>()? {
+                    match listed.0 {
                         Some(readable) => elements.readable.push(readable),
                         None => elements.strange += 1,
                     }
@@ -159,48 +160,167 @@ impl<'de> Deserialize<'de> for Elements {
     }
 }
 
-/// An element: its bare value, or `{"elem": {"val": …, "comment": …, "counter": …}}`.
-fn element(listed: &Value) -> Option<ObservedElement> {
-    let Some(object) = listed.get("elem") else {
-        let (first, last) = interval(listed)?;
-        return Some(ObservedElement {
-            first,
-            last,
-            comment: None,
-            connections: None,
-        });
-    };
-    if object.get("timeout").or(object.get("expires")).is_some() {
-        return None;
+/// An element: its bare value, or `{"elem": {"val": …, "comment": …, "counter": …}}`; `None`: it is no interval of
+/// addresses, or expires.
+struct ListedElement(Option<ObservedElement>);
+
+impl<'de> Deserialize<'de> for ListedElement {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(match AnyElement::deserialize(deserializer)? {
+            AnyElement::Whole(whole) => whole.readable(),
+            AnyElement::Bare(interval) => interval.map(|(first, last)| ObservedElement {
+                first,
+                last,
+                comment: None,
+                connections: None,
+            }),
+        }))
     }
-    let (first, last) = interval(object.get("val")?)?;
-    let comment = match object.get("comment") {
-        Some(comment) => Some(comment.as_str()?.to_owned()),
-        None => None,
-    };
-    let connections = object
-        .get("counter")
-        .and_then(|counter| counter.get("packets")?.as_u64());
-    Some(ObservedElement {
-        first,
-        last,
-        comment,
-        connections,
-    })
 }
 
-/// `"192.0.2.1"`, `{"prefix": {"addr": …, "len": …}}` or `{"range": [first, last]}`.
-fn interval(value: &Value) -> Option<(IpAddr, IpAddr)> {
-    let address = |value: &Value| value.as_str()?.parse::<IpAddr>().ok();
-    if let Some(single) = address(value) {
-        return Some((single, single));
+/// `{"val": …, "comment": …, "counter": …}`
+#[derive(Deserialize)]
+struct WholeElement {
+    val: ListedInterval,
+    comment: Option<String>,
+    #[serde(default)]
+    counter: Option<ElementCounter>,
+    timeout: Option<IgnoredAny>,
+    expires: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct ElementCounter {
+    packets: u64,
+}
+
+impl WholeElement {
+    fn readable(self) -> Option<ObservedElement> {
+        let (first, last) = self.val.0?;
+        let lasts = self.timeout.is_none() && self.expires.is_none();
+        lasts.then_some(ObservedElement {
+            first,
+            last,
+            comment: self.comment,
+            connections: self.counter.map(|counter| counter.packets),
+        })
     }
-    if let Some(prefix) = value.get("prefix") {
-        let length = u8::try_from(prefix.get("len")?.as_u64()?).ok()?;
-        let prefix = IpNet::new(address(prefix.get("addr")?)?, length).ok()?;
-        return Some((prefix.network(), prefix.broadcast()));
+}
+
+/// The first and the last address.
+type Interval = (IpAddr, IpAddr);
+
+/// `"192.0.2.1"`, `{"prefix": {"addr": …, "len": …}}` or `{"range": [first, last]}`; `None`: something else.
+struct ListedInterval(Option<Interval>);
+
+impl<'de> Deserialize<'de> for ListedInterval {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match AnyElement::deserialize(deserializer)? {
+            AnyElement::Bare(interval) => Self(interval),
+            AnyElement::Whole(_) => Self(None),
+        })
     }
-    match value.get("range")?.as_array()?.as_slice() {
+}
+
+/// What an array of elements, or the value of one, may hold. Read by hand: there may be 100,000, and a generic value is a
+/// map of maps for each.
+enum AnyElement {
+    Bare(Option<Interval>),
+    Whole(Box<WholeElement>),
+}
+
+impl<'de> Deserialize<'de> for AnyElement {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyElementVisitor)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum ElementKey {
+    Elem,
+    Prefix,
+    Range,
+    #[serde(other)]
+    Other,
+}
+
+struct AnyElementVisitor;
+
+impl<'de> Visitor<'de> for AnyElementVisitor {
+    type Value = AnyElement;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an element")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<AnyElement, E> {
+        let address = text.parse().ok();
+        Ok(AnyElement::Bare(address.map(|address| (address, address))))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<AnyElement, A::Error> {
+        let mut element = AnyElement::Bare(None);
+        while let Some(key) = map.next_key::<ElementKey>()? {
+            element = match key {
+                ElementKey::Elem => AnyElement::Whole(map.next_value()?),
+                ElementKey::Prefix => {
+                    AnyElement::Bare(map.next_value::<ListedPrefix<'de>>()?.interval())
+                }
+                ElementKey::Range => AnyElement::Bare(range(&map.next_value::<Value>()?)),
+                ElementKey::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                    AnyElement::Bare(None)
+                }
+            };
+        }
+        Ok(element)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<AnyElement, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(AnyElement::Bare(None))
+    }
+
+    fn visit_u64<E>(self, _number: u64) -> Result<AnyElement, E> {
+        Ok(AnyElement::Bare(None))
+    }
+
+    fn visit_i64<E>(self, _number: i64) -> Result<AnyElement, E> {
+        Ok(AnyElement::Bare(None))
+    }
+
+    fn visit_f64<E>(self, _number: f64) -> Result<AnyElement, E> {
+        Ok(AnyElement::Bare(None))
+    }
+
+    fn visit_bool<E>(self, _boolean: bool) -> Result<AnyElement, E> {
+        Ok(AnyElement::Bare(None))
+    }
+
+    fn visit_unit<E>(self) -> Result<AnyElement, E> {
+        Ok(AnyElement::Bare(None))
+    }
+}
+
+#[derive(Deserialize)]
+struct ListedPrefix<'a> {
+    #[serde(borrow)]
+    addr: Cow<'a, str>,
+    len: u64,
+}
+
+impl ListedPrefix<'_> {
+    fn interval(&self) -> Option<Interval> {
+        let length = u8::try_from(self.len).ok()?;
+        let prefix = IpNet::new(self.addr.parse().ok()?, length).ok()?;
+        Some((prefix.network(), prefix.broadcast()))
+    }
+}
+
+fn range(value: &Value) -> Option<Interval> {
+    let address = |value: &Value| value.as_str()?.parse().ok();
+    match value.as_array()?.as_slice() {
         [first, last] => Some((address(first)?, address(last)?)),
         _ => None,
     }

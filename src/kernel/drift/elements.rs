@@ -1,9 +1,8 @@
 //! What to add to a set and what to take away from it.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
-use crate::kernel::observed::ObservedSet;
+use crate::kernel::observed::{ObservedElement, ObservedSet};
 use crate::ruleset::transaction::{self, Command};
 use crate::ruleset::{Element, Set};
 
@@ -19,28 +18,30 @@ pub(super) struct ElementChanges<'a> {
 
 impl<'a> ElementChanges<'a> {
     pub(super) fn between(set: &'a Set, observed: &ObservedSet) -> Self {
-        let mut missing: HashMap<(IpAddr, IpAddr), &Element> = set
-            .elements
-            .iter()
-            .map(|element| ((element.first, element.last), element))
-            .collect();
-        let mut foreign = Vec::new();
-        for element in &observed.elements {
-            let interval = (element.first, element.last);
-            match missing.get(&interval) {
-                Some(wanted) if element.comment.as_ref() == Some(&wanted.comment) => {
-                    missing.remove(&interval);
+        let mut present: Vec<&ObservedElement> = observed.elements.iter().collect();
+        // As each libnftables lists them, so that this is a walk.
+        present.sort_by_key(|element| (element.first, element.last));
+        let mut present = present.into_iter().peekable();
+        let (mut foreign, mut missing) = (Vec::new(), Vec::new());
+        for wanted in &set.elements {
+            let interval = (wanted.first, wanted.last);
+            while let Some(before) = present.next_if(|other| (other.first, other.last) < interval) {
+                foreign.push((before.first, before.last));
+            }
+            match present.next_if(|other| (other.first, other.last) == interval) {
+                Some(same) if same.comment.as_ref() == Some(&wanted.comment) => {}
+                Some(_) => {
+                    foreign.push(interval);
+                    missing.push(wanted);
                 }
-                _ => foreign.push(interval),
+                None => missing.push(wanted),
             }
         }
-        let in_order = set.elements.iter();
+        foreign.extend(present.map(|element| (element.first, element.last)));
         Self {
-            missing: in_order
-                .filter(|element| missing.contains_key(&(element.first, element.last)))
-                .collect(),
             refills: deletion_is_dear(foreign.len(), observed.elements.len()),
             foreign,
+            missing,
         }
     }
 
