@@ -7,6 +7,7 @@ mod support;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
 use support::flows::{Counts, Flows};
 use support::judged::Judged;
 use support::netlink::generation;
@@ -82,6 +83,23 @@ fn versions() -> Vec<String> {
     versions
 }
 
+/// Files by which flows of the pod to exempt destinations keep their source: by the list, because the pod is no source, or
+/// because the rest is exempt.
+fn reasons() -> Vec<String> {
+    let reasons = [
+        DUAL_STACK,
+        "enableIPv6: true\nnonMasqueradeCIDRs: []\nsourceCIDRs: [10.245.0.0/16, 'fd00:10:245::/48']\n",
+        "
+enableIPv6: true
+nonMasqueradeCIDRs: [0.0.0.0/0, '::/0']
+masqueradeCIDRs: [100.64.0.0/10, '2001:db8:8000::/33']
+sourceCIDRs: [10.244.0.0/16, 'fd00:10:244::/48']
+",
+        "enableIPv6: true\nnonMasqueradeCIDRs: []\nsourceCIDRs: [10.245.1.2/32]\nenforce: true\n",
+    ];
+    reasons.map(str::to_owned).to_vec()
+}
+
 /// Flips through the versions under flows for some time.
 fn flip_under_flows(
     mut judged: Judged,
@@ -139,27 +157,47 @@ fn ipv6_that_flips_mistreats_no_flow_of_ipv4_and_none_to_exempt_destinations_of_
     assert_no_flow_was_mistreated(&counts);
 }
 
-/// Flows of the pod that keep their source by the list, because the pod is no source, or because the rest is exempt:
-/// lists and rules change together, and what lies between two versions nobody asked for.
+/// Lists and rules change together, and what lies between two versions nobody asked for.
 #[test]
 fn flows_that_keep_their_source_for_changing_reasons_keep_it_in_between() {
-    let versions = [
-        DUAL_STACK,
-        "enableIPv6: true\nnonMasqueradeCIDRs: []\nsourceCIDRs: [10.245.0.0/16, 'fd00:10:245::/48']\n",
-        "
-enableIPv6: true
-nonMasqueradeCIDRs: [0.0.0.0/0, '::/0']
-masqueradeCIDRs: [100.64.0.0/10, '2001:db8:8000::/33']
-sourceCIDRs: [10.244.0.0/16, 'fd00:10:244::/48']
-",
-        "enableIPv6: true\nnonMasqueradeCIDRs: []\nsourceCIDRs: [10.245.1.2/32]\nenforce: true\n",
-    ];
     let mut flows = flows();
     // Left alone by half of the versions.
     flows.masqueraded.clear();
     let judged = Judged::start(DAEMON, DUAL_STACK, &[]).unwrap();
-    let versions = versions.map(str::to_owned);
-    let counts = flip_under_flows(judged, &versions, flows, Duration::from_secs(5));
+    let counts = flip_under_flows(judged, &reasons(), flows, Duration::from_secs(5));
+    assert_no_flow_was_mistreated(&counts);
+}
+
+/// Also where the change is cut short, at any moment, and what it left is taken up by the next daemon or worker.
+#[test]
+fn flows_that_keep_their_source_for_changing_reasons_keep_it_whoever_is_killed() {
+    const KILLS: usize = 150;
+    let _turn = one_at_a_time();
+    let mut judged = Judged::start(DAEMON, DUAL_STACK, &[]).unwrap();
+    let mut flows = flows();
+    flows.masqueraded.clear();
+    let running = flows.start(&judged.lab).unwrap();
+    let reasons = reasons();
+    // Spread over the length of a change, and the same in each run.
+    let mut moment = 1_u64;
+    for number in 0..KILLS {
+        let version = &reasons[number % reasons.len()];
+        judged.daemon.replace_configuration(version).unwrap();
+        moment = moment
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_micros((moment >> 33) % 12_000));
+        match judged.daemon.worker() {
+            Some(worker) if number % 2 == 0 => {
+                // It may have ended since.
+                let _ = kill(worker, Signal::SIGKILL);
+            }
+            _ => judged.daemon.kill_and_restart(DAEMON).unwrap(),
+        }
+    }
+    judged.assert_comes_to_follow(&reasons[(KILLS - 1) % reasons.len()]);
+    let counts = running.stop(&judged.lab).unwrap();
+    println!("{KILLS} kills; {counts}");
     assert_no_flow_was_mistreated(&counts);
 }
 

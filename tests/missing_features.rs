@@ -28,7 +28,7 @@ while IFS= read -r request; do
 	case $request in
 	*WORDS*)
 		id=${request#*:}
-		printf '{"id":%s,"succeeded":false,"output":"","error":"internal:0:0-0: Error: Could not process rule: SAID"}\n' "${id%%,*}" ;;
+		printf '{"id":%s,"said":[{"succeeded":false,"output":"","error":"internal:0:0-0: Error: Could not process rule: SAID"}]}\n' "${id%%,*}" ;;
 	*)
 		printf '%s\n' "$request" >&"${REAL[1]}"
 		IFS= read -r answer <&"${REAL[0]}"

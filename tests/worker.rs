@@ -116,7 +116,8 @@ fn an_answer_that_is_none_is_an_error() {
     for answer in [
         "hello",
         "{}",
-        r#"{"id":7,"succeeded":true,"output":"","error":""}"#,
+        r#"{"id":1,"said":[]}"#,
+        r#"{"id":7,"said":[{"succeeded":true,"output":"","error":""}]}"#,
     ] {
         let program = script(
             &directory,

@@ -112,32 +112,40 @@ impl Access {
         Ok(Observation::Unreadable(header))
     }
 
-    /// Applies one transaction, as a whole or not at all, in the form that libnftables and the kernel take; gives the
-    /// flags that were written.
+    /// Applies the transactions in order, each as a whole or not at all, up to the first that is refused; in the form
+    /// that libnftables and the kernel take. Gives the flags that were written.
     ///
     /// Trying is what tells: Debian and others port fixes to old versions, so a version number does not.
     pub(super) async fn apply(
         &mut self,
-        transaction: &Transaction<'_>,
+        transactions: &[Transaction<'_>],
         mut flags: TableFlags,
     ) -> Result<TableFlags, KernelError> {
+        let mut left = transactions;
         let mut form = self.form;
         loop {
-            let document = json::document(transaction, form, flags)?;
-            let said = self.worker.run(&document).await?;
-            if said.succeeded {
+            let documents = left
+                .iter()
+                .map(|transaction| json::document(transaction, form, flags))
+                .collect::<Result<Vec<_>, _>>()?;
+            let said = self.worker.run_all(&documents).await?;
+            let refusal = said.iter().find(|said| !said.succeeded);
+            left = left
+                .get(said.iter().filter(|said| said.succeeded).count()..)
+                .unwrap_or_default();
+            let (Some(refusal), Some(refused)) = (refusal, left.first()) else {
                 break;
-            }
+            };
             let is_refused_flag = flags == TableFlags::OwnerPersist
-                && said.error.contains(UNSUPPORTED)
-                && makes_table(transaction);
+                && refusal.error.contains(UNSUPPORTED)
+                && makes_table(refused);
             if is_refused_flag {
                 flags = TableFlags::Plain;
-            } else if form == Form::Typeof && declares_a_set(transaction) {
+            } else if form == Form::Typeof && declares_a_set(refused) {
                 // libnftables before 1.1.0 does not know `typeof` in JSON.
                 form = Form::Portable;
             } else {
-                return Err(refused(transaction, &said));
+                return Err(refusal_of(refused, refusal));
             }
         }
         if form != self.form {
@@ -171,7 +179,7 @@ fn declares_a_set(transaction: &Transaction<'_>) -> bool {
     commands.any(|command| matches!(command, Command::AddSet(..)))
 }
 
-fn refused(transaction: &Transaction<'_>, said: &Said) -> KernelError {
+fn refusal_of(transaction: &Transaction<'_>, said: &Said) -> KernelError {
     let ruleset = transaction.ruleset;
     let doing = format!("changing table {} {}", ruleset.family.name(), ruleset.table);
     KernelError::refused(doing, &said.error)

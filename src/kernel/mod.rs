@@ -223,7 +223,7 @@ impl Kernel {
     /// Makes the worker the owner of a table whose owner has ended, in place; says whether it could.
     async fn adopt(&mut self, ruleset: &Ruleset) -> Result<bool, KernelError> {
         let adoption = ruleset.transaction(vec![Command::AddTable]);
-        match self.apply(&adoption, TableFlags::OwnerPersist).await {
+        match self.apply(&[adoption], TableFlags::OwnerPersist).await {
             Ok(()) => Ok(true),
             Err(refused) if refused.is_unsupported() => {
                 self.claims.are_refused();
@@ -236,7 +236,7 @@ impl Kernel {
     /// Deletes the table and makes it anew, in one transaction.
     async fn recreate(&mut self, ruleset: &Ruleset) -> Result<(), KernelError> {
         let flags = self.claims.flags(None);
-        self.apply(&ruleset.recreation(), flags).await
+        self.apply(&[ruleset.recreation()], flags).await
     }
 
     /// Compares the kernel's table with `ruleset` and writes nothing.
@@ -299,10 +299,20 @@ impl Kernel {
 
     /// Applies the transactions, up to the first that is refused.
     async fn repair(&mut self, drift: &Drift<'_>, flags: TableFlags) -> Result<(), KernelError> {
-        for transaction in &drift.repair {
-            let is_deletion = matches!(transaction.commands.as_slice(), [Command::Delete(..)]);
-            match self.apply(transaction, flags).await {
-                Err(KernelError::Worker(death @ WorkerError::Ended { .. })) if is_deletion => {
+        let is_deletion = |transaction: &Transaction<'_>| {
+            matches!(transaction.commands.as_slice(), [Command::Delete(..)])
+        };
+        let ends = drift.repair.iter().position(is_deletion);
+        let (together, one_by_one) = drift
+            .repair
+            .split_at_checked(ends.unwrap_or(drift.repair.len()))
+            .unwrap_or_default();
+        self.apply(together, flags).await?;
+        for transaction in one_by_one {
+            match self.apply(std::slice::from_ref(transaction), flags).await {
+                Err(KernelError::Worker(death @ WorkerError::Ended { .. }))
+                    if is_deletion(transaction) =>
+                {
                     return Err(KernelError::DiedOfContents(death));
                 }
                 applied => applied?,
@@ -313,13 +323,17 @@ impl Kernel {
 
     async fn apply(
         &mut self,
-        transaction: &Transaction<'_>,
+        transactions: &[Transaction<'_>],
         flags: TableFlags,
     ) -> Result<(), KernelError> {
-        let written = self.access.apply(transaction, flags).await?;
+        if transactions.is_empty() {
+            return Ok(());
+        }
+        let written = self.access.apply(transactions, flags).await?;
         // It may have been started for this.
         self.claims.are_of(self.access.worker.number());
-        let makes_table = transaction.commands.contains(&Command::AddTable);
+        let mut commands = transactions.iter().flat_map(|made| &made.commands);
+        let makes_table = commands.any(|command| *command == Command::AddTable);
         match (makes_table, flags, written) {
             (true, _, TableFlags::OwnerPersist) => self.claims.were_written(),
             (true, TableFlags::OwnerPersist, _) => self.claims.are_refused(),

@@ -100,7 +100,7 @@ impl Kernel {
             ..other.clone()
         };
         let deletion = unwanted.transaction(vec![Command::DeleteTable]);
-        self.apply(&deletion, self.claims.flags(standing)).await?;
+        self.apply(&[deletion], self.claims.flags(standing)).await?;
         self.memories.remove(&family);
         Ok(Some(SyncReport {
             differences: vec![Difference::TableUnwanted],

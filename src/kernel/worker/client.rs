@@ -141,7 +141,17 @@ impl Worker {
     /// Where there is no answer, and no worker any more. Whether the document took effect is then
     /// unknown: read back. What libnftables refuses is an answer.
     pub async fn run(&mut self, document: &str) -> Result<Said, WorkerError> {
-        self.request(document, false).await
+        only(self.request(&[document], false).await?)
+    }
+
+    /// Has libnftables run `documents` up to the first that it refuses, and gives what it said to each: one exchange
+    /// costs as much as a small transaction.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_all(&mut self, documents: &[String]) -> Result<Vec<Said>, WorkerError> {
+        let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
+        self.request(&documents, false).await
     }
 
     /// Has libnftables and the kernel judge `document`, and apply nothing of it.
@@ -149,16 +159,25 @@ impl Worker {
     /// # Errors
     /// As [`Self::run`].
     pub async fn check(&mut self, document: &str) -> Result<Said, WorkerError> {
-        self.request(document, true).await
+        only(self.request(&[document], true).await?)
     }
 
-    async fn request(&mut self, document: &str, is_dry_run: bool) -> Result<Said, WorkerError> {
-        let seconds = u64::try_from(document.len() / BYTES_PER_SECOND).unwrap_or(u64::MAX);
+    async fn request(
+        &mut self,
+        documents: &[&str],
+        is_dry_run: bool,
+    ) -> Result<Vec<Said>, WorkerError> {
+        let bytes: usize = documents.iter().map(|document| document.len()).sum();
+        let seconds = u64::try_from(bytes / BYTES_PER_SECOND).unwrap_or(u64::MAX);
         let deadline = self.deadline.saturating_add(Duration::from_secs(seconds));
-        let document: &RawValue = serde_json::from_str(document).map_err(WorkerError::Request)?;
+        let documents: Vec<&RawValue> = documents
+            .iter()
+            .map(|document| serde_json::from_str(document))
+            .collect::<Result<_, _>>()
+            .map_err(WorkerError::Request)?;
         // Out of `self` while the request is under way: dropped at any point, it is killed.
         let mut running = self.take_running()?;
-        match timeout(deadline, running.exchange(document, is_dry_run)).await {
+        match timeout(deadline, running.exchange(documents, is_dry_run)).await {
             Ok(Ok(said)) => {
                 self.running = Some(running);
                 Ok(said)
@@ -198,6 +217,11 @@ impl Worker {
     }
 }
 
+fn only(said: Vec<Said>) -> Result<Said, WorkerError> {
+    let missing = || WorkerError::Answer("it holds none".to_owned());
+    said.into_iter().next().ok_or_else(missing)
+}
+
 /// Why an exchange gave no answer.
 enum Exchange {
     /// A stream is at its end.
@@ -226,13 +250,17 @@ impl Running {
         })
     }
 
-    async fn exchange(&mut self, document: &RawValue, is_dry_run: bool) -> Result<Said, Exchange> {
+    async fn exchange(
+        &mut self,
+        documents: Vec<&RawValue>,
+        is_dry_run: bool,
+    ) -> Result<Vec<Said>, Exchange> {
         self.last_id += 1;
         let id = self.last_id;
         let request = Request {
             id,
             is_dry_run,
-            document,
+            documents,
         };
         let mut line = serde_json::to_vec(&request)
             .map_err(|error| Exchange::Wrong(WorkerError::Request(error)))?;
@@ -250,11 +278,12 @@ impl Running {
         if answer.id != id {
             return Err(wrong(format!("number {} in place of {id}", answer.id)));
         }
-        Ok(Said {
-            succeeded: answer.succeeded,
-            output: answer.output.into_owned(),
-            error: answer.error.into_owned(),
-        })
+        let said = answer.said.into_iter().map(|words| Said {
+            succeeded: words.succeeded,
+            output: words.output.into_owned(),
+            error: words.error.into_owned(),
+        });
+        Ok(said.collect())
     }
 
     /// What became of a worker whose stream is at its end.
@@ -318,7 +347,7 @@ mod tests {
     #[test]
     fn a_missed_deadline_stays_longer_until_all_has_succeeded() {
         let hangs = Script::new("hanging-worker", "exec sleep 60");
-        let answer = r#"{"id":1,"succeeded":true,"output":"","error":""}"#;
+        let answer = r#"{"id":1,"said":[{"succeeded":true,"output":"","error":""}]}"#;
         let answers = Script::new(
             "answering-worker",
             &format!("read line; echo '{answer}'; read line"),

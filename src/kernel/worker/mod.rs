@@ -34,9 +34,9 @@ pub struct Request<'a> {
     pub id: u64,
     /// The kernel judges it, and nothing is applied.
     pub is_dry_run: bool,
-    /// What libnftables is to run.
+    /// What libnftables is to run, one after the other up to the first that it refuses.
     #[serde(borrow)]
-    pub document: &'a RawValue,
+    pub documents: Vec<&'a RawValue>,
 }
 
 /// The worker answers.
@@ -44,6 +44,14 @@ pub struct Request<'a> {
 pub struct Answer<'a> {
     /// The request's number.
     pub id: u64,
+    /// What libnftables said to each document that it ran.
+    #[serde(borrow)]
+    pub said: Vec<Words<'a>>,
+}
+
+/// What libnftables said to one document.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Words<'a> {
     /// False: nothing of the document was applied.
     pub succeeded: bool,
     /// libnftables' output; a string, for its bytes need not be JSON.

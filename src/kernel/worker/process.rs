@@ -6,9 +6,9 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use nix::sys::prctl;
 use nix::sys::signal::{SigHandler, Signal, signal};
 
-use super::{Answer, Request, WORKER_NAME};
+use super::{Answer, Request, WORKER_NAME, Words};
 use crate::kernel::capability;
-use crate::kernel::libnftables::{Context, ContextError};
+use crate::kernel::libnftables::{Context, ContextError, Said};
 
 /// What a request may leave allocated for the next one, in bytes.
 const KEPT_BYTES: usize = 64 * 1024;
@@ -56,17 +56,15 @@ pub fn serve() -> Result<(), ServeError> {
             return Ok(());
         }
         let request: Request<'_> = serde_json::from_slice(&line).map_err(ServeError::Request)?;
-        let document = request.document.get();
-        let said = if request.is_dry_run {
-            context.check_str(document)?
-        } else {
-            context.run_str(document)?
-        };
-        let answer = Answer {
-            id: request.id,
+        let said = run_up_to_a_refusal(&mut context, &request)?;
+        let words = said.iter().map(|said| Words {
             succeeded: said.succeeded,
             output: Cow::Borrowed(&said.output),
             error: Cow::Borrowed(&said.error),
+        });
+        let answer = Answer {
+            id: request.id,
+            said: words.collect(),
         };
         serde_json::to_writer(&mut answers, &answer)
             .map_err(|error| ServeError::Write(error.into()))?;
@@ -75,6 +73,26 @@ pub fn serve() -> Result<(), ServeError> {
             .and_then(|()| answers.flush())
             .map_err(ServeError::Write)?;
     }
+}
+
+fn run_up_to_a_refusal(
+    context: &mut Context,
+    request: &Request<'_>,
+) -> Result<Vec<Said>, ServeError> {
+    let mut all = Vec::new();
+    for document in &request.documents {
+        let said = if request.is_dry_run {
+            context.check_str(document.get())?
+        } else {
+            context.run_str(document.get())?
+        };
+        let goes_on = said.succeeded;
+        all.push(said);
+        if !goes_on {
+            break;
+        }
+    }
+    Ok(all)
 }
 
 fn set_up_process() -> nix::Result<()> {
