@@ -37,7 +37,7 @@ impl<'a> Drift<'a> {
     pub fn of_missing_table(ruleset: &'a Ruleset) -> Self {
         Self {
             differences: vec![Difference::TableMissing],
-            repair: ruleset.creation().into(),
+            repair: ruleset.creation(),
         }
     }
 

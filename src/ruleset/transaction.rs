@@ -51,17 +51,26 @@ pub struct Transaction<'a> {
 }
 
 impl Ruleset {
-    /// What makes the whole table where there is none: sets first, rules after.
+    /// What makes the whole table where there is none: sets, their elements, and the rules after. Elements in a
+    /// transaction of their own, because libnftables 1.0.6 takes 1.3 times as long for both in one.
     #[must_use]
-    pub fn creation(&self) -> [Transaction<'_>; 2] {
-        let mut objects = vec![Command::AddTable];
-        for set in &self.sets {
-            objects.extend(create_set(set.name, set));
-        }
-        objects.extend(self.counters.iter().map(|name| Command::AddCounter(name)));
-        let mut chains: Vec<Command<'_>> = self.chains.iter().map(Command::AddChain).collect();
-        chains.extend(self.chains.iter().flat_map(add_rules));
-        [self.transaction(objects), self.transaction(chains)]
+    pub fn creation(&self) -> Vec<Transaction<'_>> {
+        let sets = self.sets.iter().map(|set| Command::AddSet(set.name, set));
+        let counters = self.counters.iter().map(|name| Command::AddCounter(name));
+        let objects = [Command::AddTable].into_iter().chain(sets).chain(counters);
+        let elements = self
+            .sets
+            .iter()
+            .filter_map(|set| add_elements(set.name, set));
+        let chains = self.chains.iter().map(Command::AddChain);
+        let rules = self.chains.iter().flat_map(add_rules);
+        let transactions: [Vec<Command<'_>>; 3] = [
+            objects.collect(),
+            elements.collect(),
+            chains.chain(rules).collect(),
+        ];
+        let needed = transactions.into_iter().filter(|made| !made.is_empty());
+        needed.map(|commands| self.transaction(commands)).collect()
     }
 
     /// What makes the table that is there right whatever stands in it, without having read it: for a listing

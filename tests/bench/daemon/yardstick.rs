@@ -142,8 +142,9 @@ impl Yardstick {
 fn form() -> io::Result<Form> {
     let ruleset = Flip::DEFAULTS.ruleset(0)?;
     let mut context = Context::new().map_err(io::Error::other)?;
-    let [objects, _chains] = ruleset.creation();
-    let document = CString::new(json::document(&objects, Form::Typeof, TableFlags::Plain)?)?;
+    let creation = ruleset.creation();
+    let objects = creation.first().expect("the table and its sets");
+    let document = CString::new(json::document(objects, Form::Typeof, TableFlags::Plain)?)?;
     if !context.run(&document).succeeded {
         return Ok(Form::Portable);
     }
