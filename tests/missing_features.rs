@@ -105,6 +105,11 @@ fn each_missing_feature_is_named_with_its_option() {
 /// Nothing is guessed at where each feature by itself is there.
 #[test]
 fn a_refusal_for_another_reason_names_no_feature() {
-    let failure = failure_where_is_refused(r#"'"comment":"keep'"#, "Invalid argument");
-    assert!(matches!(failure, KernelError::Refused { .. }), "{failure}");
+    for (words, said) in [
+        (r#"'"comment":"keep'"#, "Invalid argument"),
+        (r#"'"add"'"#, "Operation not permitted"),
+    ] {
+        let failure = failure_where_is_refused(words, said);
+        assert!(matches!(failure, KernelError::Refused { .. }), "{failure}");
+    }
 }

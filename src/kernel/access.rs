@@ -155,15 +155,24 @@ impl Access {
         Ok(flags)
     }
 
-    /// Whether the kernel would take the transaction; nothing is applied.
-    pub(super) async fn check(
+    /// Whether the kernel lacks something that the transaction needs; nothing is applied.
+    pub(super) async fn lacks_a_feature(
         &mut self,
         transaction: &Transaction<'_>,
     ) -> Result<bool, KernelError> {
         let document = json::document(transaction, Form::Portable, TableFlags::Plain)?;
-        Ok(self.worker.check(&document).await?.succeeded)
+        let said = self.worker.check(&document).await?;
+        Ok(!said.succeeded && ABSENT.iter().any(|reason| said.error.contains(reason)))
     }
 }
+
+/// strerror(3) of ENOENT (no module for an expression or a type of chain), EOPNOTSUPP and EAFNOSUPPORT (none for the
+/// family). Other refusals, EPERM say, tell nothing of what the kernel has.
+const ABSENT: [&str; 3] = [
+    "No such file or directory",
+    UNSUPPORTED,
+    "Address family not supported by protocol",
+];
 
 /// ENOENT, which libnftables tells by strerror(3) only; it never calls setlocale, so in English.
 fn is_missing(said: &Said) -> bool {

@@ -138,13 +138,10 @@ impl Kernel {
     async fn explained(&mut self, refusal: KernelError, ruleset: &Ruleset) -> KernelError {
         let mut missing = Vec::new();
         for probe in features::probes(ruleset) {
-            match self
-                .access
-                .check(&probe.ruleset.transaction(probe.commands()))
-                .await
-            {
-                Ok(true) => {}
-                Ok(false) => missing.push(probe.feature),
+            let transaction = probe.ruleset.transaction(probe.commands());
+            match self.access.lacks_a_feature(&transaction).await {
+                Ok(true) => missing.push(probe.feature),
+                Ok(false) => {}
                 // It is the refusal that counts.
                 Err(_) => return refusal,
             }

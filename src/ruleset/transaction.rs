@@ -88,8 +88,8 @@ impl Ruleset {
         [self.transaction(objects), self.transaction(chains)]
     }
 
-    /// What makes the whole table anew, whatever stands in the one that is there: the last resort, for it is not without wrongly treated
-    /// packets (0.6 flows per transaction at 40,000 a second, design §6). In one transaction, because between two of
+    /// What makes the whole table anew, whatever stands in the one that is there: the last resort, for it is not
+    /// without wrongly treated packets (0.6 flows per transaction at 40,000 a second, design §6). In one transaction, because between two of
     /// them nothing would be masqueraded.
     #[must_use]
     pub fn recreation(&self) -> Transaction<'_> {
