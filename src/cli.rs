@@ -1,9 +1,10 @@
 //! The command line: options and commands, each option from the environment as well.
 
+mod address;
 mod go_arguments;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -142,8 +143,11 @@ pub struct Options {
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Program the table and keep it in step with the file (the default)
+    ///
+    /// Runs until SIGTERM or SIGINT; the rules stay. SIGHUP reloads the configuration. Needs CAP_NET_ADMIN. Exit code
+    /// 0: done, 1: failed, 4: CAP_NET_ADMIN is missing; with --once also 3: bad configuration.
     Run {
-        /// Apply, read back, and exit
+        /// Apply the configuration, read it back, and exit
         #[arg(
             long, value_name = "BOOL", value_parser = go_arguments::boolean, num_args = 0..=1, require_equals = true,
             default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set
@@ -151,13 +155,58 @@ pub enum Command {
         once: bool,
     },
     /// Validate configuration files and print the effective policy; needs no privilege
+    ///
+    /// All errors are told at once, each with its file, line and what to write instead. Exit code 0: good, 3: bad.
     Check {
-        /// In place of --config; it is an error where one is not there
+        /// File or directory in place of --config; it is an error where one is not there
         #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
     },
     /// Print the table as JSON for `nft -j -f -`; needs no privilege
+    ///
+    /// It is what makes the table in a kernel that has none, in the form that each version of nft takes. Exit code 3:
+    /// bad configuration.
     Render,
+    /// Say for each destination whether traffic to it is masqueraded, and why
+    ///
+    /// Tells the verdict, the configured CIDR that decides with its file and line, what the table in the kernel says,
+    /// and which other NAT chains may decide otherwise. Only what it says of the kernel needs CAP_NET_ADMIN. Exit code
+    /// 0: explained, 2: not an address, or SOURCE is of another family than a destination, 3: bad configuration.
+    Explain {
+        /// Source address of the traffic; without it, conditions on the source are named
+        #[arg(long, value_name = "SOURCE", value_parser = address::address)]
+        from: Option<IpAddr>,
+        /// How the answer is printed
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: OutputFormat,
+        /// IPv4 or IPv6 addresses
+        #[arg(value_name = "DESTINATION", required = true, value_parser = address::address)]
+        destinations: Vec<IpAddr>,
+    },
+    /// Say what the kernel has, who owns it, and whether it is in step with the configuration
+    ///
+    /// Shows each element of the table with the connections that met it since the table was made. Writes nothing.
+    /// Needs CAP_NET_ADMIN. Exit code 0: in step, 1: out of step, 3: bad configuration, 4: CAP_NET_ADMIN is missing.
+    Status {
+        /// How the answer is printed
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: OutputFormat,
+    },
+    /// Remove the daemon's tables; stop the daemon first
+    ///
+    /// Removes the table that --table names, of both families, and those that an earlier --table has left. Needs
+    /// CAP_NET_ADMIN. Exit code 0: nothing is left, 1: a running daemon owns a table or has put one back, 4:
+    /// CAP_NET_ADMIN is missing.
+    Cleanup,
+}
+
+/// `--format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
 }
 
 /// `--to-ports`: in ascending order and disjoint; empty: none.

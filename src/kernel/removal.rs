@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::json;
+use tracing::warn;
 
 use super::Kernel;
 use super::access::Observation;
@@ -41,14 +42,21 @@ impl Kernel {
         let request = json!({ "nftables": [{ "list": { "tables": {} } }] }).to_string();
         let listing: Listing = self.access.list("listing all tables", &request).await?;
         for (family, name) in listing.candidates(chosen) {
-            if let Observation::Table(header, table) = self.observe(family, &name).await?
-                && is_a_daemon_s(&table)
-            {
-                found.push(FoundTable {
-                    family,
-                    name,
-                    header,
-                });
+            match self.observe(family, &name).await {
+                Ok(Observation::Table(header, table)) if is_a_daemon_s(&table) => {
+                    found.push(FoundTable {
+                        family,
+                        name,
+                        header,
+                    });
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let family = family.name();
+                    warn!(
+                        "table {family} {name} is taken for another's, since it cannot be read: {error}"
+                    );
+                }
             }
         }
         Ok(found)
@@ -58,11 +66,7 @@ impl Kernel {
     ///
     /// # Errors
     /// Where the kernel does not answer.
-    pub fn found(
-        &mut self,
-        family: Family,
-        name: &str,
-    ) -> Result<Option<FoundTable>, KernelError> {
+    pub fn found(&mut self, family: Family, name: &str) -> Result<Option<FoundTable>, KernelError> {
         let header = self.access.header(family, name)?;
         Ok(header.map(|header| FoundTable {
             family,
