@@ -1,5 +1,6 @@
 //! `cleanup`: the end of the daemon's tables.
 
+use std::ffi::CStr;
 use std::fmt::Write;
 use std::io;
 use std::time::Duration;
@@ -9,12 +10,13 @@ use tokio::time::sleep;
 use super::run::require_net_admin;
 use super::{ExitStatus, ask_kernel, failed, print};
 use crate::cli::Options;
+use crate::kernel::Kernel;
 use crate::kernel::error::KernelError;
 use crate::kernel::netlink::Commit;
 use crate::kernel::notifications::Notifications;
 use crate::kernel::owner;
 use crate::kernel::removal::FoundTable;
-use crate::kernel::{Kernel, worker::WORKER_NAME};
+use crate::kernel::worker::{COMMAND_WORKER_NAME, WORKER_NAME};
 
 /// A running daemon puts a table back within milliseconds; see design §5.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -32,7 +34,7 @@ pub(super) fn cleanup(options: &Options) -> ExitStatus {
     if let Err(status) = require_net_admin() {
         return status;
     }
-    let removal = match ask_kernel(options, async |kernel| remove(kernel, &options.table).await) {
+    let removal = match ask_kernel(async |kernel| remove(kernel, &options.table).await) {
         Ok(Ok(removal)) => removal,
         Ok(Err(error)) => return failed(&format!("the tables cannot be found: {error}")),
         Err(error) => return failed(&format!("the kernel cannot be asked: {error}")),
@@ -138,17 +140,12 @@ fn put_back(table: &FoundTable, commits: &io::Result<Vec<Commit>>) -> String {
     )
 }
 
-/// Who has written last: another daemon's worker, or else anyone else. The first worker to write is the command's own.
+/// Who has written last: a daemon's worker, or else anyone but the command's own.
 fn writer(commits: &[Commit]) -> Option<&Commit> {
-    let is_worker = |commit: &&Commit| WORKER_NAME.to_str() == Ok(commit.process_name.as_str());
-    let own = commits.iter().find(is_worker)?.process_id;
-    let others = || {
-        commits
-            .iter()
-            .rev()
-            .filter(|commit| commit.process_id != own)
-    };
-    others().find(is_worker).or_else(|| others().next())
+    let is = |commit: &Commit, name: &CStr| commit.process_name.as_bytes() == name.to_bytes();
+    let newest_first = || commits.iter().rev();
+    let daemon = newest_first().find(|commit| is(commit, WORKER_NAME));
+    daemon.or_else(|| newest_first().find(|commit| !is(commit, COMMAND_WORKER_NAME)))
 }
 
 #[cfg(test)]
@@ -156,17 +153,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_daemon_s_worker_is_named_rather_than_a_neighbour_and_never_the_own_one() {
+    fn a_daemon_s_worker_is_named_rather_than_a_neighbour_and_never_the_own_one() {
         let commit = |process_id, process_name: &str| Commit {
             generation: 1,
             process_id,
             process_name: process_name.to_owned(),
         };
-        let own = || commit(1, "nmd-nft-worker");
+        let own = || commit(1, "nmd-nft-command");
         let named = |commits: &[Commit]| writer(commits).map(|commit| commit.process_id);
         let daemon = commit(2, "nmd-nft-worker");
         assert_eq!(named(&[own(), daemon, commit(3, "nft")]), Some(2));
-        assert_eq!(named(&[own(), own(), commit(3, "nft")]), Some(3));
+        assert_eq!(named(&[own(), commit(3, "nft"), own()]), Some(3));
         assert_eq!(named(&[own()]), None);
         assert_eq!(named(&[]), None);
     }

@@ -112,14 +112,11 @@ fn failed(why: &str) -> ExitStatus {
 }
 
 /// Asks the kernel through a worker that owns nothing.
-fn ask_kernel<T>(
-    options: &Options,
-    work: impl AsyncFnOnce(&mut Kernel) -> T,
-) -> Result<T, io::Error> {
+fn ask_kernel<T>(work: impl AsyncFnOnce(&mut Kernel) -> T) -> Result<T, io::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let mut kernel = Kernel::new(PathBuf::from(run::OWN_PROGRAM), options.table_owner.into());
+    let mut kernel = Kernel::of_a_command(PathBuf::from(run::OWN_PROGRAM));
     Ok(runtime.block_on(work(&mut kernel)))
 }
 

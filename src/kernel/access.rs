@@ -1,7 +1,6 @@
 //! The two ways to the kernel's tables: libnftables, in the worker, and nfnetlink for what it does not tell.
 
 use std::io;
-use std::path::PathBuf;
 
 use nix::sys::socket::SockFlag;
 use serde::de::DeserializeOwned;
@@ -48,9 +47,9 @@ pub(super) struct Access {
 }
 
 impl Access {
-    pub(super) fn new(program: PathBuf) -> Self {
+    pub(super) fn new(worker: Worker) -> Self {
         Self {
-            worker: Worker::new(program),
+            worker,
             netlink: None,
             form: Form::Typeof,
         }

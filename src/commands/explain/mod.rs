@@ -65,9 +65,7 @@ fn seen(options: &Options) -> std::io::Result<KernelView> {
     if !matches!(capability::raise_net_admin(), Ok(true)) {
         return Ok(KernelView::NotPermitted);
     }
-    ask_kernel(options, async |kernel| {
-        kernel_view::look(kernel, options).await
-    })
+    ask_kernel(async |kernel| kernel_view::look(kernel, options).await)
 }
 
 fn answers(

@@ -104,9 +104,7 @@ pub(super) fn status(options: &Options, format: OutputFormat) -> ExitStatus {
         let policy = Policy::new(&loaded.config);
         Tables::new(&policy, &options.chosen_names())
     });
-    let looked = ask_kernel(options, async |kernel| {
-        tables(kernel, &options.table, wanted.as_ref()).await
-    });
+    let looked = ask_kernel(async |kernel| tables(kernel, &options.table, wanted.as_ref()).await);
     let tables = match looked {
         Ok(tables) => tables,
         Err(error) => return failed(&format!("the kernel cannot be asked: {error}")),

@@ -62,7 +62,7 @@ fn table_told(table: &TableStatus, style: Style) -> String {
     let mut text = format!("{family}: {}\n", state(table, style));
     let mut line = |label: &str, said: &str| {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {label:17} {said}");
+        let _ = writeln!(text, "  {label:18} {said}");
     };
     for (index, difference) in table.differences.iter().enumerate() {
         let label = if index == 0 { "differs" } else { "" };
