@@ -18,6 +18,19 @@ use crate::ruleset::{ChosenNames, names};
 /// Where the configuration is, without `--config`.
 const DEFAULT_CONFIG: &str = "/etc/config/non-masquerade-daemon";
 
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed; status: out of step
+  2  wrong arguments
+  3  bad configuration
+  4  not permitted: CAP_NET_ADMIN is missing";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  non-masquerade-daemon explain 10.0.0.1 1.1.1.1 2001:db8::1
+  non-masquerade-daemon explain --from 10.244.1.2 --format json 1.1.1.1";
+
 /// Keeps the pod's source address towards the configured CIDRs and masquerades all other traffic
 /// that leaves the node, with one nftables table of its own.
 ///
@@ -26,6 +39,7 @@ const DEFAULT_CONFIG: &str = "/etc/config/non-masquerade-daemon";
 #[derive(Debug, Parser)]
 #[command(name = "non-masquerade-daemon", version, args_override_self = true)]
 #[command(override_usage = "non-masquerade-daemon [OPTIONS] [COMMAND]")]
+#[command(after_long_help = EXIT_CODES)]
 pub struct Cli {
     /// What stands on the command line besides the command.
     #[command(flatten)]
@@ -37,6 +51,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Options {
     /// Configuration file, YAML or JSON, or a directory of such files; absent: the defaults. Repeatable: all are
     /// merged; in the environment, paths are separated by ':'.
@@ -46,8 +61,8 @@ pub struct Options {
     )]
     pub config: Vec<PathBuf>,
 
-    /// Exempt by default all IPv4 ranges that RFCs reserve, not only those of RFC 1918. For a file
-    /// without nonMasqueradeCIDRs.
+    /// Exempt by default all IPv4 ranges that RFCs reserve, not only those of RFC 1918. Counts where no file has
+    /// nonMasqueradeCIDRs.
     #[arg(
         long, global = true, value_name = "BOOL", value_parser = go_arguments::boolean, num_args = 0..=1,
         require_equals = true, default_missing_value = "true", default_value = "false",
@@ -55,7 +70,7 @@ pub struct Options {
     )]
     pub nomasq_all_reserved_ranges: bool,
 
-    /// Program IPv6 too. For files without enableIPv6.
+    /// Program IPv6 too. Counts where no file has enableIPv6.
     #[arg(
         long = "enable-ipv6", global = true, value_name = "BOOL", value_parser = go_arguments::boolean, num_args = 0..=1,
         require_equals = true, default_missing_value = "true", default_value = "false",
@@ -63,8 +78,8 @@ pub struct Options {
     )]
     pub enable_ipv6: bool,
 
-    /// Choose the source ports of masqueraded connections at random (masquerade fully-random). For files without
-    /// randomFully.
+    /// Choose the source ports of masqueraded connections at random (masquerade fully-random). Counts where no file
+    /// has randomFully.
     #[arg(
         long, global = true, value_name = "BOOL", value_parser = go_arguments::boolean, num_args = 0..=1,
         require_equals = true, default_missing_value = "true", default_value = "true",
@@ -73,7 +88,7 @@ pub struct Options {
     pub random_fully: bool,
 
     /// Source ports of masqueraded TCP, UDP and SCTP connections, such as 1024-29999,32768-65535; empty: as the
-    /// kernel chooses. For files without toPorts.
+    /// kernel chooses. Counts where no file has toPorts.
     #[arg(
         long,
         global = true,
@@ -172,6 +187,7 @@ pub enum Command {
     /// Tells the verdict, the configured CIDR that decides with its file and line, what the table in the kernel says,
     /// and which other NAT chains may decide otherwise. Only what it says of the kernel needs CAP_NET_ADMIN. Exit code
     /// 0: explained, 2: not an address, or SOURCE is of another family than a destination, 3: bad configuration.
+    #[command(after_long_help = EXPLAIN_EXAMPLES)]
     Explain {
         /// Source address of the traffic; without it, conditions on the source are named
         #[arg(long, value_name = "SOURCE", value_parser = address::address)]

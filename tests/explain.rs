@@ -113,12 +113,23 @@ fn the_default_list_is_named_where_no_file_gives_one() {
     let decided = host.answer("172.16.0.1")["decided_by"].take();
     assert_eq!(
         decided,
-        json!({"cidr": "172.16.0.0/12", "list": "nonMasqueradeCIDRs", "is_default": true, "file": null, "line": null})
+        json!({"cidr": "172.16.0.0/12", "list": "nonMasqueradeCIDRs", "is_default": true, "place": null})
     );
     let told = host.daemon("explain 172.16.0.1").output;
     assert!(
         told.contains("172.16.0.0/12 of the default list of nonMasqueradeCIDRs\n"),
         "{told}"
+    );
+}
+
+#[test]
+fn json_names_the_file_the_line_and_the_item() {
+    let host = Host::new(CONFIGURATION);
+    let config = host.config();
+    assert_eq!(
+        host.answer("192.168.1.1")["decided_by"],
+        json!({"cidr": "192.168.0.0/16", "list": "nonMasqueradeCIDRs", "is_default": false,
+               "place": {"file": config.to_str().unwrap(), "line": 4, "item": 1}})
     );
 }
 

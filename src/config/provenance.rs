@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use ipnet::IpNet;
+use serde::Serialize;
 
 use super::finding::Escaped;
 use super::keys::{MASQUERADE_CIDRS, NON_MASQUERADE_CIDRS, SOURCE_CIDRS};
@@ -54,7 +55,7 @@ pub struct ListedCidr {
 }
 
 /// Where a CIDR stands. `Display` is `FILE:LINE`, or `FILE: nonMasqueradeCIDRs[1]` where the line is not known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CidrPlace {
     /// The file, as the user named it.
     pub file: String,
@@ -63,6 +64,7 @@ pub struct CidrPlace {
     /// The item's place in its list, counted from 0.
     pub item: usize,
     /// Which list.
+    #[serde(skip)]
     pub list: List,
 }
 

@@ -72,14 +72,14 @@ struct ListedChain {
 impl Listing {
     fn nat_chains(self) -> Vec<NatChain> {
         let chains = self.nftables.into_iter().filter_map(|object| object.chain);
-        let mut found: Vec<NatChain> = chains.filter_map(ListedChain::as_nat_chain).collect();
+        let mut found: Vec<NatChain> = chains.filter_map(ListedChain::into_nat_chain).collect();
         found.sort_by_key(|chain| chain.priority);
         found
     }
 }
 
 impl ListedChain {
-    fn as_nat_chain(self) -> Option<NatChain> {
+    fn into_nat_chain(self) -> Option<NatChain> {
         let is_one = self.chain_type.as_deref() == Some("nat")
             && self.hook.as_deref() == Some("postrouting");
         is_one.then_some(NatChain {

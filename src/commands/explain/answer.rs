@@ -39,9 +39,7 @@ pub(super) struct DecidedBy {
     pub(super) list: &'static str,
     /// It stands in no file.
     pub(super) is_default: bool,
-    pub(super) file: Option<String>,
-    pub(super) line: Option<usize>,
-    #[serde(skip)]
+    /// None: in no file.
     pub(super) place: Option<CidrPlace>,
 }
 

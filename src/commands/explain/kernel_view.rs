@@ -7,6 +7,7 @@ use crate::cli::Options;
 use crate::kernel::difference::Difference;
 use crate::kernel::drift::Drift;
 use crate::kernel::nat_chains::NatChain;
+use crate::kernel::netlink::TableHeader;
 use crate::kernel::observed::{ObservedElement, ObservedTable};
 use crate::kernel::{Kernel, Observation};
 use crate::policy::prefix_table::Verdict;
@@ -17,12 +18,15 @@ use crate::ruleset::{Family, Tables, names};
 pub(super) enum KernelView {
     /// CAP_NET_ADMIN is missing.
     NotPermitted,
-    Seen {
-        ip: Result<Observation, String>,
-        ip6: Result<Observation, String>,
-        /// The base chains of type nat on postrouting, less the daemon's.
-        other_chains: Result<Vec<NatChain>, String>,
-    },
+    Seen(Box<Seen>),
+}
+
+/// What can be seen with CAP_NET_ADMIN; an error is why it cannot.
+pub(super) struct Seen {
+    ip: Result<Observation, String>,
+    ip6: Result<Observation, String>,
+    /// The base chains of type nat on postrouting, less the daemon's.
+    other_chains: Result<Vec<NatChain>, String>,
 }
 
 /// What the kernel's table says of one destination.
@@ -70,11 +74,11 @@ pub(super) async fn look(kernel: &mut Kernel, options: &Options) -> KernelView {
     };
     let chains = kernel.nat_chains().await;
     let other_chains = chains.map(|chains| chains.into_iter().filter(is_other).collect());
-    KernelView::Seen {
+    KernelView::Seen(Box::new(Seen {
         ip,
         ip6,
         other_chains: other_chains.map_err(|error| error.to_string()),
-    }
+    }))
 }
 
 impl KernelView {
@@ -86,43 +90,28 @@ impl KernelView {
         source: Option<IpAddr>,
         destination: IpAddr,
     ) -> TableAnswer {
-        let of_state = |state| TableAnswer {
-            state,
-            element: None,
-            disagreements: Vec::new(),
-        };
         let seen = match (self, destination) {
-            (Self::NotPermitted, _) => return of_state(State::NotPermitted),
-            (Self::Seen { ip, .. }, IpAddr::V4(_)) => ip,
-            (Self::Seen { ip6, .. }, IpAddr::V6(_)) => ip6,
+            (Self::NotPermitted, _) => return State::NotPermitted.into(),
+            (Self::Seen(seen), IpAddr::V4(_)) => &seen.ip,
+            (Self::Seen(seen), IpAddr::V6(_)) => &seen.ip6,
         };
-        let is_wanted = of_family(policy, destination).is_some();
+        let of_family = of_family(policy, destination);
         match seen {
-            Err(error) => of_state(State::Unknown(error.clone())),
-            Ok(Observation::Unreadable(_)) => of_state(State::Unreadable),
+            Err(error) => State::Unknown(error.clone()).into(),
+            Ok(Observation::Unreadable(_)) => State::Unreadable.into(),
             Ok(Observation::Missing) => TableAnswer {
-                disagreements: is_wanted
-                    .then(|| "there is no table, so that it masquerades nothing".to_owned())
+                disagreements: of_family
+                    .map(|_| "there is no table, so that it masquerades nothing".to_owned())
                     .into_iter()
                     .collect(),
-                ..of_state(State::Missing)
+                ..State::Missing.into()
             },
             Ok(Observation::Table(header, table)) => {
-                let ruleset = match destination {
-                    IpAddr::V4(_) => Some(&tables.ip),
-                    IpAddr::V6(_) => tables.ip6.as_ref(),
-                };
-                let drift = ruleset.map(|ruleset| Drift::of_table(ruleset, *header, table));
-                let other = match drift {
-                    None => vec!["there is a table, although IPv6 is off".to_owned()],
-                    Some(Ok(drift)) => beside_elements(&drift.differences),
-                    Some(Err(error)) => vec![error.to_string()],
-                };
                 let element = element_of(table, names::EXEMPT_SET, destination);
-                let mut disagreements = of_family(policy, destination)
+                let mut disagreements = of_family
                     .map(|of_family| lookups(of_family, table, source, destination, element))
                     .unwrap_or_default();
-                disagreements.extend(other);
+                disagreements.extend(other_differences(tables, destination, *header, table));
                 TableAnswer {
                     state: State::Read,
                     element: element.cloned(),
@@ -134,20 +123,26 @@ impl KernelView {
 
     /// The other chains that packets of the destination's family pass, in the order in which they run.
     pub(super) fn other_chains(&self, destination: IpAddr) -> Result<Vec<NatChain>, &str> {
+        let Self::Seen(seen) = self else {
+            return Ok(Vec::new());
+        };
         let family = match destination {
             IpAddr::V4(_) => Family::Ip,
             IpAddr::V6(_) => Family::Ip6,
         };
-        match self {
-            Self::NotPermitted => Ok(Vec::new()),
-            Self::Seen { other_chains, .. } => match other_chains {
-                Ok(chains) => Ok(chains
-                    .iter()
-                    .filter(|chain| chain.sees(family))
-                    .cloned()
-                    .collect()),
-                Err(error) => Err(error),
-            },
+        let chains = seen.other_chains.as_ref().map_err(String::as_str)?;
+        let seeing = chains.iter().filter(|chain| chain.sees(family));
+        Ok(seeing.cloned().collect())
+    }
+}
+
+impl From<State> for TableAnswer {
+    /// Nothing more is known.
+    fn from(state: State) -> Self {
+        Self {
+            state,
+            element: None,
+            disagreements: Vec::new(),
         }
     }
 }
@@ -191,13 +186,30 @@ fn element_of<'a>(
 }
 
 /// Differences that may change what happens to any destination. Elements have been looked up one by one.
-fn beside_elements(differences: &[Difference]) -> Vec<String> {
-    let is_beside = |difference: &&Difference| {
+fn other_differences(
+    tables: &Tables,
+    destination: IpAddr,
+    header: TableHeader,
+    table: &ObservedTable,
+) -> Vec<String> {
+    let ruleset = match destination {
+        IpAddr::V4(_) => Some(&tables.ip),
+        IpAddr::V6(_) => tables.ip6.as_ref(),
+    };
+    let Some(ruleset) = ruleset else {
+        return vec!["there is a table, although IPv6 is off".to_owned()];
+    };
+    let is_other = |difference: &&Difference| {
         !matches!(
             difference,
             Difference::ElementsMissing(..) | Difference::ElementsForeign(..)
         )
     };
-    let beside = differences.iter().filter(is_beside);
-    beside.map(ToString::to_string).collect()
+    match Drift::of_table(ruleset, header, table) {
+        Ok(drift) => {
+            let others = drift.differences.iter().filter(is_other);
+            others.map(ToString::to_string).collect()
+        }
+        Err(error) => vec![error.to_string()],
+    }
 }

@@ -5,6 +5,7 @@ mod kernel_view;
 mod text;
 mod verdict;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use serde::Serialize;
@@ -82,14 +83,7 @@ fn answers(
         .iter()
         .map(|destination| decided(&policy, from, *destination))
         .collect();
-    let deciding = decisions.iter().flatten().filter_map(|d| d.decided_by);
-    let listed: Vec<ListedCidr> = deciding.filter_map(listed).collect();
-    let places = texts.places(&listed);
-    let place_of = |entry: Entry| -> Option<CidrPlace> {
-        let wanted = self::listed(entry)?;
-        let index = listed.iter().position(|listed| *listed == wanted)?;
-        places.get(index)?.clone()
-    };
+    let places = places(texts, decisions.iter().flatten());
     let answer = |(destination, decision): (&IpAddr, &Result<Decision, String>)| match decision {
         Err(error) => Answer::error(*destination, error.clone()),
         Ok(decision) => {
@@ -101,15 +95,27 @@ fn answers(
                     Origin::NonMasqueradeCidrs => loaded.config.non_masquerade_cidrs_are_default,
                     Origin::MasqueradeCidrs => false,
                 },
-                file: place_of(entry).map(|place| place.file),
-                line: place_of(entry).and_then(|place| place.line),
-                place: place_of(entry),
+                place: listed(entry).and_then(|listed| places.get(&listed).cloned()),
             });
             let table = view.answer(&policy, &tables, from, *destination);
             Answer::new(*destination, decision, decided_by, &policy, table, view)
         }
     };
     destinations.iter().zip(&decisions).map(answer).collect()
+}
+
+/// Where the CIDRs that decide stand in the files.
+fn places<'a>(
+    texts: &Texts,
+    decisions: impl Iterator<Item = &'a Decision>,
+) -> HashMap<ListedCidr, CidrPlace> {
+    let deciding = decisions.filter_map(|decision| decision.decided_by);
+    let listed: Vec<ListedCidr> = deciding.filter_map(listed).collect();
+    let places = texts.places(&listed);
+    let found = listed.into_iter().zip(places);
+    found
+        .filter_map(|(cidr, place)| Some((cidr, place?)))
+        .collect()
 }
 
 /// # Errors
