@@ -20,7 +20,7 @@ help:
 	@echo 'make run     the main job: real packets through throw-away namespaces, with daemon-config/config'
 	@echo 'make test    all tests; what needs root is skipped and listed for an ordinary user'
 	@echo 'make bench   times and sizes of the daemon, beside those of libnftables alone; 10,000 CIDRs need root'
-	@echo 'make golden  rewrites tests/golden/*.json and *.nft, as root'
+	@echo 'make golden  rewrites tests/golden: what render, nft and --help print; as root'
 	@echo 'make clean   removes what was built'
 
 build:
@@ -52,7 +52,7 @@ bench:
 # Look at the difference before you commit it.
 golden: install-test-packages
 	.ci/install-debian-13 $(DEBIAN_13_ROOT)
-	REWRITE_GOLDENS=1 cargo test --locked --test golden
+	REWRITE_GOLDENS=1 cargo test --locked --test golden --test help
 
 install-test-packages:
 	@.ci/install-packages $(TEST_PACKAGES)

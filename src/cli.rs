@@ -1,9 +1,10 @@
 //! The command line: options and commands, each option from the environment as well.
 
+mod address;
 mod go_arguments;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -17,6 +18,19 @@ use crate::ruleset::{ChosenNames, names};
 /// Where the configuration is, without `--config`.
 const DEFAULT_CONFIG: &str = "/etc/config/non-masquerade-daemon";
 
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed; status: out of step
+  2  wrong arguments
+  3  bad configuration
+  4  not permitted: CAP_NET_ADMIN is missing";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  non-masquerade-daemon explain 10.0.0.1 1.1.1.1 2001:db8::1
+  non-masquerade-daemon explain --from 10.244.1.2 --format json 1.1.1.1";
+
 /// Keeps the pod's source address towards the configured CIDRs and masquerades all other traffic
 /// that leaves the node, with one nftables table of its own.
 ///
@@ -25,6 +39,7 @@ const DEFAULT_CONFIG: &str = "/etc/config/non-masquerade-daemon";
 #[derive(Debug, Parser)]
 #[command(name = "non-masquerade-daemon", version, args_override_self = true)]
 #[command(override_usage = "non-masquerade-daemon [OPTIONS] [COMMAND]")]
+#[command(after_long_help = EXIT_CODES)]
 pub struct Cli {
     /// What stands on the command line besides the command.
     #[command(flatten)]
@@ -36,6 +51,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Options {
     /// Configuration file, YAML or JSON, or a directory of such files; absent: the defaults. Repeatable: all are
     /// merged; in the environment, paths are separated by ':'.
@@ -45,8 +61,8 @@ pub struct Options {
     )]
     pub config: Vec<PathBuf>,
 
-    /// Exempt by default all IPv4 ranges that RFCs reserve, not only those of RFC 1918. For a file
-    /// without nonMasqueradeCIDRs.
+    /// Exempt by default all IPv4 ranges that RFCs reserve, not only those of RFC 1918. Counts where no file has
+    /// nonMasqueradeCIDRs.
     #[arg(
         long, global = true, value_name = "BOOL", value_parser = go_arguments::boolean, num_args = 0..=1,
         require_equals = true, default_missing_value = "true", default_value = "false",
@@ -54,7 +70,7 @@ pub struct Options {
     )]
     pub nomasq_all_reserved_ranges: bool,
 
-    /// Program IPv6 too. For files without enableIPv6.
+    /// Program IPv6 too. Counts where no file has enableIPv6.
     #[arg(
         long = "enable-ipv6", global = true, value_name = "BOOL", value_parser = go_arguments::boolean, num_args = 0..=1,
         require_equals = true, default_missing_value = "true", default_value = "false",
@@ -62,8 +78,8 @@ pub struct Options {
     )]
     pub enable_ipv6: bool,
 
-    /// Choose the source ports of masqueraded connections at random (masquerade fully-random). For files without
-    /// randomFully.
+    /// Choose the source ports of masqueraded connections at random (masquerade fully-random). Counts where no file
+    /// has randomFully.
     #[arg(
         long, global = true, value_name = "BOOL", value_parser = go_arguments::boolean, num_args = 0..=1,
         require_equals = true, default_missing_value = "true", default_value = "true",
@@ -72,7 +88,7 @@ pub struct Options {
     pub random_fully: bool,
 
     /// Source ports of masqueraded TCP, UDP and SCTP connections, such as 1024-29999,32768-65535; empty: as the
-    /// kernel chooses. For files without toPorts.
+    /// kernel chooses. Counts where no file has toPorts.
     #[arg(
         long,
         global = true,
@@ -142,8 +158,11 @@ pub struct Options {
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Program the table and keep it in step with the file (the default)
+    ///
+    /// Runs until SIGTERM or SIGINT; the rules stay. SIGHUP reloads the configuration. Needs CAP_NET_ADMIN. Exit code
+    /// 0: done, 1: failed, 4: CAP_NET_ADMIN is missing; with --once also 3: bad configuration.
     Run {
-        /// Apply, read back, and exit
+        /// Apply the configuration, read it back, and exit
         #[arg(
             long, value_name = "BOOL", value_parser = go_arguments::boolean, num_args = 0..=1, require_equals = true,
             default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set
@@ -151,13 +170,59 @@ pub enum Command {
         once: bool,
     },
     /// Validate configuration files and print the effective policy; needs no privilege
+    ///
+    /// All errors are told at once, each with its file, line and what to write instead. Exit code 0: good, 3: bad.
     Check {
-        /// In place of --config; it is an error where one is not there
+        /// File or directory in place of --config; it is an error where one is not there
         #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
     },
     /// Print the table as JSON for `nft -j -f -`; needs no privilege
+    ///
+    /// It is what makes the table in a kernel that has none, in the form that each version of nft takes. Exit code 3:
+    /// bad configuration.
     Render,
+    /// Say for each destination whether traffic to it is masqueraded, and why
+    ///
+    /// Tells the verdict, the configured CIDR that decides with its file and line, what the table in the kernel says,
+    /// and which other NAT chains may decide otherwise. Only what it says of the kernel needs CAP_NET_ADMIN. Exit code
+    /// 0: explained, 2: not an address, or SOURCE is of another family than a destination, 3: bad configuration.
+    #[command(after_long_help = EXPLAIN_EXAMPLES)]
+    Explain {
+        /// Source address of the traffic; without it, conditions on the source are named
+        #[arg(long, value_name = "SOURCE", value_parser = address::address)]
+        from: Option<IpAddr>,
+        /// How the answer is printed
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: OutputFormat,
+        /// IPv4 or IPv6 addresses
+        #[arg(value_name = "DESTINATION", required = true, value_parser = address::address)]
+        destinations: Vec<IpAddr>,
+    },
+    /// Say what the kernel has, who owns it, and whether it is in step with the configuration
+    ///
+    /// Shows each element of the table with the connections that met it since the table was made. Writes nothing.
+    /// Needs CAP_NET_ADMIN. Exit code 0: in step, 1: out of step, 3: bad configuration, 4: CAP_NET_ADMIN is missing.
+    Status {
+        /// How the answer is printed
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: OutputFormat,
+    },
+    /// Remove the daemon's tables; stop the daemon first
+    ///
+    /// Removes the table that --table names, of both families, and those that an earlier --table has left. Needs
+    /// CAP_NET_ADMIN. Exit code 0: nothing is left, 1: a running daemon owns a table or has put one back, 4:
+    /// CAP_NET_ADMIN is missing.
+    Cleanup,
+}
+
+/// `--format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
 }
 
 /// `--to-ports`: in ascending order and disjoint; empty: none.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+use crate::config::provenance::{self, CidrPlace, ListedCidr};
 use crate::config::{self, Config, ConfigErrors, Finding, Flags, MAX_FILE_BYTES, Source};
 
 pub use paths::{MAX_FILES, candidates};
@@ -107,20 +108,7 @@ const READINGS: usize = 3;
 /// [`LoadError`], all of them at once. Never blocks on a FIFO, opens no device, reads at most [`MAX_FILE_BYTES`] of
 /// all files and a byte.
 pub fn load(paths: &[PathBuf], flags: &Flags, writers: Writers) -> Result<Loaded, LoadError> {
-    let mut reading = Reading::of(paths, writers)?;
-    for _ in 1..READINGS {
-        if reading.is_of_one_moment(paths)? {
-            return reading.judged(flags);
-        }
-        reading = Reading::of(paths, writers)?;
-    }
-    match reading.files.first() {
-        Some(file) if writers == Writers::Await && !reading.is_of_one_moment(paths)? => {
-            let path = file.path.clone();
-            Err(LoadError::BeingWritten { path })
-        }
-        _ => reading.judged(flags),
-    }
+    Reading::settled(paths, writers)?.judged(flags)
 }
 
 /// As [`load`], for a command that runs once: waits at most a second for a writer to close the file, then
@@ -129,14 +117,41 @@ pub fn load(paths: &[PathBuf], flags: &Flags, writers: Writers) -> Result<Loaded
 /// # Errors
 /// As [`load`], less [`LoadError::BeingWritten`].
 pub fn load_patiently(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadError> {
-    let started = Instant::now();
-    while started.elapsed() < PATIENCE {
-        match load(paths, flags, Writers::Await) {
-            Err(LoadError::BeingWritten { .. }) => thread::sleep(LOOK_AGAIN),
-            settled => return settled,
-        }
+    Reading::patient(paths)?.judged(flags)
+}
+
+/// As [`load_patiently`], with the texts that were judged, of which [`provenance`] tells where something stands.
+///
+/// # Errors
+/// As [`load_patiently`].
+pub fn load_with_texts(paths: &[PathBuf], flags: &Flags) -> Result<(Loaded, Texts), LoadError> {
+    let reading = Reading::patient(paths)?;
+    let texts = reading.files.iter().map(|file| {
+        let name = file.path.to_string_lossy().into_owned();
+        (name, file.bytes.clone())
+    });
+    let texts = Texts(texts.collect());
+    Ok((reading.judged(flags)?, texts))
+}
+
+/// What the files held, each with its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Texts(Vec<(String, Option<Vec<u8>>)>);
+
+impl Texts {
+    /// Where each of these CIDRs stands first.
+    #[must_use]
+    pub fn places(&self, listed: &[ListedCidr]) -> Vec<Option<CidrPlace>> {
+        let sources: Vec<Source<'_>> = self
+            .0
+            .iter()
+            .map(|(name, bytes)| Source {
+                name,
+                bytes: bytes.as_deref(),
+            })
+            .collect();
+        provenance::places(&sources, listed)
     }
-    load(paths, flags, Writers::Ignore)
 }
 
 /// As [`load_patiently`], for files and directories that must be there.
@@ -169,6 +184,36 @@ struct Found {
 }
 
 impl Reading {
+    /// What [`load`] judges.
+    fn settled(paths: &[PathBuf], writers: Writers) -> Result<Self, LoadError> {
+        let mut reading = Self::of(paths, writers)?;
+        for _ in 1..READINGS {
+            if reading.is_of_one_moment(paths)? {
+                return Ok(reading);
+            }
+            reading = Self::of(paths, writers)?;
+        }
+        match reading.files.first() {
+            Some(file) if writers == Writers::Await && !reading.is_of_one_moment(paths)? => {
+                let path = file.path.clone();
+                Err(LoadError::BeingWritten { path })
+            }
+            _ => Ok(reading),
+        }
+    }
+
+    /// What [`load_patiently`] judges.
+    fn patient(paths: &[PathBuf]) -> Result<Self, LoadError> {
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            match Self::settled(paths, Writers::Await) {
+                Err(LoadError::BeingWritten { .. }) => thread::sleep(LOOK_AGAIN),
+                settled => return settled,
+            }
+        }
+        Self::settled(paths, Writers::Ignore)
+    }
+
     /// # Errors
     /// [`LoadError::BeingWritten`], and where it is not known which files there are.
     fn of(paths: &[PathBuf], writers: Writers) -> Result<Self, LoadError> {

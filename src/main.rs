@@ -1,5 +1,6 @@
 //! argv → logging → command → exit code, nothing else.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -10,11 +11,12 @@ use non_masquerade_daemon::startup_signals;
 
 fn main() -> ExitCode {
     startup_signals::hold();
-    let is_worker = std::env::args_os()
-        .nth(1)
+    let mut arguments = std::env::args_os().skip(1);
+    let is_worker = arguments
+        .next()
         .is_some_and(|argument| argument == worker::WORKER_ARGUMENT);
     if is_worker {
-        return serve();
+        return serve(arguments.next().as_deref());
     }
     match cli::parse(std::env::args_os()) {
         Ok(parsed) => commands::execute(parsed).into(),
@@ -27,9 +29,9 @@ fn main() -> ExitCode {
 }
 
 /// The worker has no log of its own: its last words reach the daemon's.
-fn serve() -> ExitCode {
+fn serve(name: Option<&OsStr>) -> ExitCode {
     startup_signals::release();
-    match worker::serve() {
+    match worker::serve(name) {
         Ok(()) => ExitStatus::Done.into(),
         Err(error) => {
             let _ = writeln!(io::stderr(), "{error}");

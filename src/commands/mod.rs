@@ -1,15 +1,20 @@
 //! What the commands do, one file each.
 
 mod check;
+mod cleanup;
+mod explain;
 mod render;
 mod run;
+mod status;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use tracing::warn;
 
 use crate::cli::{Command, Options, Parsed};
 use crate::config_source::LoadError;
+use crate::kernel::Kernel;
 use crate::{logging, startup_signals};
 
 /// What the program's end says to its caller.
@@ -52,6 +57,13 @@ pub fn execute(parsed: Parsed) -> ExitStatus {
         Command::Run { once: true } => run::once(&cli.options),
         Command::Check { files } => check::check(&cli.options, &files),
         Command::Render => render::render(&cli.options),
+        Command::Explain {
+            from,
+            format,
+            destinations,
+        } => explain::explain(&cli.options, from, &destinations, format),
+        Command::Status { format } => status::status(&cli.options, format),
+        Command::Cleanup => cleanup::cleanup(&cli.options),
     }
 }
 
@@ -82,6 +94,30 @@ fn print_warnings(warnings: &[impl std::fmt::Display]) {
     for warning in warnings {
         let _ = writeln!(io::stderr(), "warning: {warning}");
     }
+}
+
+/// Prints a value as one JSON object.
+fn print_json(value: &impl serde::Serialize) -> ExitStatus {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => print(&format!("{text}\n")),
+        Err(error) => failed(&format!("the answer cannot be written as JSON: {error}")),
+    }
+}
+
+/// Says on standard error why a command has failed.
+fn failed(why: &str) -> ExitStatus {
+    // Where standard error is closed, the exit code says it.
+    let _ = writeln!(io::stderr(), "{why}");
+    ExitStatus::Failed
+}
+
+/// Asks the kernel through a worker that owns nothing.
+fn ask_kernel<T>(work: impl AsyncFnOnce(&mut Kernel) -> T) -> Result<T, io::Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut kernel = Kernel::of_a_command(PathBuf::from(run::OWN_PROGRAM));
+    Ok(runtime.block_on(work(&mut kernel)))
 }
 
 /// The configuration that `--config` names.

@@ -73,7 +73,7 @@ pub(super) fn merge(said: &[Option<Said>], flags: &Flags, remarks: &mut Remarks)
 
 /// What all files say; those that cannot be read say nothing.
 #[derive(Clone, Copy)]
-pub(super) struct AllSaid<'a>(&'a [Option<Said>]);
+pub(super) struct AllSaid<'a>(pub(super) &'a [Option<Said>]);
 
 /// Which list of a file is meant.
 pub(super) type ListField = fn(&Said) -> Option<&CidrList>;

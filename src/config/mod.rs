@@ -18,6 +18,7 @@ mod node;
 mod oversights;
 pub mod port_range;
 mod positions;
+pub mod provenance;
 mod remarks;
 pub mod reserved_ranges;
 mod said;
@@ -144,14 +145,7 @@ pub fn judge(file_name: &str, bytes: &[u8], flags: &Flags) -> Result<Judged, Con
 pub fn judge_together(files: &[Source<'_>], flags: &Flags) -> Result<Judged, ConfigErrors> {
     let mut remarks = Remarks::default();
     let read = read(files, &mut remarks);
-    let said: Vec<Option<Said>> = read
-        .iter()
-        .enumerate()
-        .map(|(index, read)| {
-            let read = read.as_ref()?;
-            Some(validate::validate(index, &read.file, &mut remarks))
-        })
-        .collect();
+    let said = said(&read, &mut remarks);
     let config = merge::merge(&said, flags, &mut remarks);
     let mut warnings = remarks.findings(&read)?;
     warnings.extend(oversights::oversights(&config));
@@ -174,6 +168,17 @@ fn read<'a>(files: &[Source<'a>], remarks: &mut Remarks) -> Vec<Option<ReadFile<
         read.push(file);
     }
     read
+}
+
+/// What each file says by itself.
+fn said(read: &[Option<ReadFile<'_>>], remarks: &mut Remarks) -> Vec<Option<Said>> {
+    let files = read.iter().enumerate();
+    files
+        .map(|(index, read)| {
+            let read = read.as_ref()?;
+            Some(validate::validate(index, &read.file, remarks))
+        })
+        .collect()
 }
 
 fn read_file<'a>(

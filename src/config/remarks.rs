@@ -103,8 +103,8 @@ impl Remarks {
     }
 }
 
-/// The lines of all places that some remarks name.
-struct Lines<'a> {
+/// The lines of some places.
+pub(super) struct Lines<'a> {
     files: &'a [Option<ReadFile<'a>>],
     wanted: Vec<Spot>,
     /// Of each that is wanted.
@@ -112,12 +112,16 @@ struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
+    /// Of all places that the remarks name.
     fn of(remarks: &[(Spot, Remark)], files: &'a [Option<ReadFile<'a>>]) -> Self {
-        let mut wanted: Vec<Spot> = remarks
+        let places = remarks
             .iter()
-            .flat_map(|(spot, remark)| [Some(*spot), remark.other])
-            .flatten()
-            .collect();
+            .flat_map(|(spot, remark)| [Some(*spot), remark.other]);
+        Self::at(places.flatten().collect(), files)
+    }
+
+    /// Of the places that are wanted.
+    pub(super) fn at(mut wanted: Vec<Spot>, files: &'a [Option<ReadFile<'a>>]) -> Self {
         wanted.sort_unstable();
         wanted.dedup();
         let mut bytes_left = MAX_TEXT_BYTES;
@@ -191,7 +195,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    fn line(&self, spot: Spot) -> Option<usize> {
+    pub(super) fn line(&self, spot: Spot) -> Option<usize> {
         let found = self.wanted.binary_search(&spot).ok()?;
         self.lines.get(found).copied().flatten()
     }

@@ -1,9 +1,9 @@
 //! The two ways to the kernel's tables: libnftables, in the worker, and nfnetlink for what it does not tell.
 
 use std::io;
-use std::path::PathBuf;
 
 use nix::sys::socket::SockFlag;
+use serde::de::DeserializeOwned;
 use tracing::debug;
 
 use super::error::{KernelError, UNSUPPORTED};
@@ -47,9 +47,9 @@ pub(super) struct Access {
 }
 
 impl Access {
-    pub(super) fn new(program: PathBuf) -> Self {
+    pub(super) fn new(worker: Worker) -> Self {
         Self {
-            worker: Worker::new(program),
+            worker,
             netlink: None,
             form: Form::Typeof,
         }
@@ -110,6 +110,27 @@ impl Access {
             }
         }
         Ok(Observation::Unreadable(header))
+    }
+
+    /// Has libnftables list what `request` asks for, `doing` that. Nobody's sets may be asked for: 1.0.6 dies of some.
+    pub(super) async fn list<T: DeserializeOwned>(
+        &mut self,
+        doing: &str,
+        request: &str,
+    ) -> Result<T, KernelError> {
+        let mut tries = 0;
+        loop {
+            let said = self.worker.run(request).await?;
+            if !said.succeeded {
+                return Err(KernelError::refused(doing.to_owned(), &said.error));
+            }
+            tries += 1;
+            match serde_json::from_str(&said.output) {
+                Ok(listed) => return Ok(listed),
+                Err(error) if tries == LISTING_TRIES => return Err(KernelError::Listing(error)),
+                Err(error) => debug!("a listing that is no JSON: {error}"),
+            }
+        }
     }
 
     /// Applies the transactions in order, each as a whole or not at all, up to the first that is refused; in the form

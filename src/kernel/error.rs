@@ -18,6 +18,9 @@ pub enum KernelError {
     /// A document could not be written.
     #[error("the transaction cannot be written as JSON: {0}")]
     Encode(#[from] serde_json::Error),
+    /// A listing could not be read.
+    #[error("what libnftables lists is not to be understood: {0}")]
+    Listing(#[source] serde_json::Error),
     /// libnftables or the kernel refused.
     #[error("{doing}: {said}{}", remedy(.said))]
     Refused {

@@ -8,11 +8,14 @@ pub mod error;
 pub mod features;
 pub mod libnftables;
 mod listing;
+pub mod local_address;
+pub mod nat_chains;
 pub mod netlink;
 pub mod notifications;
 pub mod observed;
 pub mod owner;
 pub mod ownership;
+pub mod removal;
 mod sys;
 pub mod tables;
 pub mod worker;
@@ -32,7 +35,7 @@ use difference::Difference;
 use drift::Drift;
 use error::KernelError;
 use ownership::{Claims, Protection, Standing, TableOwner};
-use worker::WorkerError;
+use worker::{Worker, WorkerError};
 
 /// How often the table is written before what still differs is an error: others may write as well.
 const ROUNDS: usize = 3;
@@ -98,8 +101,18 @@ impl Kernel {
     #[must_use]
     pub fn new(program: PathBuf, table_owner: TableOwner) -> Self {
         Self {
-            access: Access::new(program),
+            access: Access::new(Worker::new(program)),
             claims: Claims::new(table_owner),
+            memories: HashMap::new(),
+        }
+    }
+
+    /// The same for a command that runs once, and that owns nothing.
+    #[must_use]
+    pub fn of_a_command(program: PathBuf) -> Self {
+        Self {
+            access: Access::new(Worker::of_a_command(program)),
+            claims: Claims::new(TableOwner::Off),
             memories: HashMap::new(),
         }
     }

@@ -1,15 +1,46 @@
 //! Which process owns a table: nf_tables knows it by the port id of its netlink socket only.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
+
+use super::worker::WORKER_NAME;
 
 /// `NETLINK_NETFILTER`, linux/netlink.h.
 const PROTOCOL: &str = "12";
 
-/// Name and process id of who has the netlink socket of this port id, as `nft (pid 4711)`; `None`: it is not to be seen
-/// from this pid namespace, or not by this user.
+/// A process, as `nft (pid 4711)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// At most 15 bytes, escaped: anyone's to choose.
+    pub name: String,
+    /// In this pid namespace.
+    pub id: u32,
+}
+
+impl Process {
+    /// It is the worker of a daemon.
+    #[must_use]
+    pub fn is_a_worker(&self) -> bool {
+        WORKER_NAME.to_str() == Ok(self.name.as_str())
+    }
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {})", self.name, self.id)
+    }
+}
+
+/// Who has the netlink socket of this port id, as `nft (pid 4711)`; see [`with_port`].
 #[must_use]
 pub fn process_of_port(port: u32) -> Option<String> {
+    with_port(port).map(|process| process.to_string())
+}
+
+/// Who has the netlink socket of this port id; `None`: it is not to be seen from this pid namespace, or not by this user.
+#[must_use]
+pub fn with_port(port: u32) -> Option<Process> {
     let sockets = fs::read_to_string("/proc/net/netlink").ok()?;
     let link = format!("socket:[{}]", inode_of_port(&sockets, port)?);
     let processes = fs::read_dir("/proc").ok()?;
@@ -18,8 +49,10 @@ pub fn process_of_port(port: u32) -> Option<String> {
         .map(|entry| entry.path())
         .find(|process| has_open(process, &link))?;
     let name = fs::read_to_string(owner.join("comm")).ok()?;
-    let id = owner.file_name()?.to_string_lossy().into_owned();
-    Some(format!("{} (pid {id})", name.trim_end().escape_debug()))
+    Some(Process {
+        name: name.trim_end().escape_debug().to_string(),
+        id: owner.file_name()?.to_str()?.parse().ok()?,
+    })
 }
 
 /// The inode of the socket in the listing of proc_net(5): `sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode`, where

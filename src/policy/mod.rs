@@ -124,7 +124,9 @@ impl FamilyPolicy {
         entries
     }
 
-    fn decision(&self, destination: IpAddr) -> Option<Entry> {
+    /// The configured prefix that decides over `destination`, which is of this family; see [`Policy::decision`].
+    #[must_use]
+    pub fn decision(&self, destination: IpAddr) -> Option<Entry> {
         let after = self
             .destinations
             .partition_point(|interval| interval.first <= destination);

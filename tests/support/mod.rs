@@ -24,6 +24,7 @@ pub mod netlink;
 pub mod netns;
 pub mod nft;
 pub mod oracle;
+pub mod outcome;
 pub mod poison;
 pub mod probe;
 pub mod programmed;

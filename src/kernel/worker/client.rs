@@ -1,5 +1,6 @@
 //! The daemon's side of the worker.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::{Answer, Request, WORKER_ARGUMENT, WORKER_NAME};
+use super::{Answer, COMMAND_WORKER_NAME, Request, WORKER_ARGUMENT, WORKER_NAME};
 use crate::kernel::libnftables::Said;
 
 /// How long a short request may take at first.
@@ -90,6 +91,7 @@ fn last_words(said: &str) -> String {
 /// The worker, started when it is first needed and replaced when it ends or hangs.
 pub struct Worker {
     program: PathBuf,
+    name: &'static CStr,
     running: Option<Running>,
     /// How many were started.
     number: u32,
@@ -110,9 +112,19 @@ impl Worker {
     pub fn new(program: PathBuf) -> Self {
         Self {
             program,
+            name: WORKER_NAME,
             running: None,
             number: 0,
             deadline: FIRST_DEADLINE,
+        }
+    }
+
+    /// The same for a command that runs once; see [`COMMAND_WORKER_NAME`].
+    #[must_use]
+    pub fn of_a_command(program: PathBuf) -> Self {
+        Self {
+            name: COMMAND_WORKER_NAME,
+            ..Self::new(program)
         }
     }
 
@@ -208,10 +220,11 @@ impl Worker {
                 ),
             }
         }
-        let started = Running::start(&self.program).map_err(|error| WorkerError::Start {
-            program: self.program.clone(),
-            error,
-        })?;
+        let started =
+            Running::start(&self.program, self.name).map_err(|error| WorkerError::Start {
+                program: self.program.clone(),
+                error,
+            })?;
         self.number = self.number.wrapping_add(1);
         Ok(started)
     }
@@ -231,10 +244,11 @@ enum Exchange {
 }
 
 impl Running {
-    fn start(program: &PathBuf) -> io::Result<Self> {
+    fn start(program: &PathBuf, name: &CStr) -> io::Result<Self> {
         let mut child = Command::new(program)
-            .arg0(WORKER_NAME.to_string_lossy().as_ref())
+            .arg0(name.to_string_lossy().as_ref())
             .arg(WORKER_ARGUMENT)
+            .arg(name.to_string_lossy().as_ref())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -17,15 +17,20 @@ pub use client::{Worker, WorkerError};
 pub use process::serve;
 
 use std::borrow::Cow;
+use std::ffi::CStr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// The argument that makes the program a worker.
+/// The argument that makes the program a worker; the next one is its name.
 pub const WORKER_ARGUMENT: &str = "nft-worker";
 
 /// The worker's name in ps(1); `TASK_COMM_LEN` leaves 15 bytes, prctl(2).
-pub const WORKER_NAME: &std::ffi::CStr = c"nmd-nft-worker";
+pub const WORKER_NAME: &CStr = c"nmd-nft-worker";
+
+/// The worker's name where it is a command's that runs once: to a daemon what it commits is anyone's change, to be undone
+/// at once, and not that of another daemon.
+pub const COMMAND_WORKER_NAME: &CStr = c"nmd-nft-command";
 
 /// The daemon asks.
 #[derive(Debug, Serialize, Deserialize)]

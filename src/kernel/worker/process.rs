@@ -1,12 +1,14 @@
 //! The worker's own side.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
 
 use nix::sys::prctl;
 use nix::sys::signal::{SigHandler, Signal, signal};
 
-use super::{Answer, Request, WORKER_NAME, Words};
+use super::{Answer, COMMAND_WORKER_NAME, Request, WORKER_NAME, Words};
 use crate::kernel::capability;
 use crate::kernel::libnftables::{Context, ContextError, Said};
 
@@ -36,12 +38,12 @@ pub enum ServeError {
     Write(#[source] io::Error),
 }
 
-/// Answers requests until standard input ends, as it does when the daemon goes.
+/// Answers requests until standard input ends, as it does when the daemon goes; `name` is what ps(1) shows.
 ///
 /// # Errors
 /// Where the process cannot be set up, or its streams carry something else.
-pub fn serve() -> Result<(), ServeError> {
-    set_up_process().map_err(ServeError::Signals)?;
+pub fn serve(name: Option<&OsStr>) -> Result<(), ServeError> {
+    set_up_process(name).map_err(ServeError::Signals)?;
     // Without the capability libnftables says so itself, to each request.
     let _ = capability::raise_net_admin();
     let mut context = Context::new()?;
@@ -95,8 +97,13 @@ fn run_up_to_a_refusal(
     Ok(all)
 }
 
-fn set_up_process() -> nix::Result<()> {
-    prctl::set_name(WORKER_NAME)?;
+fn set_up_process(name: Option<&OsStr>) -> nix::Result<()> {
+    let is_command = name.is_some_and(|name| name.as_bytes() == COMMAND_WORKER_NAME.to_bytes());
+    prctl::set_name(if is_command {
+        COMMAND_WORKER_NAME
+    } else {
+        WORKER_NAME
+    })?;
     // A worker that hangs in libnftables does not see its standard input end. Set here, not before
     // exec: exec of a file with capabilities clears it (prctl(2)).
     prctl::set_pdeathsig(Signal::SIGKILL)?;

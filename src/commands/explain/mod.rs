@@ -1,0 +1,158 @@
+//! `explain`: what happens to traffic to a destination, and why.
+
+mod answer;
+mod kernel_view;
+mod text;
+mod verdict;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use serde::Serialize;
+use tracing::warn;
+
+use super::{ExitStatus, ask_kernel, bad_configuration, failed, print, print_json, print_warnings};
+use crate::cli::{Options, OutputFormat};
+use crate::config::provenance::{CidrPlace, List, ListedCidr};
+use crate::config_source::{self, Loaded, Texts};
+use crate::kernel::{capability, local_address};
+use crate::policy::Policy;
+use crate::policy::prefix_table::{Entry, Origin};
+use crate::ruleset::Tables;
+use answer::{Answer, DecidedBy, list_of};
+use kernel_view::KernelView;
+use verdict::{Decision, Locality, decide};
+
+/// What `--format json` prints. Names of fields are a contract.
+#[derive(Serialize)]
+struct Answers {
+    from: Option<IpAddr>,
+    destinations: Vec<Answer>,
+}
+
+/// Explains what happens to traffic to each destination.
+pub(super) fn explain(
+    options: &Options,
+    from: Option<IpAddr>,
+    destinations: &[IpAddr],
+    format: OutputFormat,
+) -> ExitStatus {
+    let (loaded, texts) = match config_source::load_with_texts(&options.config, &options.flags()) {
+        Ok(loaded) => loaded,
+        Err(error) => return bad_configuration(&error),
+    };
+    print_warnings(&loaded.warnings);
+    let view = match seen(options) {
+        Ok(view) => view,
+        Err(error) => return failed(&format!("the kernel cannot be asked: {error}")),
+    };
+    let answers = Answers {
+        from,
+        destinations: answers(options, &loaded, &texts, from, destinations, &view),
+    };
+    let printed = match format {
+        OutputFormat::Text => print(&text::told(&answers.destinations, &options.table)),
+        OutputFormat::Json => print_json(&answers),
+    };
+    let is_nonsense = |answer: &Answer| answer.error.is_some();
+    if printed == ExitStatus::Done && answers.destinations.iter().any(is_nonsense) {
+        return ExitStatus::WrongArguments;
+    }
+    printed
+}
+
+fn seen(options: &Options) -> std::io::Result<KernelView> {
+    // What cannot be read of the own capabilities is not permitted either.
+    if !matches!(capability::raise_net_admin(), Ok(true)) {
+        return Ok(KernelView::NotPermitted);
+    }
+    ask_kernel(async |kernel| kernel_view::look(kernel, options).await)
+}
+
+fn answers(
+    options: &Options,
+    loaded: &Loaded,
+    texts: &Texts,
+    from: Option<IpAddr>,
+    destinations: &[IpAddr],
+    view: &KernelView,
+) -> Vec<Answer> {
+    let policy = Policy::new(&loaded.config);
+    let tables = Tables::new(&policy, &options.chosen_names());
+    let decisions: Vec<Result<Decision, String>> = destinations
+        .iter()
+        .map(|destination| decided(&policy, from, *destination))
+        .collect();
+    let places = places(texts, decisions.iter().flatten());
+    let answer = |(destination, decision): (&IpAddr, &Result<Decision, String>)| match decision {
+        Err(error) => Answer::error(*destination, error.clone()),
+        Ok(decision) => {
+            let decided_by = decision.decided_by.map(|entry| DecidedBy {
+                cidr: entry.prefix.to_string(),
+                list: list_of(entry.origin),
+                is_default: match entry.origin {
+                    Origin::LinkLocal => true,
+                    Origin::NonMasqueradeCidrs => loaded.config.non_masquerade_cidrs_are_default,
+                    Origin::MasqueradeCidrs => false,
+                },
+                place: listed(entry).and_then(|listed| places.get(&listed).cloned()),
+            });
+            let table = view.answer(&policy, &tables, from, *destination);
+            Answer::new(*destination, decision, decided_by, &policy, table, view)
+        }
+    };
+    destinations.iter().zip(&decisions).map(answer).collect()
+}
+
+/// Where the CIDRs that decide stand in the files.
+fn places<'a>(
+    texts: &Texts,
+    decisions: impl Iterator<Item = &'a Decision>,
+) -> HashMap<ListedCidr, CidrPlace> {
+    let deciding = decisions.filter_map(|decision| decision.decided_by);
+    let listed: Vec<ListedCidr> = deciding.filter_map(listed).collect();
+    let places = texts.places(&listed);
+    let found = listed.into_iter().zip(places);
+    found
+        .filter_map(|(cidr, place)| Some((cidr, place?)))
+        .collect()
+}
+
+/// # Errors
+/// Where no packet has these two addresses.
+fn decided(policy: &Policy, from: Option<IpAddr>, to: IpAddr) -> Result<Decision, String> {
+    if let Some(from) = from
+        && from.is_ipv4() != to.is_ipv4()
+    {
+        return Err(format!(
+            "no packet goes from {from} to {to}: give --from an address of the same family"
+        ));
+    }
+    let locality = Locality {
+        source: from.is_some_and(is_local),
+        destination: is_local(to),
+    };
+    Ok(decide(policy, from, to, locality))
+}
+
+fn is_local(address: IpAddr) -> bool {
+    local_address::is_local(address).unwrap_or_else(|error| {
+        warn!(
+            "whether {address} is LOCAL is not known, so it is taken for another host's: {error}"
+        );
+        false
+    })
+}
+
+/// Where a file may hold the prefix.
+fn listed(entry: Entry) -> Option<ListedCidr> {
+    let list = match entry.origin {
+        Origin::LinkLocal => return None,
+        Origin::NonMasqueradeCidrs => List::NonMasquerade,
+        Origin::MasqueradeCidrs => List::Masquerade,
+    };
+    Some(ListedCidr {
+        list,
+        cidr: entry.prefix,
+    })
+}

@@ -1,0 +1,203 @@
+//! What the configuration means for one destination.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::policy::prefix_table::{self, Entry};
+use crate::policy::{FamilyPolicy, Policy, Sources};
+
+/// What happens to traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Verdict {
+    Masqueraded,
+    KeepsSource,
+    /// The daemon's table does not look at it.
+    LeftAlone,
+}
+
+/// Why traffic is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Reason {
+    Ipv6Off,
+    NoSourceOfFamily,
+    LocalDestination,
+    NodeTraffic,
+    SourceNotListed,
+}
+
+/// What else must hold, where no source is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// `sourceCIDRs`: all other traffic is left alone.
+    FromOneOf(Vec<String>),
+    /// `masqNodeTraffic: false`
+    NotFromTheNode,
+}
+
+/// Whether the two addresses of a packet are LOCAL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Locality {
+    pub(super) source: bool,
+    pub(super) destination: bool,
+}
+
+/// What the configuration means for a destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Decision {
+    pub(super) verdict: Verdict,
+    pub(super) reason: Option<Reason>,
+    /// The longest configured prefix that contains the destination, also where the traffic is left alone.
+    pub(super) decided_by: Option<Entry>,
+    pub(super) conditions: Vec<Condition>,
+}
+
+/// What happens to traffic to `destination`, from `source` where that is given; both are of one family.
+pub(super) fn decide(
+    policy: &Policy,
+    source: Option<IpAddr>,
+    destination: IpAddr,
+    locality: Locality,
+) -> Decision {
+    let decided_by = policy.decision(destination);
+    let reason = reason_to_leave_alone(policy, source, destination, locality);
+    let verdict = match (reason, decided_by.map(|entry| entry.origin.verdict())) {
+        (Some(_), _) => Verdict::LeftAlone,
+        (None, Some(prefix_table::Verdict::NonMasquerade)) => Verdict::KeepsSource,
+        (None, Some(prefix_table::Verdict::Masquerade) | None) => Verdict::Masqueraded,
+    };
+    let conditions = if reason.is_some() || source.is_some() {
+        Vec::new()
+    } else {
+        conditions(policy, destination)
+    };
+    Decision {
+        verdict,
+        reason,
+        decided_by,
+        conditions,
+    }
+}
+
+fn reason_to_leave_alone(
+    policy: &Policy,
+    source: Option<IpAddr>,
+    destination: IpAddr,
+    locality: Locality,
+) -> Option<Reason> {
+    let Some(of_family) = of_family(policy, destination) else {
+        return Some(Reason::Ipv6Off);
+    };
+    let is_listed = |source: IpAddr| match &of_family.sources {
+        Sources::Any => true,
+        Sources::Only(sources) => sources.iter().any(|listed| listed.contains(&source)),
+    };
+    if matches!(&of_family.sources, Sources::Only(sources) if sources.is_empty()) {
+        Some(Reason::NoSourceOfFamily)
+    } else if locality.destination {
+        Some(Reason::LocalDestination)
+    } else if locality.source && !policy.masq_node_traffic {
+        Some(Reason::NodeTraffic)
+    } else if source.is_some_and(|source| !is_listed(source)) {
+        Some(Reason::SourceNotListed)
+    } else {
+        None
+    }
+}
+
+fn conditions(policy: &Policy, destination: IpAddr) -> Vec<Condition> {
+    let sources = match of_family(policy, destination).map(|family| &family.sources) {
+        Some(Sources::Only(sources)) => Some(Condition::FromOneOf(
+            sources.iter().map(ToString::to_string).collect(),
+        )),
+        _ => None,
+    };
+    let node = (!policy.masq_node_traffic).then_some(Condition::NotFromTheNode);
+    sources.into_iter().chain(node).collect()
+}
+
+/// What the policy says of the destination's family; `None`: the family is off.
+pub(super) fn of_family(policy: &Policy, destination: IpAddr) -> Option<&FamilyPolicy> {
+    match destination {
+        IpAddr::V4(_) => Some(&policy.ipv4),
+        IpAddr::V6(_) => policy.ipv6.as_ref(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Flags, defaults};
+
+    fn config() -> Config {
+        defaults(&Flags {
+            nomasq_all_reserved_ranges: false,
+            enable_ipv6: false,
+            random_fully: true,
+            to_ports: Vec::new(),
+        })
+    }
+
+    fn decided(config: &Config, source: Option<&str>, to: &str, locality: Locality) -> Decision {
+        let source = source.map(|source| source.parse().unwrap());
+        decide(&Policy::new(config), source, to.parse().unwrap(), locality)
+    }
+
+    #[test]
+    fn each_reason_to_leave_traffic_alone_is_told() {
+        let nowhere = Locality::default();
+        let mut config = config();
+        let reason = |config: &Config, source, to, locality| {
+            let decision = decided(config, source, to, locality);
+            assert_eq!(
+                decision.reason.is_some(),
+                decision.verdict == Verdict::LeftAlone
+            );
+            decision.reason
+        };
+        let off = reason(&config, None, "fd00::1", nowhere);
+        assert_eq!(off, Some(Reason::Ipv6Off));
+        let to_local = Locality {
+            destination: true,
+            ..nowhere
+        };
+        let local = reason(&config, None, "10.0.0.1", to_local);
+        assert_eq!(local, Some(Reason::LocalDestination));
+        let from_local = Locality {
+            source: true,
+            ..nowhere
+        };
+        let node = reason(&config, Some("192.0.2.1"), "1.1.1.1", from_local);
+        assert_eq!(node, None);
+        config.masq_node_traffic = false;
+        let node = reason(&config, Some("192.0.2.1"), "1.1.1.1", from_local);
+        assert_eq!(node, Some(Reason::NodeTraffic));
+        config.enable_ipv6 = true;
+        config.source_cidrs = vec!["10.244.0.0/16".parse().unwrap()];
+        let other = reason(&config, Some("10.245.0.1"), "1.1.1.1", nowhere);
+        assert_eq!(other, Some(Reason::SourceNotListed));
+        let listed = reason(&config, Some("10.244.0.1"), "1.1.1.1", nowhere);
+        assert_eq!(listed, None);
+        let none = reason(&config, None, "fd00::1", nowhere);
+        assert_eq!(none, Some(Reason::NoSourceOfFamily));
+    }
+
+    #[test]
+    fn without_a_source_its_conditions_are_named() {
+        let mut config = config();
+        let no_conditions = decided(&config, None, "1.1.1.1", Locality::default());
+        assert_eq!(no_conditions.conditions, []);
+        config.masq_node_traffic = false;
+        config.source_cidrs = vec!["10.244.0.0/16".parse().unwrap()];
+        let conditions = [
+            Condition::FromOneOf(vec!["10.244.0.0/16".to_owned()]),
+            Condition::NotFromTheNode,
+        ];
+        let without = decided(&config, None, "1.1.1.1", Locality::default());
+        assert_eq!(without.conditions, conditions);
+        let with = decided(&config, Some("10.244.0.1"), "1.1.1.1", Locality::default());
+        assert_eq!(with.conditions, []);
+    }
+}

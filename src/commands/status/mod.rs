@@ -1,0 +1,254 @@
+//! `status`: what the kernel has, who owns it, and whether it is in step with the configuration.
+
+mod text;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::run::require_net_admin;
+use super::{ExitStatus, ask_kernel, bad_configuration, failed, load, print, print_json};
+use crate::cli::{Options, OutputFormat};
+use crate::kernel::drift::Drift;
+use crate::kernel::error::KernelError;
+use crate::kernel::netlink::TableHeader;
+use crate::kernel::observed::ObservedTable;
+use crate::kernel::{Kernel, Observation, owner};
+use crate::policy::Policy;
+use crate::ruleset::{Family, Ruleset, Tables, names};
+
+/// What `--format json` prints. Names of fields are a contract.
+#[derive(Debug, Serialize)]
+struct Status {
+    /// None: the configuration is bad, or a table could not be looked at.
+    in_step: Option<bool>,
+    configuration: Configuration,
+    /// Both families.
+    tables: Vec<TableStatus>,
+}
+
+/// What the tables are compared with.
+#[derive(Debug, Serialize)]
+struct Configuration {
+    is_good: bool,
+    /// Without any, all is as by default.
+    files: Vec<PathBuf>,
+    /// Why it is not good, one a line.
+    error: Option<String>,
+}
+
+/// One table.
+#[derive(Debug, Serialize)]
+struct TableStatus {
+    family: &'static str,
+    table: String,
+    /// None: the configuration is bad.
+    is_wanted: Option<bool>,
+    /// None: it could not be looked at.
+    is_present: Option<bool>,
+    /// None: it is not known.
+    in_step: Option<bool>,
+    differences: Vec<String>,
+    owner: Option<Owner>,
+    masqueraded_connections: Option<u64>,
+    /// The sum over the elements.
+    kept_connections: Option<u64>,
+    elements: Vec<Element>,
+    error: Option<String>,
+}
+
+/// Whose the table is.
+#[derive(Debug, Serialize)]
+struct Owner {
+    kind: OwnerKind,
+    process: Option<String>,
+    pid: Option<u32>,
+    /// The netlink port id of the socket that owns it.
+    port: Option<u32>,
+}
+
+/// Who may change the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum OwnerKind {
+    /// The worker of a daemon.
+    Daemon,
+    /// Another process.
+    Other,
+    /// A process that is not to be seen from here.
+    Unseen,
+    /// The owner has ended; the next daemon adopts the table.
+    Ended,
+    /// It never had one, so that anyone may change it.
+    None,
+}
+
+/// An element of the set of exempt destinations.
+#[derive(Debug, Serialize)]
+struct Element {
+    first: IpAddr,
+    last: IpAddr,
+    /// The configured CIDR that it came from, or `link-local`.
+    comment: Option<String>,
+    connections: Option<u64>,
+}
+
+/// Says what the kernel has.
+pub(super) fn status(options: &Options, format: OutputFormat) -> ExitStatus {
+    if let Err(status) = require_net_admin() {
+        return status;
+    }
+    let loaded = load(options);
+    let wanted = loaded.as_ref().ok().map(|loaded| {
+        let policy = Policy::new(&loaded.config);
+        Tables::new(&policy, &options.chosen_names())
+    });
+    let looked = ask_kernel(async |kernel| tables(kernel, &options.table, wanted.as_ref()).await);
+    let tables = match looked {
+        Ok(tables) => tables,
+        Err(error) => return failed(&format!("the kernel cannot be asked: {error}")),
+    };
+    let status = Status {
+        in_step: in_step(&tables),
+        configuration: Configuration {
+            is_good: loaded.is_ok(),
+            files: loaded
+                .as_ref()
+                .map_or_else(|_| Vec::new(), |l| l.files.clone()),
+            error: loaded.as_ref().err().map(ToString::to_string),
+        },
+        tables,
+    };
+    let printed = match format {
+        OutputFormat::Text => print(&text::told(&status, text::Style::of_standard_output())),
+        OutputFormat::Json => print_json(&status),
+    };
+    match (loaded, status.in_step, printed) {
+        (_, _, ExitStatus::Failed) => ExitStatus::Failed,
+        (Err(error), ..) => bad_configuration(&error),
+        (Ok(_), Some(true), printed) => printed,
+        (Ok(_), ..) => ExitStatus::Failed,
+    }
+}
+
+/// In step where all tables are; not known where one is not known and none is out of step.
+fn in_step(tables: &[TableStatus]) -> Option<bool> {
+    if tables.iter().any(|table| table.in_step == Some(false)) {
+        return Some(false);
+    }
+    let is_known = |table: &TableStatus| table.in_step.is_some();
+    tables.iter().all(is_known).then_some(true)
+}
+
+/// `wanted` is none where the configuration is bad.
+async fn tables(kernel: &mut Kernel, name: &str, wanted: Option<&Tables>) -> Vec<TableStatus> {
+    let mut tables = Vec::new();
+    for family in [Family::Ip, Family::Ip6] {
+        let ruleset = wanted.and_then(|wanted| wanted.wanted().find(|r| r.family == family));
+        let observed = kernel.observe(family, name).await;
+        let mut table = table(family, name, &observed);
+        table.is_wanted = wanted.map(|_| ruleset.is_some());
+        if let (Some(_), Ok(observed)) = (wanted, &observed) {
+            match differences(observed, ruleset) {
+                Ok(differences) => {
+                    table.in_step = Some(differences.is_empty());
+                    table.differences = differences;
+                }
+                Err(error) => table.error = Some(error.to_string()),
+            }
+        }
+        tables.push(table);
+    }
+    tables
+}
+
+/// In what the kernel's table differs; `ruleset` is none where the family is off.
+fn differences(
+    observed: &Observation,
+    ruleset: Option<&Ruleset>,
+) -> Result<Vec<String>, serde_json::Error> {
+    let Some(ruleset) = ruleset else {
+        return Ok(match observed {
+            Observation::Missing => Vec::new(),
+            _ => vec!["there is a table, although IPv6 is off".to_owned()],
+        });
+    };
+    let drift = match observed {
+        Observation::Missing => Drift::of_missing_table(ruleset),
+        Observation::Unreadable(header) => Drift::of_unreadable_table(ruleset, *header),
+        Observation::Table(header, table) => Drift::of_table(ruleset, *header, table)?,
+    };
+    Ok(drift.differences.iter().map(ToString::to_string).collect())
+}
+
+/// What is there.
+fn table(family: Family, name: &str, observed: &Result<Observation, KernelError>) -> TableStatus {
+    let mut status = TableStatus {
+        family: family.name(),
+        table: name.to_owned(),
+        is_wanted: None,
+        is_present: None,
+        in_step: None,
+        differences: Vec::new(),
+        owner: None,
+        masqueraded_connections: None,
+        kept_connections: None,
+        elements: Vec::new(),
+        error: None,
+    };
+    match observed {
+        Err(error) => status.error = Some(error.to_string()),
+        Ok(Observation::Missing) => status.is_present = Some(false),
+        Ok(Observation::Unreadable(header)) => {
+            status.is_present = Some(true);
+            status.owner = Some(Owner::of(*header));
+        }
+        Ok(Observation::Table(header, table)) => {
+            status.is_present = Some(true);
+            status.owner = Some(Owner::of(*header));
+            status.count(table);
+        }
+    }
+    status
+}
+
+impl TableStatus {
+    fn count(&mut self, table: &ObservedTable) {
+        let mut counters = table.counters.iter();
+        let masqueraded = counters.find(|counter| counter.name == names::MASQUERADED_COUNTER);
+        self.masqueraded_connections = masqueraded.map(|counter| counter.packets);
+        let mut sets = table.sets.iter();
+        let Some(exempt) = sets.find(|set| set.name == names::EXEMPT_SET) else {
+            return;
+        };
+        let connections = exempt.elements.iter().filter_map(|e| e.connections);
+        self.kept_connections = Some(connections.fold(0, u64::saturating_add));
+        let element = |element: &crate::kernel::observed::ObservedElement| Element {
+            first: element.first,
+            last: element.last,
+            comment: element.comment.clone(),
+            connections: element.connections,
+        };
+        self.elements = exempt.elements.iter().map(element).collect();
+    }
+}
+
+impl Owner {
+    fn of(header: TableHeader) -> Self {
+        let process = header.owner.and_then(owner::with_port);
+        let kind = match (header.owner, &process) {
+            (Some(_), Some(process)) if process.is_a_worker() => OwnerKind::Daemon,
+            (Some(_), Some(_)) => OwnerKind::Other,
+            (Some(_), None) => OwnerKind::Unseen,
+            (None, _) if header.is_persistent() => OwnerKind::Ended,
+            (None, _) => OwnerKind::None,
+        };
+        Self {
+            kind,
+            pid: process.as_ref().map(|process| process.id),
+            process: process.map(|process| process.name),
+            port: header.owner,
+        }
+    }
+}

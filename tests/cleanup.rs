@@ -1,0 +1,180 @@
+//! `cleanup`: the daemon's tables go, others stay, and what is put back is told.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // in a test, what cannot be unwrapped is a failure
+
+mod support;
+
+use std::time::Duration;
+
+use support::daemon::{Daemon, WAIT_LIMIT};
+use support::lab::Family;
+use support::netns::{Namespace, succeed};
+use support::nft::{Nft, TABLE};
+use support::outcome::{Outcome, without_net_admin, words};
+use support::wait_until;
+
+const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
+const NOTHING: &str = "nothing to remove: there is no table of the daemon\n";
+const LIMIT: Duration = Duration::from_secs(5);
+
+fn daemon(namespace: &Namespace, arguments: &str) -> Outcome {
+    Outcome::of(&mut words(namespace.command(DAEMON), arguments))
+}
+
+fn apply(namespace: &Namespace, arguments: &str) {
+    daemon(
+        namespace,
+        &format!("run --once --config /nonexistent/config {arguments}"),
+    )
+    .assert_code(0);
+}
+
+fn tables(namespace: &Namespace) -> String {
+    let output = succeed(Nft::host().command(namespace).args(["list", "tables"])).unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn both_families_tables_go_and_a_second_time_there_is_nothing_to_do() {
+    let namespace = Namespace::new().unwrap();
+    apply(&namespace, "--enable-ipv6");
+    let first = daemon(&namespace, "cleanup");
+    first.assert_code(0);
+    assert_eq!(
+        first.output,
+        format!("removed table ip {TABLE}\nremoved table ip6 {TABLE}\n")
+    );
+    assert_eq!(tables(&namespace), "");
+    let second = daemon(&namespace, "cleanup");
+    second.assert_code(0);
+    assert_eq!(
+        (second.output.as_str(), second.errors.as_str()),
+        (NOTHING, "")
+    );
+}
+
+#[test]
+fn tables_that_an_earlier_name_has_left_go_and_others_stay() {
+    let namespace = Namespace::new().unwrap();
+    apply(&namespace, "--table old --enable-ipv6");
+    apply(&namespace, "");
+    let others = "add table ip nat; add chain ip nat POSTROUTING { type nat hook postrouting priority 100; }; \
+                  add table ip half; add set ip half non-masquerade-cidrs { type ipv4_addr; }; \
+                  add table inet i; add counter inet i masqueraded";
+    Nft::host().apply(&namespace, others).unwrap();
+    let cleaned = daemon(&namespace, "cleanup");
+    cleaned.assert_code(0);
+    assert_eq!(
+        cleaned.output,
+        format!("removed table ip {TABLE}\nremoved table ip old\nremoved table ip6 old\n")
+    );
+    assert_eq!(
+        tables(&namespace),
+        "table ip nat\ntable ip half\ntable inet i\n"
+    );
+}
+
+/// Whatever stands in it: it has the daemon's name.
+#[test]
+fn a_damaged_table_of_the_chosen_name_goes_too() {
+    let namespace = Namespace::new().unwrap();
+    apply(&namespace, "--table mine");
+    let hand = "flush table ip mine; delete counter ip mine masqueraded";
+    Nft::host().apply(&namespace, hand).unwrap();
+    let other_name = daemon(&namespace, "cleanup");
+    assert_eq!(other_name.output, NOTHING);
+    let by_name = daemon(&namespace, "cleanup --table mine");
+    by_name.assert_code(0);
+    assert_eq!(by_name.output, "removed table ip mine\n");
+}
+
+#[test]
+fn what_a_running_daemon_puts_back_is_a_failure_that_names_its_worker() {
+    let namespace = Namespace::new().unwrap();
+    let mut running = Daemon::start(DAEMON, &namespace, "", &[]).unwrap();
+    running.wait_for_table().unwrap();
+    let failed = daemon(&namespace, "cleanup");
+    failed.assert_code(1);
+    let worker = running.worker().unwrap();
+    let expected = format!(
+        "table ip {TABLE} is back: nmd-nft-worker (pid {worker} of the host) has put it there again; stop the daemon first\n"
+    );
+    assert_eq!(failed.errors, expected);
+    assert_eq!(failed.output, "");
+    // To the daemon it was a change like any other, and not that of a second daemon.
+    running.wait_for_log("nmd-nft-command").unwrap();
+    assert!(
+        !running.log().contains("another daemon"),
+        "{}",
+        running.log()
+    );
+    assert!(running.terminate().unwrap().success());
+    daemon(&namespace, "cleanup").assert_code(0);
+    assert_eq!(tables(&namespace), "");
+}
+
+#[test]
+fn whoever_else_puts_it_back_is_named_too() {
+    let namespace = Namespace::new().unwrap();
+    apply(&namespace, "");
+    let waits = format!(
+        "while nft list table ip {TABLE} > /dev/null 2>&1; do sleep 0.01; done; exec nft add table ip {TABLE}"
+    );
+    let mut restorer = namespace
+        .command("sh")
+        .args(["-c", &waits])
+        .spawn()
+        .unwrap();
+    let failed = daemon(&namespace, "cleanup");
+    restorer.wait().unwrap();
+    failed.assert_code(1);
+    let expected = format!("is back: nft (pid {} of the host)", restorer.id());
+    assert!(failed.errors.contains(&expected), "{}", failed.errors);
+}
+
+#[test]
+fn without_cap_net_admin_it_is_exit_code_4_and_all_stays() {
+    let namespace = Namespace::new().unwrap();
+    apply(&namespace, "");
+    let refused = Outcome::of(without_net_admin(&namespace, DAEMON).arg("cleanup"));
+    refused.assert_code(4);
+    assert!(
+        refused.errors.contains("CAP_NET_ADMIN is missing"),
+        "{}",
+        refused.errors
+    );
+    assert_eq!(tables(&namespace), format!("table ip {TABLE}\n"));
+}
+
+/// Ownership takes libnftables 1.1.0: Debian 13's root, which only root can make.
+mod needs_root {
+    use super::*;
+
+    #[test]
+    fn an_owned_table_stays_and_its_owner_is_named_while_leftovers_go() {
+        let namespace = Namespace::new().unwrap();
+        apply(&namespace, "--table old");
+        let mut running =
+            Daemon::start_on_debian_13(DAEMON, &namespace, "enableIPv6: true\n", &[]).unwrap();
+        running.wait_for_table_of(Family::V6, WAIT_LIMIT).unwrap();
+        running
+            .wait_for_log("table ip6: the table is owned")
+            .unwrap();
+        let failed = daemon(&namespace, "cleanup");
+        failed.assert_code(1);
+        let worker = running.worker().unwrap();
+        for family in ["ip", "ip6"] {
+            let expected = format!(
+                "table {family} {TABLE} is owned by a running daemon, whose worker is nmd-nft-worker (pid {worker}): \
+                 stop it first\n"
+            );
+            assert!(failed.errors.contains(&expected), "{}", failed.errors);
+        }
+        assert_eq!(failed.output, "removed table ip old\n");
+        assert!(running.terminate().unwrap().success());
+        // Nobody owns a table whose owner has ended.
+        let cleaned = || daemon(&namespace, "cleanup").code == 0;
+        wait_until(LIMIT, cleaned).unwrap();
+        assert_eq!(tables(&namespace), "");
+    }
+}

@@ -1,0 +1,74 @@
+//! A command that was run to its end, as a user meets it.
+
+use std::io;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::netns::{Namespace, succeed};
+
+/// What it said, and how it ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit code.
+    pub code: i32,
+    /// Standard output.
+    pub output: String,
+    /// Standard error.
+    pub errors: String,
+}
+
+impl Outcome {
+    /// Runs the command to its end.
+    pub fn of(command: &mut Command) -> Self {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = command.output().expect("a command that can be run");
+        Self {
+            code: status.code().expect("a command that is not killed"),
+            output: String::from_utf8(stdout).expect("UTF-8"),
+            errors: String::from_utf8(stderr).expect("UTF-8"),
+        }
+    }
+
+    /// Standard output as one JSON value.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.output).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Fails unless the exit code is this one.
+    #[track_caller]
+    pub fn assert_code(&self, code: i32) {
+        assert_eq!(self.code, code, "{}\n{}", self.output, self.errors);
+    }
+}
+
+/// The program, with words separated by spaces as arguments.
+pub fn words(mut command: Command, arguments: &str) -> Command {
+    command.args(arguments.split_whitespace());
+    command
+}
+
+/// What makes `program` run in the namespace without CAP_NET_ADMIN: setpriv(1) of util-linux takes it away.
+pub fn without_net_admin(namespace: &Namespace, program: &str) -> Command {
+    let mut command = namespace.command("setpriv");
+    command.args([
+        "--bounding-set=-net_admin",
+        "--inh-caps=-net_admin",
+        program,
+    ]);
+    command
+}
+
+/// What makes a copy of `program` at `copy` run in the namespace as an ordinary user. Only root can.
+pub fn as_ordinary_user(namespace: &Namespace, program: &str, copy: &str) -> io::Result<Command> {
+    // By another process: what a test beside this one is just starting may hold a copy of what is open here, and then
+    // it could not be run (ETXTBSY, execve(2)). The directory of the original may be root's alone.
+    succeed(Command::new("cp").args([program, copy]))?;
+    let mut command = namespace.command("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", copy]);
+    Ok(command)
+}
