@@ -158,6 +158,12 @@ pub enum Command {
     },
     /// Print the table as JSON for `nft -j -f -`; needs no privilege
     Render,
+    /// Say what is missing or in the way on this host, and what mends it; changes nothing. Exit code 1: a failure
+    Doctor {
+        /// text: a line for each check, its remedy on the next; json: an array of {check, result, finding, remedy}
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: OutputFormat,
+    },
 }
 
 /// `--to-ports`: in ascending order and disjoint; empty: none.
@@ -212,6 +218,15 @@ impl From<TableOwner> for ownership::TableOwner {
             TableOwner::Off => Self::Off,
         }
     }
+}
+
+/// `--format` of a command that tells something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// `--log-format`

@@ -1,6 +1,7 @@
 //! What the commands do, one file each.
 
 mod check;
+mod doctor;
 mod render;
 mod run;
 
@@ -52,6 +53,7 @@ pub fn execute(parsed: Parsed) -> ExitStatus {
         Command::Run { once: true } => run::once(&cli.options),
         Command::Check { files } => check::check(&cli.options, &files),
         Command::Render => render::render(&cli.options),
+        Command::Doctor { format } => doctor::doctor(&cli.options, format),
     }
 }
 

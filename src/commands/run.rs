@@ -16,7 +16,7 @@ use crate::policy::Policy;
 use crate::ruleset::Tables;
 
 /// The program itself, whatever became of the file it was started from, proc(5).
-const OWN_PROGRAM: &str = "/proc/self/exe";
+pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// How often `--once` tries, and how long it waits before the second time; twice as long each time.
 const TRIES: u32 = 5;

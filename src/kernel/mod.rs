@@ -11,8 +11,10 @@ mod listing;
 pub mod netlink;
 pub mod notifications;
 pub mod observed;
+pub mod other_nat;
 pub mod owner;
 pub mod ownership;
+mod survey;
 mod sys;
 pub mod tables;
 pub mod worker;
@@ -136,19 +138,8 @@ impl Kernel {
 
     /// A refusal, with what the kernel lacks if that is why.
     async fn explained(&mut self, refusal: KernelError, ruleset: &Ruleset) -> KernelError {
-        let mut missing = Vec::new();
-        for probe in features::probes(ruleset) {
-            match self
-                .access
-                .check(&probe.ruleset.transaction(probe.commands()))
-                .await
-            {
-                Ok(true) => {}
-                Ok(false) => missing.push(probe.feature),
-                // It is the refusal that counts.
-                Err(_) => return refusal,
-            }
-        }
+        // Where there is no answer, it is the refusal that counts.
+        let missing = self.missing_features(ruleset).await.unwrap_or_default();
         if missing.is_empty() {
             return refusal;
         }
