@@ -81,6 +81,19 @@ impl Kernel {
         self.listed(&request, &doing, other_nat::read_table).await
     }
 
+    /// Whether the base chains of a table are not hooked. Of tables of family `inet` it is not known, and not said.
+    ///
+    /// # Errors
+    /// Where the kernel does not answer.
+    pub fn is_dormant(&mut self, family: &str, table: &str) -> Result<bool, KernelError> {
+        let mut families = [Family::Ip, Family::Ip6].into_iter();
+        let Some(family) = families.find(|known| known.name() == family) else {
+            return Ok(false);
+        };
+        let header = self.access.header(family, table)?;
+        Ok(header.is_some_and(TableHeader::is_dormant))
+    }
+
     /// Asks again where the answer is no JSON: a writer may have come in between.
     async fn listed<T>(
         &mut self,

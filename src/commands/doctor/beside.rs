@@ -1,6 +1,6 @@
 //! What else on the node gets in the way: leftovers, iptables-legacy, IPVS, forwarding.
 
-use super::finding::Finding;
+use super::finding::{Finding, shell_word};
 use crate::kernel::other_nat::{Chain, NatTable};
 
 /// The chain that ip-masq-agent and ip-masq-agent-v2 have by default, in both families.
@@ -48,7 +48,7 @@ fn removal(program: &str, table: Option<&NatTable>) -> String {
     let mut commands: Vec<String> = jumps
         .iter()
         .rev()
-        .map(|(from, number)| format!("{program} -t nat -D {from} {number}"))
+        .map(|(from, number)| format!("{program} -t nat -D {} {number}", shell_word(from)))
         .collect();
     commands.push(format!("{program} -t nat -F {chain}"));
     commands.push(format!("{program} -t nat -X {chain}"));
@@ -56,7 +56,7 @@ fn removal(program: &str, table: Option<&NatTable>) -> String {
 }
 
 /// Tables that a daemon made under another name, or for a family that is off: each as family and name.
-pub(super) fn leftovers(tables: &[String]) -> Vec<Finding> {
+pub(super) fn leftovers(tables: &[(String, String)]) -> Vec<Finding> {
     const CHECK: &str = "other-tables";
     if tables.is_empty() {
         return vec![Finding::ok(
@@ -64,14 +64,15 @@ pub(super) fn leftovers(tables: &[String]) -> Vec<Finding> {
             "no daemon has left a table of another name",
         )];
     }
-    let left = |table: &String| {
+    let left = |(family, table): &(String, String)| {
+        let word = shell_word(table);
         Finding::warning(
             CHECK,
             format!(
                 "table {table} is a daemon's of another --table or family, and masquerades too"
             ),
             format!(
-                "stop that daemon, then: non-masquerade-daemon cleanup (or nft delete table {table})"
+                "stop that daemon, then: non-masquerade-daemon cleanup (or nft delete table {family} {word})"
             ),
         )
     };

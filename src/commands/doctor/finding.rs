@@ -96,9 +96,30 @@ fn one_line(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
+/// A name as a shell takes it for one word: anyone in the namespace may have chosen it, and someone pastes the command.
+pub(super) fn shell_word(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:+".contains(c);
+    if !name.is_empty() && name.chars().all(is_plain) {
+        return name.to_owned();
+    }
+    format!("'{}'", name.replace('\'', "'\\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_in_a_command_is_one_word_whatever_it_is() {
+        for (name, word) in [
+            ("CNI-0a", "CNI-0a"),
+            ("a; reboot", "'a; reboot'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(shell_word(name), word);
+        }
+    }
 
     #[test]
     fn each_finding_is_a_line_and_its_remedy_the_next() {

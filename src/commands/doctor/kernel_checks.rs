@@ -134,47 +134,66 @@ impl Examination<'_> {
 
     /// What stands in the tables of others, and in the daemon's own of other names.
     async fn others(&mut self, listing: &ChainListing, tables: Option<&Tables>) {
+        let of_others: Vec<&Chain> = listing
+            .chains
+            .iter()
+            .filter(|chain| chain.source_nat_priority.is_some() && !self.is_own(chain, tables))
+            .collect();
+        let read = self.nat_tables(&of_others).await;
         let mut base_chains = Vec::new();
         let mut leftovers = Vec::new();
-        let mut read: Vec<(String, NatTable)> = Vec::new();
-        for chain in &listing.chains {
-            let Some(priority) = chain.source_nat_priority else {
-                continue;
-            };
-            if self.is_own(chain, tables) {
-                continue;
-            }
-            let name = format!("{} {}", chain.family, chain.table);
-            if !read.iter().any(|(known, _)| *known == name) {
-                match self.nat_table(chain).await {
-                    Ok(table) => read.push((name.clone(), table)),
-                    Err(finding) => {
-                        self.found.push(finding);
-                        continue;
-                    }
-                }
-            }
-            let Some((_, table)) = read.iter().find(|(known, _)| *known == name) else {
+        for chain in of_others {
+            let Some((_, table)) = read.iter().find(|(name, _)| *name == name_of(chain)) else {
                 continue;
             };
             if is_of_a_daemon(chain, table) {
-                leftovers.push(name);
-                continue;
+                leftovers.push((chain.family.clone(), chain.table.clone()));
+            } else {
+                base_chains.extend(self.base_chain(chain, table));
             }
-            base_chains.push(BaseChain {
-                family: chain.family.clone(),
-                table: chain.table.clone(),
-                name: chain.name.clone(),
-                priority,
-                rules: table.source_nat_rules(&chain.name),
-            });
         }
-        self.found
-            .extend(rivals::findings(&base_chains, self.enforces));
+        let rivals = rivals::findings(&base_chains, self.enforces);
+        self.found.extend(rivals);
         leftovers.dedup();
         self.found.extend(beside::leftovers(&leftovers));
-        self.found
-            .extend(beside::ip_masq_agent(&listing.chains, &read));
+        let ip_masq_agent = beside::ip_masq_agent(&listing.chains, &read);
+        self.found.extend(ip_masq_agent);
+    }
+
+    /// The tables of these chains, each once; one that cannot be read is told.
+    async fn nat_tables(&mut self, chains: &[&Chain]) -> Vec<(String, NatTable)> {
+        let mut names: Vec<String> = Vec::new();
+        let mut read = Vec::new();
+        for chain in chains {
+            let name = name_of(chain);
+            if names.contains(&name) {
+                continue;
+            }
+            names.push(name.clone());
+            match self.nat_table(chain).await {
+                Ok(table) => read.push((name, table)),
+                Err(finding) => self.found.push(finding),
+            }
+        }
+        read
+    }
+
+    /// `None`: it is not hooked.
+    fn base_chain(&mut self, chain: &Chain, table: &NatTable) -> Option<BaseChain> {
+        // What cannot be told counts as hooked.
+        if matches!(
+            self.kernel.is_dormant(&chain.family, &chain.table),
+            Ok(true)
+        ) {
+            return None;
+        }
+        Some(BaseChain {
+            family: chain.family.clone(),
+            table: chain.table.clone(),
+            name: chain.name.clone(),
+            priority: chain.source_nat_priority?,
+            rules: table.source_nat_rules(&chain.name),
+        })
     }
 
     /// One of the tables that the configuration wants.
@@ -190,7 +209,7 @@ impl Examination<'_> {
 
     async fn nat_table(&mut self, chain: &Chain) -> Result<NatTable, Finding> {
         let listed = self.kernel.nat_table(&chain.family, &chain.table).await;
-        let what = format!("table {} {}", chain.family, chain.table);
+        let what = format!("table {}", name_of(chain));
         let remedy = "look at it with a newer nft: nft list table";
         match listed {
             Ok(Some(table)) => Ok(table),
@@ -207,6 +226,11 @@ impl Examination<'_> {
             Err(error) => Err(Finding::unchecked(RIVALS, error, remedy)),
         }
     }
+}
+
+/// Family and name of the chain's table.
+fn name_of(chain: &Chain) -> String {
+    format!("{} {}", chain.family, chain.table)
 }
 
 /// Each version of the daemon makes these two, under whatever name of the table.

@@ -1,6 +1,7 @@
 //! Which daemons run in this network namespace: by their workers, which have a name of their own.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::finding::Finding;
@@ -37,11 +38,16 @@ fn daemon_of_worker(worker: &Path, own_namespace: Option<&PathBuf>) -> Option<Da
     let process = parent_of_worker(&stat)?;
     let parent = PathBuf::from(format!("/proc/{process}"));
     let name = fs::read_to_string(parent.join("comm")).unwrap_or_default();
-    let namespace = fs::read_link(worker.join("ns/net")).ok();
+    let is_here = match fs::read_link(worker.join("ns/net")) {
+        Ok(namespace) => Some(Some(&namespace) == own_namespace),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+        // It has ended.
+        Err(_) => return None,
+    };
     Some(Daemon {
         process,
         name: name.trim_end().to_owned(),
-        is_here: namespace.map(|namespace| Some(&namespace) == own_namespace),
+        is_here,
     })
 }
 

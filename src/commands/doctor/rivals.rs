@@ -1,6 +1,6 @@
 //! Other base chains that translate source addresses, rule by rule, and what that means for exempt destinations.
 
-use super::finding::Finding;
+use super::finding::{Finding, shell_word};
 use crate::kernel::other_nat::SourceNatRule;
 use crate::ruleset::names::{ENFORCE_PRIORITY, POSTROUTING_PRIORITY};
 
@@ -39,7 +39,7 @@ const WRITERS: [Writer; 9] = [
         name: IP_MASQ_AGENT,
         tables: &[],
         chains: &["IP-MASQ"],
-        setting: "see ip-masq-agent",
+        setting: "see the check ip-masq-agent",
     },
     Writer {
         name: "the CNI plugins bridge and ptp",
@@ -211,10 +211,17 @@ fn deletion(base: &BaseChain, rules: &[&SourceNatRule]) -> String {
         _ => None,
     };
     let command = |rule: &&&SourceNatRule| match iptables {
-        Some(program) => format!("{program} -t nat -D {} {}", rule.chain, rule.number),
+        Some(program) => format!(
+            "{program} -t nat -D {} {}",
+            shell_word(&rule.chain),
+            rule.number
+        ),
         None => format!(
             "nft delete rule {} {} {} handle {}",
-            base.family, base.table, rule.chain, rule.handle
+            base.family,
+            shell_word(&base.table),
+            shell_word(&rule.chain),
+            rule.handle
         ),
     };
     let commands: Vec<String> = rules
@@ -313,7 +320,7 @@ mod tests {
             ("nat", "cali-nat-outgoing", "natOutgoing: false"),
             ("nat", "CILIUM_POST_nat", "masquerade to false"),
             ("nat", "AWS-SNAT-CHAIN-0", "EXTERNALSNAT=true"),
-            ("nat", "IP-MASQ-AGENT", "see ip-masq-agent"),
+            ("nat", "IP-MASQ-AGENT", "see the check ip-masq-agent"),
         ] {
             let chains = [base("ip", table, 100, vec![rule(chain, 1, false)])];
             let [finding] = findings(&chains, false).try_into().unwrap();
