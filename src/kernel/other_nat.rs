@@ -283,22 +283,21 @@ fn source_nat(statement: &Value) -> Option<bool> {
 }
 
 fn xt_name<'a>(statement: &'a Value, kind: &str) -> Option<&'a str> {
-    let xt = statement.get("xt").filter(|xt| xt["type"] == kind)?;
-    xt["name"].as_str()
+    let xt = statement.get("xt")?;
+    let is_of_kind = xt.get("type")?.as_str()? == kind;
+    is_of_kind.then(|| xt.get("name")?.as_str()).flatten()
 }
 
 fn looks_at_mark(statement: &Value) -> bool {
     // iptables-nft writes `-m mark` natively or by its own match, as its version is.
-    xt_name(statement, "match") == Some("mark")
-        || statement
-            .get("match")
-            .is_some_and(|found| is_mark(&found["left"]))
+    let left = statement.get("match").and_then(|found| found.get("left"));
+    xt_name(statement, "match") == Some("mark") || left.is_some_and(is_mark)
 }
 
 /// `meta mark`, bare or masked.
 fn is_mark(left: &Value) -> bool {
-    let is_bare = |value: &Value| value["meta"]["key"] == "mark";
-    let masked = left["&"].as_array();
+    let is_bare = |value: &Value| value.pointer("/meta/key").is_some_and(|key| key == "mark");
+    let masked = left.get("&").and_then(Value::as_array);
     is_bare(left) || masked.is_some_and(|operands| operands.iter().any(is_bare))
 }
 
