@@ -166,7 +166,11 @@ fn a_second_daemon_in_the_namespace_fails() {
         "failure",
         &[&ids[0], &ids[1], "-> stop all but one"],
     );
-    report.must_have("other-tables", "warning", &["table ip second", "cleanup"]);
+    report.must_have(
+        "other-tables",
+        "warning",
+        &["table ip second is a daemon", "cleanup"],
+    );
 }
 
 #[test]

@@ -69,7 +69,7 @@ pub(super) fn leftovers(tables: &[(String, String)]) -> Vec<Finding> {
         Finding::warning(
             CHECK,
             format!(
-                "table {table} is a daemon's of another --table or family, and masquerades too"
+                "table {family} {table} is a daemon's of another --table or family, and masquerades too"
             ),
             format!(
                 "stop that daemon, then: non-masquerade-daemon cleanup (or nft delete table {family} {word})"

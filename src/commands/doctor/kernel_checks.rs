@@ -99,7 +99,10 @@ impl Examination<'_> {
     async fn own_tables(&mut self, tables: &Tables, version: Option<&str>) {
         for ruleset in tables.wanted() {
             match self.kernel.missing_features(ruleset).await {
-                Ok(missing) => self.found.extend(table::features(&missing)),
+                Ok(missing) => {
+                    let family = ruleset.family.name();
+                    self.found.extend(table::features(family, &missing));
+                }
                 Err(error) => self.found.push(table::unanswered(table::FEATURES, &error)),
             }
             self.own_table(ruleset, version).await;

@@ -67,11 +67,11 @@ fn numbers(version: &str) -> Option<[u32; 3]> {
 }
 
 /// What the kernel lacks for the configured policy.
-pub(super) fn features(missing: &[Feature]) -> Vec<Finding> {
+pub(super) fn features(family: &str, missing: &[Feature]) -> Vec<Finding> {
     if missing.is_empty() {
         return vec![Finding::ok(
             FEATURES,
-            "the kernel has all that the configured policy needs",
+            format!("the kernel has all that the configured policy needs (family {family})"),
         )];
     }
     let lacks = |feature: &Feature| {
@@ -320,7 +320,7 @@ mod tests {
             name: "fib",
             option: "CONFIG_NFT_FIB_IPV4",
         };
-        let [found] = features(&[fib]).try_into().unwrap();
+        let [found] = features("ip", &[fib]).try_into().unwrap();
         assert_eq!(found.result, Outcome::Failure);
         assert!(found.remedy.unwrap().contains("CONFIG_NFT_FIB_IPV4"));
     }
