@@ -2,6 +2,7 @@
 
 mod check;
 mod cleanup;
+mod doctor;
 mod explain;
 mod render;
 mod run;
@@ -64,6 +65,7 @@ pub fn execute(parsed: Parsed) -> ExitStatus {
         } => explain::explain(&cli.options, from, &destinations, format),
         Command::Status { format } => status::status(&cli.options, format),
         Command::Cleanup => cleanup::cleanup(&cli.options),
+        Command::Doctor { format } => doctor::doctor(&cli.options, format),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::ruleset::json::{self, Form, TableFlags};
 use crate::ruleset::transaction::{Command, Transaction};
 
 /// How often a listing that is no JSON is asked for: one that a writer interrupted comes out cut.
-const LISTING_TRIES: usize = 3;
+pub(super) const LISTING_TRIES: usize = 3;
 
 /// What the kernel has under a table's name.
 #[derive(Debug)]

@@ -42,17 +42,22 @@ impl Probe {
     }
 }
 
-/// What `ruleset` needs.
-pub(super) fn probes(ruleset: &Ruleset) -> Vec<Probe> {
-    let family = ruleset.family;
-    let empty = || Ruleset {
+/// The table of the dry runs, with nothing in it.
+pub(super) fn empty_table(family: Family) -> Ruleset {
+    Ruleset {
         family,
         table: PROBE_TABLE.to_owned(),
         comment: names::TABLE_COMMENT,
         sets: Vec::new(),
         counters: Vec::new(),
         chains: Vec::new(),
-    };
+    }
+}
+
+/// What `ruleset` needs.
+pub(super) fn probes(ruleset: &Ruleset) -> Vec<Probe> {
+    let family = ruleset.family;
+    let empty = || empty_table(family);
     let with_chain = |hook, rules| Ruleset {
         chains: vec![Chain {
             name: PROBE_CHAIN.to_owned(),

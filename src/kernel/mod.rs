@@ -13,9 +13,11 @@ pub mod nat_chains;
 pub mod netlink;
 pub mod notifications;
 pub mod observed;
+pub mod other_nat;
 pub mod owner;
 pub mod ownership;
 pub mod removal;
+mod survey;
 mod sys;
 pub mod tables;
 pub mod worker;
@@ -149,16 +151,8 @@ impl Kernel {
 
     /// A refusal, with what the kernel lacks if that is why.
     async fn explained(&mut self, refusal: KernelError, ruleset: &Ruleset) -> KernelError {
-        let mut missing = Vec::new();
-        for probe in features::probes(ruleset) {
-            let transaction = probe.ruleset.transaction(probe.commands());
-            match self.access.lacks_a_feature(&transaction).await {
-                Ok(true) => missing.push(probe.feature),
-                Ok(false) => {}
-                // It is the refusal that counts.
-                Err(_) => return refusal,
-            }
-        }
+        // Where there is no answer, it is the refusal that counts.
+        let missing = self.missing_features(ruleset).await.unwrap_or_default();
         if missing.is_empty() {
             return refusal;
         }

@@ -88,7 +88,13 @@ pub fn documents<'a>(
 /// ruleset`, and `list counters` even where a table is named, read every table on the host.)
 #[must_use]
 pub fn list_table(family: Family, table: &str) -> String {
-    let table = json!({ "family": family.name(), "name": table });
+    list_table_of(family.name(), table)
+}
+
+/// [`list_table`] for a table of any family, by the name that the nft language has for it.
+#[must_use]
+pub fn list_table_of(family: &str, table: &str) -> String {
+    let table = json!({ "family": family, "name": table });
     json!({ "nftables": [{ "list": { "table": table } }] }).to_string()
 }
 

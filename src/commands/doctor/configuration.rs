@@ -1,0 +1,68 @@
+//! The configuration files: there, readable, good.
+
+use super::finding::Finding;
+use crate::config::{self, Place};
+use crate::config_source::{LoadError, Loaded};
+
+const CHECK: &str = "configuration";
+
+pub(super) fn findings(loaded: &Result<Loaded, LoadError>) -> Vec<Finding> {
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => return failures(error),
+    };
+    if loaded.warnings.is_empty() {
+        return vec![Finding::ok(CHECK, good(loaded))];
+    }
+    let warnings = loaded.warnings.iter();
+    warnings
+        .map(|warning| Finding::warning(CHECK, place_and_reason(warning), &warning.remedy))
+        .collect()
+}
+
+fn good(loaded: &Loaded) -> String {
+    if loaded.files.is_empty() {
+        return "there is no file, so all is as by default".to_owned();
+    }
+    let files: Vec<String> = loaded
+        .files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
+    format!("{} is good", files.join(", "))
+}
+
+fn failures(error: &LoadError) -> Vec<Finding> {
+    match error {
+        LoadError::Several(errors) => errors.iter().flat_map(failures).collect(),
+        LoadError::Bad(bad) => {
+            let shown = bad.errors.iter();
+            let mut failures: Vec<Finding> = shown
+                .map(|error| Finding::failure(CHECK, place_and_reason(error), &error.remedy))
+                .collect();
+            if bad.more > 0 {
+                let more = format!("{} more errors", bad.more);
+                failures.push(Finding::failure(CHECK, more, "mend the first ones"));
+            }
+            failures
+        }
+        // What is wrong, and after the semicolon what to do.
+        other => {
+            let told = other.to_string();
+            let (finding, remedy) = told.rsplit_once("; ").unwrap_or((&told, "see check"));
+            vec![Finding::failure(CHECK, finding, remedy)]
+        }
+    }
+}
+
+/// A finding as `check` tells it, without its remedy.
+fn place_and_reason(finding: &config::Finding) -> String {
+    let told = finding.to_string();
+    let remedy = format!("; {}", finding.remedy);
+    match told.strip_suffix(&remedy) {
+        Some(rest) => rest.to_owned(),
+        // The remedy holds what had to be escaped.
+        None if finding.place == Place::Configuration => finding.reason.clone(),
+        None => told,
+    }
+}

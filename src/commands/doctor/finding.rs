@@ -1,0 +1,135 @@
+//! What a check found, and how it is told.
+
+use serde::Serialize;
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Outcome {
+    Ok,
+    Warning,
+    Failure,
+}
+
+/// One line of the doctor's, or one object with `--format json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Finding {
+    /// What was checked, a stable name.
+    pub(super) check: &'static str,
+    pub(super) result: Outcome,
+    pub(super) finding: String,
+    /// The command or setting that mends it; none where all is well.
+    pub(super) remedy: Option<String>,
+}
+
+impl Finding {
+    pub(super) fn ok(check: &'static str, finding: impl Into<String>) -> Self {
+        Self {
+            check,
+            result: Outcome::Ok,
+            finding: finding.into(),
+            remedy: None,
+        }
+    }
+
+    pub(super) fn warning(
+        check: &'static str,
+        finding: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            check,
+            result: Outcome::Warning,
+            finding: finding.into(),
+            remedy: Some(remedy.into()),
+        }
+    }
+
+    pub(super) fn failure(
+        check: &'static str,
+        finding: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            result: Outcome::Failure,
+            ..Self::warning(check, finding, remedy)
+        }
+    }
+
+    /// What could not be looked at.
+    pub(super) fn unchecked(
+        check: &'static str,
+        reason: impl std::fmt::Display,
+        remedy: &str,
+    ) -> Self {
+        Self::warning(check, format!("not checked: {reason}"), remedy)
+    }
+}
+
+/// One line for each, and its remedy on the next.
+pub(super) fn text(findings: &[Finding]) -> String {
+    let mut told = String::new();
+    for finding in findings {
+        let result = match finding.result {
+            Outcome::Ok => "ok",
+            Outcome::Warning => "warning",
+            Outcome::Failure => "failure",
+        };
+        let said = one_line(&finding.finding);
+        told.push_str(&format!("{result:<8} {}: {said}\n", finding.check));
+        if let Some(remedy) = &finding.remedy {
+            told.push_str(&format!("{:<8} -> {}\n", "", one_line(remedy)));
+        }
+    }
+    told
+}
+
+/// Names in the kernel are anyone's to choose, and not to forge a line.
+fn one_line(text: &str) -> String {
+    let shown = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    };
+    text.chars().map(shown).collect()
+}
+
+/// A name as a shell takes it for one word: anyone in the namespace may have chosen it, and someone pastes the command.
+pub(super) fn shell_word(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:+".contains(c);
+    if !name.is_empty() && name.chars().all(is_plain) {
+        return name.to_owned();
+    }
+    format!("'{}'", name.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_a_command_is_one_word_whatever_it_is() {
+        for (name, word) in [
+            ("CNI-0a", "CNI-0a"),
+            ("a; reboot", "'a; reboot'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(shell_word(name), word);
+        }
+    }
+
+    #[test]
+    fn each_finding_is_a_line_and_its_remedy_the_next() {
+        let findings = [
+            Finding::ok("ipvs", "none"),
+            Finding::failure("table", "odd\nname", "mend it"),
+        ];
+        assert_eq!(
+            text(&findings),
+            "ok       ipvs: none\nfailure  table: odd\\nname\n         -> mend it\n"
+        );
+    }
+}

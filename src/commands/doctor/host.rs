@@ -1,0 +1,80 @@
+//! The checks of what /proc says; they need hardly any privilege.
+
+use std::fs;
+use std::io;
+
+use super::finding::Finding;
+use super::{beside, pod_ranges, process_list};
+use crate::policy::Policy;
+
+pub(super) fn findings(policy: Option<&Policy>, enforces: bool) -> Vec<Finding> {
+    let mut found = vec![iptables_legacy(enforces), ipvs(enforces)];
+    let has_ipv6 = policy.is_some_and(|policy| policy.ipv6.is_some());
+    found.extend(forwarding(has_ipv6));
+    found.push(pod_ranges(policy));
+    found.push(process_list::finding(&process_list::daemons()));
+    found
+}
+
+/// What is not there is empty: no such module is loaded.
+fn content(path: &str) -> io::Result<String> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        content => content,
+    }
+}
+
+fn unread(check: &'static str, path: &str, error: &io::Error) -> Finding {
+    Finding::unchecked(
+        check,
+        format!("{path} cannot be read: {error}"),
+        "run as root, with /proc mounted",
+    )
+}
+
+fn iptables_legacy(enforces: bool) -> Finding {
+    const IPV4: &str = "/proc/net/ip_tables_names";
+    const IPV6: &str = "/proc/net/ip6_tables_names";
+    match (content(IPV4), content(IPV6)) {
+        (Ok(ipv4), Ok(ipv6)) => beside::iptables_legacy(&ipv4, &ipv6, enforces),
+        (Err(error), _) => unread("iptables-legacy", IPV4, &error),
+        (_, Err(error)) => unread("iptables-legacy", IPV6, &error),
+    }
+}
+
+fn ipvs(enforces: bool) -> Finding {
+    const PATH: &str = "/proc/net/ip_vs";
+    match content(PATH) {
+        Ok(services) => beside::ipvs(&services, enforces),
+        Err(error) => unread("ipvs", PATH, &error),
+    }
+}
+
+fn forwarding(has_ipv6: bool) -> Vec<Finding> {
+    const IPV4: &str = "/proc/sys/net/ipv4/ip_forward";
+    const IPV6: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
+    let ipv6 = if has_ipv6 {
+        content(IPV6).map(Some)
+    } else {
+        Ok(None)
+    };
+    match (content(IPV4), ipv6) {
+        (Ok(ipv4), Ok(ipv6)) => beside::forwarding(&ipv4, ipv6.as_deref()),
+        (Err(error), _) => vec![unread("forwarding", IPV4, &error)],
+        (_, Err(error)) => vec![unread("forwarding", IPV6, &error)],
+    }
+}
+
+fn pod_ranges(policy: Option<&Policy>) -> Finding {
+    const CHECK: &str = "pod-ranges";
+    const IPV4: &str = "/proc/net/route";
+    const IPV6: &str = "/proc/net/ipv6_route";
+    let Some(policy) = policy else {
+        return Finding::unchecked(CHECK, "the configuration is bad", "mend the configuration");
+    };
+    match (content(IPV4), content(IPV6)) {
+        (Ok(ipv4), Ok(ipv6)) => pod_ranges::finding(policy, &ipv4, &ipv6),
+        (Err(error), _) => unread(CHECK, IPV4, &error),
+        (_, Err(error)) => unread(CHECK, IPV6, &error),
+    }
+}

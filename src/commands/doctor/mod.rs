@@ -1,0 +1,68 @@
+//! `doctor`: what is missing or in the way on this host, each with what mends it. It changes nothing.
+//!
+//! Each check is a pure function from what was read to findings; [`kernel_checks`] and [`host`] read.
+
+mod beside;
+mod configuration;
+mod finding;
+mod host;
+mod kernel_checks;
+mod pod_ranges;
+mod privilege;
+mod process_list;
+mod rivals;
+mod table;
+
+use super::{ExitStatus, load, print};
+use crate::cli::{Options, OutputFormat};
+use crate::policy::Policy;
+use crate::ruleset::Tables;
+use finding::{Finding, Outcome};
+
+/// Runs all checks; fails where one found a failure.
+pub(super) fn doctor(options: &Options, format: OutputFormat) -> ExitStatus {
+    let findings = examined(options);
+    let told = match format {
+        OutputFormat::Text => Ok(finding::text(&findings)),
+        OutputFormat::Json => {
+            serde_json::to_string_pretty(&findings).map(|array| format!("{array}\n"))
+        }
+    };
+    let told = match told {
+        Ok(told) => told,
+        Err(error) => {
+            tracing::error!("the findings cannot be written as JSON: {error}");
+            return ExitStatus::Failed;
+        }
+    };
+    match print(&told) {
+        ExitStatus::Done if has_failure(&findings) => ExitStatus::Failed,
+        status => status,
+    }
+}
+
+fn has_failure(findings: &[Finding]) -> bool {
+    findings.iter().any(|f| f.result == Outcome::Failure)
+}
+
+fn examined(options: &Options) -> Vec<Finding> {
+    let (capability, has_capability) = privilege::check();
+    let loaded = load(options);
+    let policy = loaded
+        .as_ref()
+        .ok()
+        .map(|loaded| Policy::new(&loaded.config));
+    let names = options.chosen_names();
+    let tables = policy.as_ref().map(|policy| Tables::new(policy, &names));
+    let enforces = policy.as_ref().is_some_and(|policy| policy.enforce);
+    let mut findings = vec![capability];
+    findings.extend(configuration::findings(&loaded));
+    findings.extend(kernel_checks::findings(
+        options,
+        tables.as_ref(),
+        enforces,
+        has_capability,
+    ));
+    findings.extend(host::findings(policy.as_ref(), enforces));
+    findings
+}

@@ -1,0 +1,355 @@
+//! Other base chains that translate source addresses, rule by rule, and what that means for exempt destinations.
+
+use super::finding::{Finding, shell_word};
+use crate::kernel::other_nat::SourceNatRule;
+use crate::ruleset::names::{ENFORCE_PRIORITY, POSTROUTING_PRIORITY};
+
+const CHECK: &str = "other-nat";
+/// How many rules the commands of one remedy delete.
+const RULES_NAMED: usize = 4;
+
+/// A foreign base chain of type nat in the hook postrouting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BaseChain {
+    pub(super) family: String,
+    pub(super) table: String,
+    pub(super) name: String,
+    pub(super) priority: i64,
+    /// The rules that translate source addresses, in it and in the chains that it leads to.
+    pub(super) rules: Vec<SourceNatRule>,
+}
+
+/// Who writes such rules, by the names of their chains and tables, and the setting that turns them off.
+struct Writer {
+    name: &'static str,
+    tables: &'static [&'static str],
+    /// How its chains' names begin.
+    chains: &'static [&'static str],
+    setting: &'static str,
+}
+
+const WRITERS: [Writer; 9] = [
+    Writer {
+        name: KUBE_PROXY,
+        tables: &["kube-proxy"],
+        chains: &["KUBE-POSTROUTING", "KUBE-MARK-MASQ"],
+        setting: "its rule looks at no mark: update kube-proxy",
+    },
+    Writer {
+        name: IP_MASQ_AGENT,
+        tables: &[],
+        chains: &["IP-MASQ"],
+        setting: "see the check ip-masq-agent",
+    },
+    Writer {
+        name: "the CNI plugins bridge and ptp",
+        tables: &["cni_plugins_masquerade"],
+        chains: &["CNI-"],
+        setting: "set \"ipMasq\": false in /etc/cni/net.d and create the pods anew",
+    },
+    Writer {
+        name: "flannel",
+        tables: &["flannel-ipv4", "flannel-ipv6"],
+        chains: &["FLANNEL-POSTRTG"],
+        setting: "run flanneld without --ip-masq",
+    },
+    Writer {
+        name: "Calico",
+        tables: &["calico"],
+        chains: &["cali-"],
+        setting: "set natOutgoing: false in the IP pools",
+    },
+    Writer {
+        name: "Cilium",
+        tables: &[],
+        chains: &["CILIUM_POST", "OLD_CILIUM_POST"],
+        setting: "set enable-ipv4-masquerade and enable-ipv6-masquerade to false",
+    },
+    Writer {
+        name: "Amazon VPC CNI",
+        tables: &[],
+        chains: &["AWS-SNAT-CHAIN"],
+        setting: "set AWS_VPC_K8S_CNI_EXTERNALSNAT=true",
+    },
+    Writer {
+        name: "kindnet",
+        tables: &["kindnet-ipmasq", "kindnet"],
+        chains: &["KIND-MASQ-AGENT"],
+        setting: "run kindnetd with --masquerading=false where it knows that flag, or do not run this daemon",
+    },
+    Writer {
+        name: "a kubelet with kubenet",
+        tables: &[],
+        chains: &["KUBENET"],
+        setting: "run the kubelet with --non-masquerade-cidr=0.0.0.0/0",
+    },
+];
+
+const KUBE_PROXY: &str = "kube-proxy";
+/// Its rules are judged by a check of their own.
+const IP_MASQ_AGENT: &str = "ip-masq-agent";
+
+fn writer_of(base: &BaseChain, rule: &SourceNatRule) -> Option<&'static Writer> {
+    WRITERS.iter().find(|writer| {
+        writer.tables.contains(&base.table.as_str())
+            || writer
+                .chains
+                .iter()
+                .any(|chain| rule.chain.starts_with(chain))
+    })
+}
+
+/// What to say of the chains of others.
+pub(super) fn findings(chains: &[BaseChain], enforces: bool) -> Vec<Finding> {
+    let found: Vec<Finding> = chains
+        .iter()
+        .flat_map(|base| of_base_chain(base, enforces))
+        .collect();
+    if found.is_empty() {
+        let said = "no other base chain on postrouting masquerades or translates source addresses";
+        return vec![Finding::ok(CHECK, said)];
+    }
+    found
+}
+
+/// One finding for each writer.
+fn of_base_chain(base: &BaseChain, enforces: bool) -> Vec<Finding> {
+    let mut by_writer: Vec<(Option<&'static Writer>, Vec<&SourceNatRule>)> = Vec::new();
+    for rule in &base.rules {
+        let writer = writer_of(base, rule);
+        let name = |writer: Option<&Writer>| writer.map(|writer| writer.name);
+        match by_writer
+            .iter_mut()
+            .find(|(known, _)| name(*known) == name(writer))
+        {
+            Some((_, rules)) => rules.push(rule),
+            None => by_writer.push((writer, vec![rule])),
+        }
+    }
+    let judged = by_writer.into_iter();
+    judged
+        .map(|(writer, rules)| judged_rules(base, writer, &rules, enforces))
+        .collect()
+}
+
+fn judged_rules(
+    base: &BaseChain,
+    writer: Option<&Writer>,
+    rules: &[&SourceNatRule],
+    enforces: bool,
+) -> Finding {
+    let said = described(base, writer, rules);
+    let writer_name = writer.map(|writer| writer.name);
+    if writer_name == Some(KUBE_PROXY) && rules.iter().all(|rule| rule.looks_at_mark) {
+        let said = format!("{said}: only what it has marked (hairpin, NodePort), which is right");
+        return Finding::ok(CHECK, said);
+    }
+    if enforces && base.priority > i64::from(ENFORCE_PRIORITY) {
+        let said =
+            format!("{said}: after our chain enforce, so exempt destinations keep their source");
+        return Finding::ok(CHECK, said);
+    }
+    let way_out = match writer {
+        Some(writer) => writer.setting.to_owned(),
+        None => deletion(base, rules),
+    };
+    let remedy = if base.priority > i64::from(ENFORCE_PRIORITY) {
+        format!("{way_out}; or set enforce: true")
+    } else {
+        way_out
+    };
+    Finding::warning(
+        CHECK,
+        format!("{said}: exempt destinations may be masqueraded all the same"),
+        remedy,
+    )
+}
+
+fn described(base: &BaseChain, writer: Option<&Writer>, rules: &[&SourceNatRule]) -> String {
+    let by = writer.map_or(String::new(), |writer| format!(", by {}", writer.name));
+    let what = if rules.iter().all(|rule| rule.masquerades) {
+        "masquerades"
+    } else {
+        "translates sources"
+    };
+    let mut chains: Vec<String> = Vec::new();
+    for rule in rules {
+        let place = format!("chain {} rule {}", rule.chain, rule.number);
+        if chains.len() < RULES_NAMED {
+            chains.push(place);
+        }
+    }
+    let more = match rules.len().saturating_sub(RULES_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "table {} {} {what} from chain {} at priority {}, {} ({}{more}{by})",
+        base.family,
+        base.table,
+        base.name,
+        base.priority,
+        position(base.priority),
+        chains.join(", "),
+    )
+}
+
+fn position(priority: i64) -> String {
+    let ours = i64::from(POSTROUTING_PRIORITY);
+    match priority.cmp(&ours) {
+        std::cmp::Ordering::Less => format!("before ours ({ours})"),
+        std::cmp::Ordering::Equal => format!("as ours ({ours}), in an undefined order"),
+        std::cmp::Ordering::Greater => format!("after ours ({ours})"),
+    }
+}
+
+/// The commands that delete the rules, the last of a chain first, so that the numbers hold.
+fn deletion(base: &BaseChain, rules: &[&SourceNatRule]) -> String {
+    let iptables = match base.family.as_str() {
+        "ip" if base.table == "nat" => Some("iptables"),
+        "ip6" if base.table == "nat" => Some("ip6tables"),
+        _ => None,
+    };
+    let command = |rule: &&&SourceNatRule| match iptables {
+        Some(program) => format!(
+            "{program} -t nat -D {} {}",
+            shell_word(&rule.chain),
+            rule.number
+        ),
+        None => format!(
+            "nft delete rule {} {} {} handle {}",
+            base.family,
+            shell_word(&base.table),
+            shell_word(&rule.chain),
+            rule.handle
+        ),
+    };
+    let commands: Vec<String> = rules
+        .iter()
+        .rev()
+        .take(RULES_NAMED)
+        .map(|rule| command(&rule))
+        .collect();
+    format!("if nobody needs it: {}", commands.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Outcome;
+    use super::*;
+
+    fn rule(chain: &str, number: usize, looks_at_mark: bool) -> SourceNatRule {
+        SourceNatRule {
+            chain: chain.to_owned(),
+            number,
+            handle: 40 + u64::try_from(number).unwrap(),
+            masquerades: true,
+            looks_at_mark,
+        }
+    }
+
+    fn base(family: &str, table: &str, priority: i64, rules: Vec<SourceNatRule>) -> BaseChain {
+        BaseChain {
+            family: family.to_owned(),
+            table: table.to_owned(),
+            name: "POSTROUTING".to_owned(),
+            priority,
+            rules,
+        }
+    }
+
+    #[test]
+    fn a_rule_of_nobody_known_is_named_with_the_command_that_deletes_it() {
+        let rules = vec![rule("POSTROUTING", 2, false), rule("POSTROUTING", 5, false)];
+        for (family, table, command) in [
+            (
+                "ip",
+                "nat",
+                "iptables -t nat -D POSTROUTING 5; iptables -t nat -D POSTROUTING 2",
+            ),
+            ("ip6", "nat", "ip6tables -t nat -D POSTROUTING 5; "),
+            (
+                "inet",
+                "vpn",
+                "nft delete rule inet vpn POSTROUTING handle 45; ",
+            ),
+        ] {
+            let found = findings(&[base(family, table, 100, rules.clone())], false);
+            let [finding] = found.as_slice() else {
+                panic!("{found:?}")
+            };
+            assert_eq!(finding.result, Outcome::Warning);
+            assert!(
+                finding.finding.contains("before ours (110)"),
+                "{}",
+                finding.finding
+            );
+            let remedy = finding.remedy.clone().unwrap();
+            assert!(
+                remedy.contains(command) && remedy.ends_with("or set enforce: true"),
+                "{remedy}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_priority_says_who_comes_first() {
+        for (priority, words, enforce_mends) in [
+            (80, "before ours (110)", false),
+            (90, "before ours (110)", false),
+            (110, "as ours (110), in an undefined order", true),
+            (120, "after ours (110)", true),
+        ] {
+            let chains = [base("ip", "vpn", priority, vec![rule("p", 1, false)])];
+            let [plain] = findings(&chains, false).try_into().unwrap();
+            assert!(plain.finding.contains(words), "{}", plain.finding);
+            let remedy = plain.remedy.unwrap();
+            assert_eq!(remedy.contains("enforce: true"), enforce_mends, "{remedy}");
+            let [enforced] = findings(&chains, true).try_into().unwrap();
+            assert_eq!(enforced.result == Outcome::Ok, enforce_mends, "{priority}");
+        }
+    }
+
+    #[test]
+    fn known_writers_are_named_with_the_setting_that_turns_them_off() {
+        for (table, chain, setting) in [
+            ("nat", "CNI-0123456789abcdef01234567", "\"ipMasq\": false"),
+            ("cni_plugins_masquerade", "masq_checks", "\"ipMasq\": false"),
+            ("nat", "FLANNEL-POSTRTG", "--ip-masq"),
+            ("flannel-ipv4", "postrtg", "--ip-masq"),
+            ("nat", "cali-nat-outgoing", "natOutgoing: false"),
+            ("nat", "CILIUM_POST_nat", "masquerade to false"),
+            ("nat", "AWS-SNAT-CHAIN-0", "EXTERNALSNAT=true"),
+            ("nat", "IP-MASQ-AGENT", "see the check ip-masq-agent"),
+        ] {
+            let chains = [base("ip", table, 100, vec![rule(chain, 1, false)])];
+            let [finding] = findings(&chains, false).try_into().unwrap();
+            assert_eq!(finding.result, Outcome::Warning);
+            let remedy = finding.remedy.unwrap();
+            assert!(remedy.contains(setting), "{chain}: {remedy}");
+        }
+    }
+
+    #[test]
+    fn what_kube_proxy_masquerades_by_its_mark_is_right_and_nothing_else_of_it() {
+        for (looks_at_mark, result) in [(true, Outcome::Ok), (false, Outcome::Warning)] {
+            let rules = vec![rule("KUBE-POSTROUTING", 3, looks_at_mark)];
+            let [finding] = findings(&[base("ip", "nat", 100, rules)], false)
+                .try_into()
+                .unwrap();
+            assert_eq!(finding.result, result);
+        }
+    }
+
+    #[test]
+    fn each_writer_of_a_chain_has_a_finding_of_its_own() {
+        let rules = vec![
+            rule("KUBE-POSTROUTING", 3, true),
+            rule("CNI-a", 2, false),
+            rule("CNI-b", 2, false),
+        ];
+        let found = findings(&[base("ip", "nat", 100, rules)], false);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(findings(&[], false).len(), 1);
+    }
+}

@@ -1,0 +1,339 @@
+//! libnftables, what the kernel lacks, and the daemon's own tables.
+
+use super::finding::Finding;
+use crate::kernel::difference::Difference;
+use crate::kernel::error::{self, KernelError};
+use crate::kernel::features::Feature;
+use crate::kernel::netlink::TableHeader;
+use crate::kernel::worker::WORKER_NAME;
+
+pub(super) const LIBRARY: &str = "libnftables";
+pub(super) const FEATURES: &str = "kernel-features";
+pub(super) const TABLE: &str = "table";
+pub(super) const OWNER: &str = "owner";
+
+/// The first libnftables that writes table flags by JSON.
+const WITH_FLAGS: [u32; 3] = [1, 1, 0];
+
+const WORKER_REMEDY: &str = "update libnftables to 1.1.4 or later, or remove the set that it dies of (a newer nft lists it: nft list sets)";
+
+/// Whether tables can be owned here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OwnerSupport {
+    Possible,
+    LibraryTooOld,
+    KernelTooOld,
+}
+
+/// What the versions of libnftables and the kernel's answer to a dry run say together.
+pub(super) fn owner_support(version: Option<&str>, kernel_takes_it: bool) -> OwnerSupport {
+    if version.and_then(numbers).is_some_and(|v| v < WITH_FLAGS) {
+        OwnerSupport::LibraryTooOld
+    } else if kernel_takes_it {
+        OwnerSupport::Possible
+    } else {
+        OwnerSupport::KernelTooOld
+    }
+}
+
+pub(super) fn library(version: Option<&str>) -> Finding {
+    let Some((version, numbers)) = version.and_then(|v| Some((v, numbers(v)?))) else {
+        return Finding::unchecked(
+            LIBRARY,
+            "it tells no version",
+            "install libnftables 1.1.4 or later",
+        );
+    };
+    if numbers < WITH_FLAGS {
+        return Finding::warning(
+            LIBRARY,
+            format!(
+                "version {version}: before 1.1.0 a table can have no owner, sets are declared by type, and some sets of a \
+                 newer nft (1.1.2 or later) make it crash"
+            ),
+            "update libnftables to 1.1.4 or later",
+        );
+    }
+    Finding::ok(LIBRARY, format!("version {version}"))
+}
+
+/// `1.0.6` and the like; what follows the third number does not count.
+fn numbers(version: &str) -> Option<[u32; 3]> {
+    let mut parts = version
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse().ok());
+    let mut next = || parts.next().flatten();
+    Some([next()?, next()?, next().unwrap_or(0)])
+}
+
+/// What the kernel lacks for the configured policy.
+pub(super) fn features(family: &str, missing: &[Feature]) -> Vec<Finding> {
+    if missing.is_empty() {
+        return vec![Finding::ok(
+            FEATURES,
+            format!("the kernel has all that the configured policy needs (family {family})"),
+        )];
+    }
+    let lacks = |feature: &Feature| {
+        Finding::failure(
+            FEATURES,
+            format!("the kernel lacks {feature}"),
+            format!(
+                "load its module, or run a kernel built with {}",
+                feature.option
+            ),
+        )
+    };
+    missing.iter().map(lacks).collect()
+}
+
+/// `table` is its family and name.
+pub(super) fn in_step(table: &str, is_there: bool, differences: &[Difference]) -> Finding {
+    if !is_there {
+        return Finding::warning(
+            TABLE,
+            format!("there is no table {table}: nothing is masqueraded"),
+            "start the daemon: non-masquerade-daemon run",
+        );
+    }
+    if differences.is_empty() {
+        let said = format!("table {table} is in step with the configuration");
+        return Finding::ok(TABLE, said);
+    }
+    let differences = error::listed(differences);
+    Finding::failure(
+        TABLE,
+        format!("table {table} is not what the configuration says: {differences}"),
+        "start the daemon with the same options; where it runs, its log says why (SIGHUP makes it compare at once)",
+    )
+}
+
+/// Who may change the table. `process` is who has the owner's socket, where it can be seen.
+pub(super) fn owner(
+    table: &str,
+    header: Option<TableHeader>,
+    process: Option<&str>,
+    is_switched_off: bool,
+    support: OwnerSupport,
+) -> Finding {
+    let Some(header) = header else {
+        return owner_to_be(table, is_switched_off, support);
+    };
+    match (header.owner, process) {
+        (Some(_), Some(process)) if process.starts_with(&*WORKER_NAME.to_string_lossy()) => {
+            Finding::ok(OWNER, format!("table {table} is owned by {process}"))
+        }
+        (Some(port), Some(process)) => Finding::failure(
+            OWNER,
+            format!(
+                "table {table} is owned by {process}, netlink port {port}, which is no daemon of this kind"
+            ),
+            "end that process: the daemon then takes the table over",
+        ),
+        (Some(port), None) => Finding::warning(
+            OWNER,
+            format!(
+                "table {table} is owned by a process that is not to be seen from here, netlink port {port}"
+            ),
+            "run doctor beside the daemon (kubectl exec), or as root in the host's pid namespace",
+        ),
+        (None, _) if header.is_persistent() => Finding::warning(
+            OWNER,
+            format!(
+                "table {table} had an owner that has ended: anyone may change it, and nft 1.0.6 prints an empty `flags` for \
+                 it, so that its saved ruleset does not load again"
+            ),
+            "start the daemon, which adopts it",
+        ),
+        (None, _) => plain(table, is_switched_off, support),
+    }
+}
+
+fn plain(table: &str, is_switched_off: bool, support: OwnerSupport) -> Finding {
+    let said = format!("table {table} has no owner; what others change in it is undone");
+    if is_switched_off {
+        return Finding::ok(OWNER, format!("{said} (--table-owner off)"));
+    }
+    match support {
+        OwnerSupport::Possible => Finding::warning(
+            OWNER,
+            format!("{said}: it was made without one, and none can be given to it"),
+            "to have it made anew: stop the daemon, run non-masquerade-daemon cleanup, start it (or reboot)",
+        ),
+        other => lacking(said, other),
+    }
+}
+
+fn owner_to_be(table: &str, is_switched_off: bool, support: OwnerSupport) -> Finding {
+    match (is_switched_off, support) {
+        (true, _) => Finding::ok(
+            OWNER,
+            format!("table {table} will have no owner (--table-owner off)"),
+        ),
+        (false, OwnerSupport::Possible) => Finding::ok(
+            OWNER,
+            format!("table {table} will be owned by the daemon: others cannot change it"),
+        ),
+        (false, other) => lacking(
+            format!("table {table} will have no owner; what others change in it is undone"),
+            other,
+        ),
+    }
+}
+
+fn lacking(said: String, support: OwnerSupport) -> Finding {
+    let remedy = match support {
+        OwnerSupport::LibraryTooOld => "an owner takes libnftables 1.1.0 or later",
+        _ => "an owner takes Linux 6.9 or later",
+    };
+    Finding::warning(OWNER, said, remedy)
+}
+
+/// What could not be looked at, and why.
+pub(super) fn unanswered(check: &'static str, error: &KernelError) -> Finding {
+    match error {
+        KernelError::Worker(_) | KernelError::DiedOfContents(_) => {
+            Finding::failure(check, error.to_string(), WORKER_REMEDY)
+        }
+        other => Finding::unchecked(
+            check,
+            other,
+            "grant CAP_NET_ADMIN in the user namespace that owns this network namespace; else look at the message",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Outcome;
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        for (version, result) in [
+            ("1.0.6", Outcome::Warning),
+            ("1.0.6.1", Outcome::Warning),
+            ("0.9.8", Outcome::Warning),
+            ("1.1.0", Outcome::Ok),
+            ("1.1.3", Outcome::Ok),
+            ("1.10.0", Outcome::Ok),
+            ("2.0", Outcome::Ok),
+            ("none", Outcome::Warning),
+        ] {
+            assert_eq!(library(Some(version)).result, result, "{version}");
+        }
+        assert_eq!(
+            owner_support(Some("1.0.9"), true),
+            OwnerSupport::LibraryTooOld
+        );
+        assert_eq!(owner_support(Some("1.1.3"), true), OwnerSupport::Possible);
+        assert_eq!(
+            owner_support(Some("1.1.3"), false),
+            OwnerSupport::KernelTooOld
+        );
+    }
+
+    #[test]
+    fn each_standing_of_the_table_is_told_with_what_to_do() {
+        let header = |flags, owner| Some(TableHeader { flags, owner });
+        let ours = Some("nmd-nft-worker (pid 7)");
+        let possible = OwnerSupport::Possible;
+        for (header, process, is_off, support, result, remedy) in [
+            (header(6, Some(9)), ours, false, possible, Outcome::Ok, ""),
+            (
+                header(6, Some(9)),
+                Some("nft (pid 8)"),
+                false,
+                possible,
+                Outcome::Failure,
+                "end that process",
+            ),
+            (
+                header(6, Some(9)),
+                None,
+                false,
+                possible,
+                Outcome::Warning,
+                "run doctor beside",
+            ),
+            (
+                header(4, None),
+                None,
+                false,
+                possible,
+                Outcome::Warning,
+                "start the daemon",
+            ),
+            (header(0, None), None, true, possible, Outcome::Ok, ""),
+            (
+                header(0, None),
+                None,
+                false,
+                possible,
+                Outcome::Warning,
+                "cleanup",
+            ),
+            (
+                header(0, None),
+                None,
+                false,
+                OwnerSupport::LibraryTooOld,
+                Outcome::Warning,
+                "libnftables 1.1.0",
+            ),
+            (
+                header(0, None),
+                None,
+                false,
+                OwnerSupport::KernelTooOld,
+                Outcome::Warning,
+                "Linux 6.9",
+            ),
+            (None, None, false, possible, Outcome::Ok, ""),
+            (
+                None,
+                None,
+                true,
+                OwnerSupport::KernelTooOld,
+                Outcome::Ok,
+                "",
+            ),
+            (
+                None,
+                None,
+                false,
+                OwnerSupport::KernelTooOld,
+                Outcome::Warning,
+                "Linux 6.9",
+            ),
+        ] {
+            let found = owner("ip t", header, process, is_off, support);
+            assert_eq!(found.result, result, "{}", found.finding);
+            let told = found.remedy.unwrap_or_default();
+            assert!(told.contains(remedy), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_missing_feature_is_a_failure_that_names_its_option() {
+        let fib = Feature {
+            name: "fib",
+            option: "CONFIG_NFT_FIB_IPV4",
+        };
+        let [found] = features("ip", &[fib]).try_into().unwrap();
+        assert_eq!(found.result, Outcome::Failure);
+        assert!(found.remedy.unwrap().contains("CONFIG_NFT_FIB_IPV4"));
+    }
+
+    #[test]
+    fn a_table_that_is_not_there_is_a_warning_and_one_that_differs_a_failure() {
+        assert_eq!(
+            in_step("ip t", false, &[Difference::TableMissing]).result,
+            Outcome::Warning
+        );
+        assert_eq!(in_step("ip t", true, &[]).result, Outcome::Ok);
+        let dormant = in_step("ip t", true, &[Difference::TableDormant]);
+        assert_eq!(dormant.result, Outcome::Failure);
+        assert!(dormant.finding.contains("dormant"));
+    }
+}

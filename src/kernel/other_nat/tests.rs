@@ -1,0 +1,87 @@
+//! Listings as libnftables 1.0.6 and 1.1.3 print them, shortened.
+
+use super::*;
+
+const IPTABLES: &str = r#"{"nftables": [{"metainfo": {"version": "1.0.6", "json_schema_version": 1}},
+    {"table": {"family": "ip", "name": "nat", "handle": 1}},
+    {"chain": {"family": "ip", "table": "nat", "name": "KUBE-POSTROUTING", "handle": 2}},
+    {"chain": {"family": "ip", "table": "nat", "name": "UNUSED", "handle": 3}},
+    {"chain": {"family": "ip", "table": "nat", "name": "POSTROUTING", "handle": 10, "type": "nat", "hook": "postrouting", "prio": 100, "policy": "accept"}},
+    {"rule": {"family": "ip", "table": "nat", "chain": "KUBE-POSTROUTING", "handle": 6, "expr": [{"match": {"op": "!=", "left": {"&": [{"meta": {"key": "mark"}}, 16384]}, "right": 16384}}, {"counter": {"packets": 0, "bytes": 0}}, {"return": null}]}},
+    {"rule": {"family": "ip", "table": "nat", "chain": "KUBE-POSTROUTING", "handle": 7, "expr": [{"xt": {"type": "target", "name": "MARK"}}]}},
+    {"rule": {"family": "ip", "table": "nat", "chain": "KUBE-POSTROUTING", "handle": 8, "expr": [{"xt": {"type": "target", "name": "MASQUERADE"}}]}},
+    {"rule": {"family": "ip", "table": "nat", "chain": "UNUSED", "handle": 9, "expr": [{"xt": {"type": "target", "name": "MASQUERADE"}}]}},
+    {"rule": {"family": "ip", "table": "nat", "chain": "POSTROUTING", "handle": 11, "expr": [{"jump": {"target": "KUBE-POSTROUTING"}}]}},
+    {"rule": {"family": "ip", "table": "nat", "chain": "POSTROUTING", "handle": 13, "expr": [{"xt": {"type": "match", "name": "addrtype"}}, {"xt": {"type": "target", "name": "SNAT"}}]}}]}"#;
+
+const NATIVE: &str = r#"{"nftables": [
+    {"map": {"family": "inet", "name": "v", "table": "c", "type": "ipv4_addr", "map": "verdict", "elem": [["192.0.2.1", {"goto": {"target": "by-map"}}]]}},
+    {"set": {"family": "inet", "name": "s", "table": "c", "type": "ipv4_addr", "elem": [1, 2]}},
+    {"counter": {"family": "inet", "name": "n", "table": "c", "packets": 1}},
+    {"rule": {"chain": "by-map", "handle": 5, "expr": [{"masquerade": null}]}},
+    {"rule": {"chain": "in-place", "handle": 6, "expr": [{"snat": {"addr": "192.0.2.9"}}]}},
+    {"rule": {"chain": "nowhere", "handle": 7, "expr": [{"masquerade": {"flags": "fully-random"}}]}},
+    {"rule": {"chain": "p", "handle": 8, "expr": [{"vmap": {"key": {}, "data": "@v"}}]}},
+    {"rule": {"chain": "p", "handle": 9, "expr": [{"vmap": {"key": {}, "data": {"set": [["192.0.2.2", {"jump": {"target": "in-place"}}]]}}}]}}]}"#;
+
+#[test]
+fn chains_are_read_with_the_version_and_the_priority_of_those_that_translate_sources() {
+    let read = read_chains(IPTABLES).unwrap();
+    assert_eq!(read.version.as_deref(), Some("1.0.6"));
+    let priorities: Vec<_> = read
+        .chains
+        .iter()
+        .map(|chain| (chain.name.as_str(), chain.source_nat_priority))
+        .collect();
+    assert_eq!(
+        priorities,
+        [
+            ("KUBE-POSTROUTING", None),
+            ("UNUSED", None),
+            ("POSTROUTING", Some(100))
+        ]
+    );
+}
+
+#[test]
+fn rules_of_iptables_nft_are_found_by_their_targets_where_a_packet_can_come_to_them() {
+    let found = read_table(IPTABLES)
+        .unwrap()
+        .source_nat_rules("POSTROUTING");
+    let rule = |chain: &str, number, handle, masquerades, looks_at_mark| SourceNatRule {
+        chain: chain.to_owned(),
+        number,
+        handle,
+        masquerades,
+        looks_at_mark,
+    };
+    assert_eq!(
+        found,
+        [
+            rule("KUBE-POSTROUTING", 3, 8, true, true),
+            rule("POSTROUTING", 2, 13, false, false),
+        ]
+    );
+}
+
+#[test]
+fn native_rules_are_found_through_verdict_maps() {
+    let table = read_table(NATIVE).unwrap();
+    let found = table.source_nat_rules("p");
+    let found: Vec<_> = found
+        .iter()
+        .map(|rule| (rule.chain.as_str(), rule.handle, rule.masquerades))
+        .collect();
+    assert_eq!(found, [("by-map", 5, true), ("in-place", 6, false)]);
+    assert_eq!(table.sets, ["s"]);
+    assert_eq!(table.counters, ["n"]);
+}
+
+#[test]
+fn chains_that_jump_in_a_circle_are_walked_once() {
+    let circle = r#"{"nftables": [
+        {"rule": {"chain": "a", "expr": [{"jump": {"target": "b"}}]}},
+        {"rule": {"chain": "b", "expr": [{"jump": {"target": "a"}}, {"masquerade": null}]}}]}"#;
+    let table = read_table(circle).unwrap();
+    assert_eq!(table.source_nat_rules("a").len(), 1);
+}
