@@ -119,10 +119,7 @@ fn connections_are_counted_as_sent_and_never_backwards_whatever_becomes_of_the_t
     // Another policy: the CIDR is split, so that its elements are new ones.
     let split = list("10.0.0.0/8") + "masqueradeCIDRs: [10.1.0.0/16]\n";
     daemon.replace_configuration(&split).unwrap();
-    wait_until(LIMIT, || {
-        daemon.log().contains("+0 −0") || daemon.log().contains("+1 −0 masqueraded CIDRs")
-    })
-    .unwrap();
+    daemon.wait_for_log("+1 −0 masqueraded CIDRs").unwrap();
     daemon.wait_for_log("set non-masquerade-cidrs has").unwrap();
     traffic.assert_counted();
     traffic.send(2, 3);
