@@ -109,6 +109,14 @@ impl Metrics {
             "1 while the kernel's table is what the configuration asks for",
             &self.in_step,
         );
+        self.register_connections(tells_per_cidr);
+    }
+
+    fn register_connections(&mut self, tells_per_cidr: bool) {
+        let registry = &mut self.registry;
+        let mut register = |name: &str, help: &str, metric: &dyn Registered| {
+            metric.register(registry, name, help);
+        };
         register(
             "exempt_cidrs",
             "Configured CIDRs that keep their source address",
