@@ -124,7 +124,7 @@ pub struct Options {
     )]
     pub table_owner: TableOwner,
 
-    /// Where to serve /metrics, /healthz and /readyz, or off. Accepted; not served by this version.
+    /// Where to serve /metrics, /healthz and /readyz, or off.
     #[arg(
         long,
         global = true,
@@ -133,6 +133,14 @@ pub struct Options {
         env = "NON_MASQUERADE_DAEMON_HTTP_ADDRESS"
     )]
     pub http_address: HttpAddress,
+
+    /// Tell the connections of each configured CIDR in /metrics, as a label.
+    #[arg(
+        long, global = true, value_name = "BOOL", value_parser = go_arguments::boolean, num_args = 0..=1,
+        require_equals = true, default_missing_value = "true", default_value = "false",
+        action = clap::ArgAction::Set, env = "NON_MASQUERADE_DAEMON_METRICS_PER_CIDR"
+    )]
+    pub metrics_per_cidr: bool,
 
     /// How log lines are written, to standard error.
     #[arg(
@@ -264,6 +272,17 @@ impl FromStr for HttpAddress {
         written.parse().map(Self::On).map_err(|_| {
             "write an IP address and a port, 127.0.0.1:19110 or [::1]:19110, or off".to_owned()
         })
+    }
+}
+
+impl HttpAddress {
+    /// `None`: off.
+    #[must_use]
+    pub fn socket_address(self) -> Option<SocketAddr> {
+        match self {
+            Self::On(address) => Some(address),
+            Self::Off => None,
+        }
     }
 }
 

@@ -6,9 +6,11 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tracing::field::Field;
 use tracing::level_filters::LevelFilter;
 use tracing::warn;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
@@ -32,7 +34,7 @@ pub fn start(options: &Options) {
         .with_ansi(false)
         .log_internal_errors(false);
     let layer = match options.log_format {
-        LogFormat::Text => layer.boxed(),
+        LogFormat::Text => layer.fmt_fields(debug_fn(write_field)).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
     let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
@@ -41,6 +43,29 @@ pub fn start(options: &Options) {
     }
     if let (None, Some(Err(error))) = (options.log_level, from_environment) {
         warn!("RUST_LOG is not understood, so it is taken for info: {error}");
+    }
+}
+
+/// Fields that are there for `--log-format json`: the message says the same in words.
+const SAID_IN_WORDS: [&str; 7] = [
+    "added",
+    "change",
+    "changed_by",
+    "differences",
+    "family",
+    "libnftables",
+    "removed",
+];
+
+fn write_field(
+    writer: &mut Writer<'_>,
+    field: &Field,
+    value: &dyn std::fmt::Debug,
+) -> std::fmt::Result {
+    match field.name() {
+        "message" => write!(writer, "{value:?}"),
+        name if SAID_IN_WORDS.contains(&name) => Ok(()),
+        name => write!(writer, " {name}={value:?}"),
     }
 }
 

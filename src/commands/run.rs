@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::sys::utsname::uname;
 use tracing::{error, info, warn};
 
 use super::{ExitStatus, bad_configuration, load};
@@ -29,6 +30,7 @@ pub(super) fn daemon(options: &Options) -> ExitStatus {
     }
     info!(
         version = env!("CARGO_PKG_VERSION"),
+        kernel = kernel_release(),
         config = ?options.config,
         table = options.table,
         masq_chain = options.masq_chain,
@@ -37,6 +39,8 @@ pub(super) fn daemon(options: &Options) -> ExitStatus {
         random_fully = options.random_fully,
         to_ports = ?options.to_ports,
         nomasq_all_reserved_ranges = options.nomasq_all_reserved_ranges,
+        http_address = ?options.http_address.socket_address(),
+        metrics_per_cidr = options.metrics_per_cidr,
         "non-masquerade-daemon starts"
     );
     let settings = Settings {
@@ -45,6 +49,8 @@ pub(super) fn daemon(options: &Options) -> ExitStatus {
         names: options.chosen_names(),
         table_owner: options.table_owner.into(),
         program: PathBuf::from(OWN_PROGRAM),
+        http_address: options.http_address.socket_address(),
+        metrics_per_cidr: options.metrics_per_cidr,
     };
     match event_loop::run(settings) {
         Ok(()) => ExitStatus::Done,
@@ -52,6 +58,14 @@ pub(super) fn daemon(options: &Options) -> ExitStatus {
             error!("{error}");
             ExitStatus::Failed
         }
+    }
+}
+
+/// As uname(2) tells it.
+fn kernel_release() -> String {
+    match uname() {
+        Ok(names) => names.release().to_string_lossy().into_owned(),
+        Err(error) => format!("not known: {error}"),
     }
 }
 

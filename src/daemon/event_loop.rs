@@ -1,31 +1,40 @@
 //! One thread, one loop: signals, the file, the kernel, the deadline, and the pass over the kernel that is under way.
 
-use std::future::{Future, pending};
+use std::future::pending;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use hyper::StatusCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::config_watch::ConfigWatch;
-use super::ledger::{self, Ledger, is_after};
+use super::http::{Answer, Http, Question, Reply};
+use super::ledger::{self, Ledger};
 use super::log_lines::LogLines;
+use super::metrics::{self, Metrics};
+use super::pass::{
+    PassEnd, Worker, WorkerEvent, oldest_generation, outcome, state_after_look, state_after_sync,
+};
+use super::readiness::Readiness;
 use super::reconciler::{Action, Desired, Event, Outcome, Reading, Reconciler};
 use crate::config::Flags;
 use crate::config_source::{self, LoadError, Writers};
 use crate::kernel::Kernel;
-use crate::kernel::error::KernelError;
 use crate::kernel::netlink::Commit;
 use crate::kernel::notifications::{Arrived, Notifications};
 use crate::kernel::ownership::TableOwner;
 use crate::kernel::tables::TablePass;
 use crate::policy::Policy;
-use crate::ruleset::{ChosenNames, Tables};
+use crate::ruleset::{ChosenNames, Family, Tables};
 use crate::startup_signals;
+
+/// How long a scrape waits for fresh counters; after that it gets those that were read last.
+const COUNT_LIMIT: Duration = Duration::from_secs(1);
 
 /// What the daemon runs with.
 #[derive(Debug, Clone)]
@@ -40,6 +49,10 @@ pub struct Settings {
     pub table_owner: TableOwner,
     /// The program to run as worker.
     pub program: PathBuf,
+    /// Where to serve metrics and probes; `None`: nowhere.
+    pub http_address: Option<SocketAddr>,
+    /// Whether the metrics tell the connections of each configured CIDR.
+    pub metrics_per_cidr: bool,
 }
 
 /// Why the daemon cannot start.
@@ -70,6 +83,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
             signals,
             watch: or_resync(ConfigWatch::new(&settings.config), "changes of the file"),
             notifications: or_resync(Notifications::subscribe(), "changes by others"),
+            http: Http::new(settings.http_address),
         };
         EventLoop::new(settings).run(sources).await;
         Ok(())
@@ -87,6 +101,7 @@ struct Sources {
     signals: Signals,
     watch: Option<ConfigWatch>,
     notifications: Option<Notifications>,
+    http: Http,
 }
 
 struct Signals {
@@ -105,28 +120,6 @@ impl Signals {
     }
 }
 
-/// A pass over the kernel gives it back when it is done.
-type Pass = Pin<Box<dyn Future<Output = (Box<Kernel>, PassEnd)>>>;
-
-/// How a pass over the kernel ended.
-enum PassEnd {
-    Synced(Rc<Tables>, Vec<TablePass>),
-    Looked(Vec<TablePass>),
-}
-
-enum Worker {
-    Idle(Box<Kernel>),
-    Busy(Pass),
-    /// Between the two, for the length of a move.
-    Taken,
-}
-
-enum WorkerEvent {
-    Done(Box<Kernel>, PassEnd),
-    /// The process ended while nothing was asked of it; how.
-    Ended(String),
-}
-
 struct EventLoop {
     settings: Settings,
     reconciler: Reconciler,
@@ -135,18 +128,28 @@ struct EventLoop {
     log: LogLines,
     /// What is odd about the configuration that was read a moment ago.
     warnings: Option<Vec<String>>,
+    readiness: Readiness,
+    metrics: Metrics,
+    /// Those who wait for the metrics, and when they have waited long enough.
+    scrapes: Vec<Reply>,
+    scrapes_due: Option<Instant>,
 }
 
 impl EventLoop {
     fn new(settings: Settings) -> Self {
-        let kernel = Kernel::new(settings.program.clone(), settings.table_owner);
+        let kernel = Kernel::new(settings.program.clone(), settings.table_owner)
+            .counting_per_cidr(settings.metrics_per_cidr);
         Self {
+            metrics: Metrics::new(settings.metrics_per_cidr),
             settings,
             reconciler: Reconciler::new(RandomState::new().hash_one(0)),
             worker: Worker::Idle(Box::new(kernel)),
             ledger: Ledger::default(),
             log: LogLines::default(),
             warnings: None,
+            readiness: Readiness::default(),
+            scrapes: Vec::new(),
+            scrapes_due: None,
         }
     }
 
@@ -160,14 +163,11 @@ impl EventLoop {
                 _ = sources.signals.interrupt.recv() => return info!("SIGINT: the rules stay in force"),
                 event = self.worker.happened() => match event {
                     WorkerEvent::Done(kernel, end) => {
-                        self.worker = Worker::Idle(kernel);
                         // The pass's own commits can be read by now.
                         if let Some(notifications) = &sources.notifications {
                             self.ledger.note(notifications.take());
                         }
-                        let outcome = self.ended(end);
-                        self.happened(Event::Done(outcome));
-                        self.committed();
+                        self.passed(kernel, end);
                     }
                     WorkerEvent::Ended(how) => {
                         self.log.worker_ended(&how);
@@ -181,6 +181,8 @@ impl EventLoop {
                     self.committed();
                 }
                 () = until(deadline) => self.happened(Event::DeadlineReached),
+                () = until(self.scrapes_due) => self.answer_scrapes(),
+                question = sources.http.asked() => self.asked(question),
             }
         }
     }
@@ -194,19 +196,35 @@ impl EventLoop {
                 && !self.reconciler.waits_for_a_file()
             {
                 self.log.good_file(warnings);
+                self.metrics.good_load();
+                self.readiness.configuration_is_good();
             }
             match action {
                 Some(Action::Read { while_written }) => {
                     next = Some(Event::Read(self.read(while_written)));
                 }
                 Some(Action::Sync(desired)) => {
-                    self.log.policy(&desired.policy);
+                    self.log.policy(&desired.policy, desired.resync_interval);
+                    self.metrics.wants(&desired.tables);
+                    let wanted = desired.tables.wanted().map(|ruleset| ruleset.family);
+                    self.readiness.wants(wanted);
                     self.worker.sync(desired.tables);
                 }
                 Some(Action::Look(desired)) => self.worker.look(desired.tables),
+                Some(Action::Count(desired)) => self.worker.count(desired.tables),
                 None => {}
             }
         }
+    }
+
+    fn passed(&mut self, kernel: Box<Kernel>, end: PassEnd) {
+        self.metrics.passed(&kernel);
+        self.log.libnftables(kernel.libnftables());
+        self.worker = Worker::Idle(kernel);
+        let outcome = self.ended(end);
+        self.answer_scrapes();
+        self.happened(Event::Done(outcome));
+        self.committed();
     }
 
     /// Others have committed, if the ledger says so.
@@ -229,7 +247,7 @@ impl EventLoop {
                 let policy = Policy::new(&loaded.config);
                 let desired = Desired {
                     tables: Rc::new(Tables::new(&policy, &settings.names)),
-                    policy: policy.to_string().into(),
+                    policy: Rc::new(policy),
                     resync_interval: loaded.config.resync_interval,
                 };
                 self.warnings = Some(loaded.warnings.iter().map(ToString::to_string).collect());
@@ -242,34 +260,112 @@ impl EventLoop {
             Err(LoadError::BeingWritten { .. }) => Reading::BeingWritten,
             Err(error) => {
                 self.log.bad_file(&error);
+                self.metrics.bad_load();
+                self.readiness.configuration_is_bad(&error.to_string());
                 Reading::Bad
             }
         }
     }
 
     fn ended(&mut self, end: PassEnd) -> Outcome {
-        let (passes, processes, synced) = match end {
-            PassEnd::Synced(tables, passes) => {
-                let committers = self.cover(&passes);
-                (passes, ledger::processes(&committers), Some(tables))
+        let outcomes = match end {
+            PassEnd::Synced(tables, passes, took) => {
+                self.metrics.sync_took(took);
+                self.synced(&tables, passes)
             }
-            PassEnd::Looked(passes) => {
-                let processes = self.ledger.processes();
-                self.cover(&passes);
-                (passes, processes, None)
+            PassEnd::Looked(passes) => self.looked(passes),
+            PassEnd::Counted(Ok(())) => vec![Outcome::InStep],
+            PassEnd::Counted(Err(failure)) => {
+                self.log.counting_failed(&failure);
+                vec![Outcome::Failed]
             }
         };
-        let outcomes: Vec<Outcome> = passes.iter().map(outcome).collect();
-        for TablePass { family, result } in passes {
-            match (result, &synced) {
-                (Ok(report), Some(tables)) => {
-                    self.log.synced(family, tables, &report, &processes);
-                }
-                (Ok(report), None) => self.log.looked(family, &report, &processes),
-                (Err(failure), _) => self.log.failed(family, &failure),
-            }
+        for family in [Family::Ip, Family::Ip6] {
+            let is_in_step = self.readiness.is_in_step(family);
+            self.metrics.is_in_step(family, is_in_step);
         }
         outcomes.into_iter().max().unwrap_or(Outcome::InStep)
+    }
+
+    fn synced(&mut self, tables: &Rc<Tables>, passes: Vec<TablePass>) -> Vec<Outcome> {
+        let processes = ledger::processes(&self.cover(&passes));
+        let outcomes = passes.iter().map(outcome).collect();
+        let states = passes
+            .iter()
+            .filter_map(|pass| state_after_sync(pass, tables).map(|state| (pass.family, state)));
+        self.readiness.synced(states.collect());
+        for TablePass { family, result } in passes {
+            self.metrics.synced(family, result.is_ok());
+            match result {
+                Ok(report) => {
+                    if self.log.synced(family, tables, &report, &processes) {
+                        self.metrics.repaired(family);
+                    }
+                }
+                Err(failure) => self.log.failed(family, &failure),
+            }
+        }
+        outcomes
+    }
+
+    fn looked(&mut self, passes: Vec<TablePass>) -> Vec<Outcome> {
+        let processes = self.ledger.processes();
+        self.cover(&passes);
+        let outcomes = passes.iter().map(outcome).collect();
+        for pass in passes {
+            let state = state_after_look(&pass, &processes);
+            self.readiness.looked(pass.family, state);
+            match pass.result {
+                Ok(report) => self.log.looked(pass.family, &report, &processes),
+                Err(failure) => self.log.failed(pass.family, &failure),
+            }
+        }
+        outcomes
+    }
+
+    fn asked(&mut self, question: Question) {
+        // That nobody waits for the answer any more is no error.
+        match question {
+            Question::Health(reply) => {
+                let _ = reply.send(Answer::text(StatusCode::OK, "ok\n"));
+            }
+            Question::Readiness(reply) => {
+                let reasons = self.readiness.reasons();
+                let _ = reply.send(match reasons.is_empty() {
+                    true => Answer::text(StatusCode::OK, "ready\n"),
+                    false => {
+                        Answer::text(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
+                    }
+                });
+            }
+            Question::Metrics(reply) => {
+                self.scrapes.push(reply);
+                self.happened(Event::CountWanted);
+                if self.worker.is_counting() {
+                    let latest = || Instant::now().checked_add(COUNT_LIMIT);
+                    self.scrapes_due = self.scrapes_due.or_else(latest);
+                } else {
+                    self.answer_scrapes();
+                }
+            }
+        }
+    }
+
+    fn answer_scrapes(&mut self) {
+        self.scrapes_due = None;
+        if self.scrapes.is_empty() {
+            return;
+        }
+        let answer = match self.metrics.text() {
+            Ok(text) => Answer::ok(metrics::CONTENT_TYPE, text),
+            Err(error) => {
+                let text = format!("the metrics cannot be written: {error}\n");
+                Answer::text(StatusCode::INTERNAL_SERVER_ERROR, text)
+            }
+        };
+        for reply in self.scrapes.drain(..) {
+            let _ = reply.send(answer.clone());
+        }
     }
 
     /// Which commits the pass has taken into account; gives those of others.
@@ -278,72 +374,6 @@ impl EventLoop {
             Some(generation) => self.ledger.cover(generation),
             // The retry looks at all that has been committed by now; some of it may be this daemon's own.
             None => self.ledger.forget(),
-        }
-    }
-}
-
-fn outcome(pass: &TablePass) -> Outcome {
-    match &pass.result {
-        Ok(report) if report.differences.is_empty() => Outcome::InStep,
-        Ok(_) => Outcome::Differed,
-        Err(KernelError::OwnedByAnother { .. }) => Outcome::Owned,
-        Err(_) => Outcome::Failed,
-    }
-}
-
-/// `None` where the pass over a table failed.
-fn oldest_generation(passes: &[TablePass]) -> Option<u32> {
-    let mut oldest: Option<u32> = None;
-    for pass in passes {
-        let generation = pass.result.as_ref().ok()?.generation;
-        let is_older = oldest.is_none_or(|oldest| is_after(oldest, generation));
-        if is_older {
-            oldest = Some(generation);
-        }
-    }
-    oldest
-}
-
-impl Worker {
-    fn sync(&mut self, tables: Rc<Tables>) {
-        self.start(|mut kernel| {
-            Box::pin(async move {
-                let passes = kernel.sync_all(&tables).await;
-                (kernel, PassEnd::Synced(tables, passes))
-            })
-        });
-    }
-
-    fn look(&mut self, tables: Rc<Tables>) {
-        self.start(|mut kernel| {
-            Box::pin(async move {
-                let passes = kernel.look_all(&tables).await;
-                (kernel, PassEnd::Looked(passes))
-            })
-        });
-    }
-
-    fn start(&mut self, pass: impl FnOnce(Box<Kernel>) -> Pass) {
-        *self = match std::mem::replace(self, Self::Taken) {
-            Self::Idle(kernel) => Self::Busy(pass(kernel)),
-            // The reconciler starts one pass at a time.
-            other => other,
-        };
-    }
-
-    fn is_idle(&self) -> bool {
-        matches!(self, Self::Idle(_))
-    }
-
-    /// Waits for the end of the pass, or of the idle worker.
-    async fn happened(&mut self) -> WorkerEvent {
-        match self {
-            Self::Busy(pass) => {
-                let (kernel, end) = pass.await;
-                WorkerEvent::Done(kernel, end)
-            }
-            Self::Idle(kernel) => WorkerEvent::Ended(kernel.worker_ended().await),
-            Self::Taken => pending().await,
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::config_source::LoadError;
 use crate::kernel::SyncReport;
 use crate::kernel::error::{KernelError, listed};
 use crate::kernel::ownership::Protection;
+use crate::policy::Policy;
+use crate::policy::change::PolicyChange;
 use crate::ruleset::{Family, Tables};
 
 /// An owner that was killed together with its daemon ends within this time, and is not worth a line.
@@ -20,7 +22,8 @@ const OWNER_MAY_BE_ENDING: Duration = Duration::from_millis(100);
 /// What was said last.
 #[derive(Default)]
 pub(super) struct LogLines {
-    policy: Option<Rc<str>>,
+    policy: Option<(Rc<Policy>, Duration)>,
+    libnftables: Option<String>,
     warnings: Vec<String>,
     bad_file: Option<String>,
     failures: Repetitions,
@@ -68,10 +71,49 @@ impl LogLines {
         self.bad_file = Some(text);
     }
 
-    pub(super) fn policy(&mut self, policy: &Rc<str>) {
-        if self.policy.as_ref() != Some(policy) {
+    /// One line for each policy that is not the one before, and what has changed in it.
+    pub(super) fn policy(&mut self, policy: &Rc<Policy>, resync_interval: Duration) {
+        let Some((before, interval_before)) = &self.policy else {
             info!("policy: {policy}");
-            self.policy = Some(Rc::clone(policy));
+            self.policy = Some((Rc::clone(policy), resync_interval));
+            return;
+        };
+        let mut change = PolicyChange::between(before, policy);
+        if *interval_before != resync_interval {
+            let interval = format!("resyncInterval now {resync_interval:?}");
+            change.words.push(interval);
+        }
+        let is_same = before == policy;
+        if is_same && change.words.is_empty() {
+            return;
+        }
+        let PolicyChange { added, removed, .. } = change;
+        if change.words.is_empty() {
+            info!(added, removed, "policy: {policy}");
+        } else {
+            info!(added, removed, change = %change, "policy: {change}; now: {policy}");
+        }
+        self.policy = Some((Rc::clone(policy), resync_interval));
+    }
+
+    /// What the worker runs on, once it is known.
+    pub(super) fn libnftables(&mut self, version: Option<&str>) {
+        if let Some(version) = version
+            && self.libnftables.as_deref() != Some(version)
+        {
+            info!(
+                libnftables = version,
+                "libnftables {version} programs the kernel"
+            );
+            self.libnftables = Some(version.to_owned());
+        }
+    }
+
+    /// The counters could not be read for `/metrics`.
+    pub(super) fn counting_failed(&mut self, failure: &KernelError) {
+        let text = format!("the counters cannot be read: {failure}");
+        if let Some(repeated) = self.failures.say(&text, Instant::now()) {
+            warn!(repeated, "{text}");
         }
     }
 
@@ -79,39 +121,46 @@ impl LogLines {
         warn!("the worker {how} while it was idle; it is replaced");
     }
 
-    /// `committers`: who else has committed since the last pass.
+    /// `committers`: who else has committed since the last pass. Says whether a change by others was undone.
     pub(super) fn synced(
         &mut self,
         family: Family,
         tables: &Rc<Tables>,
         report: &SyncReport,
         committers: &str,
-    ) {
+    ) -> bool {
         let lines = self.succeeded(family);
         let table = format!("table {}", family.name());
-        let is_repair = lines.applied.as_ref() == Some(tables);
-        if is_repair && !report.differences.is_empty() {
+        let is_known = lines.applied.as_ref() == Some(tables);
+        let is_repair = is_known && !report.differences.is_empty();
+        let family = family.name();
+        if is_repair {
             let by = if committers.is_empty() {
                 "someone"
             } else {
                 committers
             };
+            let differences = listed(&report.differences);
             warn!(
-                "{table}: repaired and read back ({}); changed by {by}",
-                listed(&report.differences)
+                family,
+                differences,
+                changed_by = by,
+                "{table}: repaired and read back ({differences}); changed by {by}"
             );
-        } else if !is_repair || report.adopted {
+        } else if !is_known || report.adopted {
             // At the first time also that nothing was to be done: it says that the rules are in force.
-            info!("{table}: {report}");
+            let differences = listed(&report.differences);
+            info!(family, differences, "{table}: {report}");
         }
         if lines.protection != report.protection
             && let Some(protection) = report.protection
         {
-            info!("{table}: {protection}");
+            info!(family, "{table}: {protection}");
         }
         lines.protection = report.protection;
         lines.applied = Some(Rc::clone(tables));
         lines.other_daemon = None;
+        is_repair
     }
 
     /// A look for what another daemon committed.
@@ -121,11 +170,13 @@ impl LogLines {
         if report.differences.is_empty() || is_said {
             return;
         }
+        let (family, differences) = (family.name(), listed(&report.differences));
         error!(
-            "table {}: another daemon writes it: {processes} changed it ({}); end one of the two. Until then it is \
-             repaired once per resync",
-            family.name(),
-            listed(&report.differences)
+            family,
+            differences,
+            changed_by = processes,
+            "table {family}: another daemon writes it: {processes} changed it ({differences}); end one of the two. \
+             Until then it is repaired once per resync"
         );
         lines.other_daemon = Some(processes.to_owned());
     }
@@ -149,8 +200,8 @@ impl LogLines {
         };
         match self.failures.say(&text, Instant::now()) {
             None => {}
-            Some(0) => error!("{text}"),
-            Some(repeated) => error!(repeated, "{text}"),
+            Some(0) => error!(family = family.name(), "{text}"),
+            Some(repeated) => error!(family = family.name(), repeated, "{text}"),
         }
     }
 
@@ -160,6 +211,7 @@ impl LogLines {
         match std::mem::take(&mut lines.failures_in_a_row) {
             0 => {}
             failures => info!(
+                family = family.name(),
                 failures,
                 "table {}: it can be read and written again",
                 family.name()

@@ -2,8 +2,12 @@
 
 mod config_watch;
 pub mod event_loop;
+mod http;
 mod ledger;
 mod log_lines;
+mod metrics;
 mod pace;
+mod pass;
+mod readiness;
 pub mod reconciler;
 mod repetitions;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::pace::{Jitter, Pace, look_at_owner_after, retry_after};
+use crate::policy::Policy;
 use crate::ruleset::Tables;
 
 /// Resync interval while no file has been good yet.
@@ -19,6 +20,10 @@ const WORKER_LIFE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is looked for in that time.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How often the counters are read at most; and of all the time no more than a part in so many, for the worker does
+/// nothing else meanwhile.
+const COUNT_AGAIN: Duration = Duration::from_secs(1);
+const COUNT_SHARE: u32 = 20;
 
 /// What a good configuration asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +31,7 @@ pub struct Desired {
     /// The tables.
     pub tables: Rc<Tables>,
     /// The policy that the tables are made of, for the log.
-    pub policy: Rc<str>,
+    pub policy: Rc<Policy>,
     /// How often file and kernel are compared without any event.
     pub resync_interval: Duration,
 }
@@ -63,11 +68,13 @@ pub enum Event {
     },
     /// The idle worker has ended, and with it its ownership of the table.
     WorkerEnded,
+    /// Someone wants to know the counters.
+    CountWanted,
     /// [`Reconciler::deadline`] has come.
     DeadlineReached,
     /// [`Action::Read`] is done.
     Read(Reading),
-    /// [`Action::Sync`] or [`Action::Look`] is done.
+    /// [`Action::Sync`], [`Action::Look`] or [`Action::Count`] is done.
     Done(Outcome),
 }
 
@@ -96,6 +103,8 @@ pub enum Action {
     Sync(Desired),
     /// Compare the kernel's tables with the desired ones, and leave them as they are.
     Look(Desired),
+    /// Read the counters of the desired tables.
+    Count(Desired),
 }
 
 /// Why there is a pass over the kernel.
@@ -105,6 +114,8 @@ enum Pass {
     Resync,
     /// Someone has committed.
     Look,
+    /// Someone wants to know the counters. It is no look: what it finds is not compared.
+    Count,
 }
 
 /// The state between two events.
@@ -124,6 +135,10 @@ pub struct Reconciler {
     /// How often in a row another was found to own the table.
     looks_at_owner: u32,
     worker_ended: Option<Instant>,
+    /// When the counting began that is under way, or was the last.
+    count_began: Option<Instant>,
+    /// Before this none begins.
+    next_count: Option<Instant>,
     jitter: Jitter,
     pace: Pace,
     /// When file and kernel are compared without any event.
@@ -150,6 +165,8 @@ impl Reconciler {
             failures: 0,
             looks_at_owner: 0,
             worker_ended: None,
+            count_began: None,
+            next_count: None,
             jitter: Jitter::new(seed),
             pace: Pace::default(),
             resync_due: None,
@@ -181,6 +198,7 @@ impl Reconciler {
                 Some(self.read(now))
             }
             Event::WorkerEnded => self.on_worker_ended(now),
+            Event::CountWanted => self.on_count_wanted(now),
             Event::DeadlineReached => self.on_deadline(now),
             Event::Committed { by_another_daemon } => self.on_committed(by_another_daemon, now),
             Event::Read(reading) => self.on_read(reading, now),
@@ -308,8 +326,38 @@ impl Reconciler {
         })
     }
 
+    /// Not while the tables are worked at, or cannot be: what was read last has to do then.
+    fn on_count_wanted(&mut self, now: Instant) -> Option<Action> {
+        let is_too_soon = self.next_count.is_some_and(|next| now < next);
+        let is_in_trouble = self.failures > 0 || self.looks_at_owner > 0;
+        if self.under_way.is_some() || is_too_soon || is_in_trouble {
+            return None;
+        }
+        let desired = self.last_good.clone()?;
+        self.count_began = Some(now);
+        self.under_way = Some(Pass::Count);
+        Some(Action::Count(desired))
+    }
+
+    fn on_counted(&mut self, outcome: Outcome, now: Instant) -> Option<Action> {
+        let took = self.count_began.map(|began| now.duration_since(began));
+        let wait = took.unwrap_or_default().saturating_mul(COUNT_SHARE);
+        self.next_count = now.checked_add(wait.max(COUNT_AGAIN));
+        if self.reload_after_pass() {
+            return Some(self.read(now));
+        }
+        // A listing fails where the worker ends or hangs, and what it owned is without an owner then.
+        if outcome == Outcome::Failed {
+            return self.on_worker_ended(now);
+        }
+        None
+    }
+
     fn on_done(&mut self, outcome: Outcome, now: Instant) -> Option<Action> {
         let pass = self.under_way.take();
+        if pass == Some(Pass::Count) {
+            return self.on_counted(outcome, now);
+        }
         self.look_due = None;
         if pass == Some(Pass::Look) {
             self.pace.looked(outcome, now);
@@ -338,10 +386,13 @@ impl Reconciler {
                 }
             }
         }
-        std::mem::take(&mut self.reloads_after_pass).then(|| {
-            self.reads_for_a_change = false;
-            self.read(now)
-        })
+        self.reload_after_pass().then(|| self.read(now))
+    }
+
+    fn reload_after_pass(&mut self) -> bool {
+        let reloads = std::mem::take(&mut self.reloads_after_pass);
+        self.reads_for_a_change &= !reloads;
+        reloads
     }
 
     fn resync_interval(&self) -> Duration {

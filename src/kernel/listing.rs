@@ -23,7 +23,8 @@ pub(super) enum Object {
     Chain(ListedChain),
     Rule(ListedRule),
     Other(String, Named),
-    /// `metainfo`, or the table itself: libnftables 1.0.6 prints garbage for its flags.
+    Metainfo(Metainfo),
+    /// The table itself: libnftables 1.0.6 prints garbage for its flags.
     Nothing,
 }
 
@@ -41,7 +42,8 @@ impl<'de> Deserialize<'de> for Object {
                 let mut object = Object::Nothing;
                 while let Some(kind) = map.next_key::<String>()? {
                     object = match kind.as_str() {
-                        "metainfo" | "table" => {
+                        "metainfo" => Object::Metainfo(map.next_value()?),
+                        "table" => {
                             map.next_value::<IgnoredAny>()?;
                             Object::Nothing
                         }
@@ -57,6 +59,13 @@ impl<'de> Deserialize<'de> for Object {
         }
         deserializer.deserialize_map(ByKind)
     }
+}
+
+/// What libnftables says of itself.
+#[derive(Deserialize)]
+pub(super) struct Metainfo {
+    #[serde(default)]
+    pub(super) version: Value,
 }
 
 #[derive(Deserialize)]

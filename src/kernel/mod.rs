@@ -2,6 +2,7 @@
 
 mod access;
 pub mod capability;
+pub mod connections;
 pub mod difference;
 pub mod drift;
 pub mod error;
@@ -33,6 +34,7 @@ use crate::ruleset::transaction::{Command, Transaction};
 use crate::ruleset::{Family, Ruleset};
 use access::Access;
 pub use access::Observation;
+use connections::ConnectionCounts;
 use difference::Difference;
 use drift::Drift;
 use error::KernelError;
@@ -51,6 +53,9 @@ pub struct Kernel {
     access: Access,
     claims: Claims,
     memories: HashMap<Family, Memory>,
+    counts_per_cidr: bool,
+    connections: HashMap<Family, ConnectionCounts>,
+    libnftables: Option<String>,
 }
 
 /// What is remembered of a table from one sync to the next.
@@ -106,6 +111,9 @@ impl Kernel {
             access: Access::new(Worker::new(program)),
             claims: Claims::new(table_owner),
             memories: HashMap::new(),
+            counts_per_cidr: false,
+            connections: HashMap::new(),
+            libnftables: None,
         }
     }
 
@@ -114,9 +122,35 @@ impl Kernel {
     pub fn of_a_command(program: PathBuf) -> Self {
         Self {
             access: Access::new(Worker::of_a_command(program)),
-            claims: Claims::new(TableOwner::Off),
-            memories: HashMap::new(),
+            ..Self::new(PathBuf::new(), TableOwner::Off)
         }
+    }
+
+    /// Counts connections for each configured CIDR as well.
+    #[must_use]
+    pub fn counting_per_cidr(self, counts_per_cidr: bool) -> Self {
+        Self {
+            counts_per_cidr,
+            ..self
+        }
+    }
+
+    /// The connections of a family as of the last listing of its table; `None`: it was never listed.
+    #[must_use]
+    pub fn connections(&self, family: Family) -> Option<&ConnectionCounts> {
+        self.connections.get(&family)
+    }
+
+    /// The version of the worker's libnftables, once a table has been listed.
+    #[must_use]
+    pub fn libnftables(&self) -> Option<&str> {
+        self.libnftables.as_deref()
+    }
+
+    /// How many workers have been started.
+    #[must_use]
+    pub fn workers_started(&self) -> u32 {
+        self.access.worker.number()
     }
 
     /// Makes the kernel's table that of `ruleset`, in place, and reads it back. Writes nothing where
@@ -270,11 +304,28 @@ impl Kernel {
         // Before the listing: a commit in between is then one that is still to be looked at.
         let generation = self.access.generation()?;
         let observation = self.observe(ruleset.family, &ruleset.table).await?;
+        self.note_counts(ruleset, &observation);
         Ok(ReadBack {
             generation,
             worker: self.access.worker.number(),
             observation,
         })
+    }
+
+    fn note_counts(&mut self, ruleset: &Ruleset, observation: &Observation) {
+        let counts_per_cidr = self.counts_per_cidr;
+        let new = || ConnectionCounts::new(counts_per_cidr);
+        let counts = self.connections.entry(ruleset.family).or_insert_with(new);
+        match observation {
+            Observation::Missing => counts.table_is_missing(),
+            Observation::Unreadable(_) => {}
+            Observation::Table(_, table) => {
+                counts.note(table, ruleset);
+                if table.libnftables.is_some() && self.libnftables != table.libnftables {
+                    self.libnftables.clone_from(&table.libnftables);
+                }
+            }
+        }
     }
 
     /// What was read back last, where nobody has committed since and `ruleset` is another one: it saves the listing,

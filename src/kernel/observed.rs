@@ -21,6 +21,8 @@ pub struct ObservedTable {
     pub chains: Vec<ObservedChain>,
     /// Whatever else stands in it, as kind and name.
     pub others: Vec<(String, String)>,
+    /// The version of the libnftables that listed it.
+    pub libnftables: Option<String>,
 }
 
 /// A named set as listed.
@@ -116,6 +118,9 @@ pub fn read(listing: &str) -> serde_json::Result<ObservedTable> {
             Object::Chain(chain) => table.chains.push(ObservedChain::from(chain)),
             Object::Rule(rule) => rules.push(rule),
             Object::Other(kind, other) => table.others.push((kind, other.name)),
+            Object::Metainfo(listed) => {
+                table.libnftables = listed.version.as_str().map(str::to_owned);
+            }
             Object::Nothing => {}
         }
     }
@@ -289,6 +294,7 @@ mod tests {
             {"map": {"name": "m", "elem": [["a", "b"]]}},
             {"unheard of": {}},
         ]));
+        assert_eq!(observed.libnftables.as_deref(), Some("9"));
         let others: Vec<_> = observed
             .others
             .iter()

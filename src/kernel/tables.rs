@@ -54,6 +54,17 @@ impl Kernel {
         passes
     }
 
+    /// Lists the wanted tables for their counters ([`Self::connections`]), and nothing else.
+    ///
+    /// # Errors
+    /// Where the worker or the kernel refuses.
+    pub async fn count_all(&mut self, tables: &Tables) -> Result<(), KernelError> {
+        for ruleset in tables.wanted() {
+            self.read_back(ruleset).await?;
+        }
+        Ok(())
+    }
+
     /// What others committed to the first table while the second had its pass would otherwise count as looked at.
     async fn bring_to_one_generation(&mut self, tables: &Tables, passes: &mut [TablePass]) {
         for _ in 0..LOOKS_AGAIN {

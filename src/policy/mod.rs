@@ -1,6 +1,7 @@
 //! The policy: what happens to a destination. A plain value; how the kernel is told stands in
 //! [`crate::ruleset`].
 
+pub mod change;
 mod log_line;
 pub mod prefix_table;
 

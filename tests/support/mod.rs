@@ -18,6 +18,7 @@ pub mod destinations;
 pub mod flows;
 pub mod foreign_hands;
 pub mod generations;
+pub mod http;
 pub mod judged;
 pub mod lab;
 pub mod netlink;

@@ -19,9 +19,10 @@ fn desired(table: &str) -> Desired {
         table: table.to_owned(),
         masq_chain: "m".to_owned(),
     };
+    let policy = Policy::new(&defaults(&flags));
     Desired {
-        tables: Rc::new(Tables::new(&Policy::new(&defaults(&flags)), &names)),
-        policy: table.into(),
+        tables: Rc::new(Tables::new(&policy, &names)),
+        policy: Rc::new(policy),
         resync_interval: 60 * SECOND,
     }
 }
@@ -367,4 +368,56 @@ fn one_of_several_files_that_goes_is_waited_for_and_one_that_says_nothing_is_not
         reconciler.on(reading("d", &["file"], &[]), later),
         sync("d")
     );
+}
+
+#[test]
+fn counters_are_read_once_a_second_and_move_no_deadline() {
+    let (mut reconciler, start) = in_step();
+    let count = Some(Action::Count(desired("a")));
+    let mut now = start + 5 * SECOND;
+    assert_eq!(reconciler.on(Event::CountWanted, now), count);
+    assert_eq!(reconciler.on(Event::CountWanted, now), None);
+    assert_eq!(reconciler.on(Event::Done(Outcome::InStep), now), None);
+    assert_eq!(reconciler.deadline(), Some(start + 60 * SECOND));
+    assert_eq!(reconciler.on(Event::CountWanted, now), None);
+    now += SECOND;
+    assert_eq!(reconciler.on(Event::CountWanted, now), count);
+    // One that takes long is not asked for again soon.
+    now += SECOND;
+    assert_eq!(reconciler.on(Event::Done(Outcome::InStep), now), None);
+    assert_eq!(reconciler.on(Event::CountWanted, now + 19 * SECOND), None);
+    assert_eq!(reconciler.on(Event::CountWanted, now + 20 * SECOND), count);
+}
+
+#[test]
+fn what_comes_while_counters_are_read_comes_after_it() {
+    let (mut reconciler, now) = in_step();
+    reconciler.on(Event::CountWanted, now);
+    assert_eq!(reconciler.on(Event::FileMayHaveChanged, now), None);
+    assert_eq!(
+        reconciler.on(Event::Done(Outcome::InStep), now),
+        read(false)
+    );
+}
+
+#[test]
+fn counters_are_not_read_where_the_tables_cannot_be() {
+    let now = Instant::now();
+    let mut reconciler = Reconciler::new(1);
+    assert_eq!(reconciler.on(Event::CountWanted, now), None);
+    let (mut reconciler, now) = in_step();
+    for outcome in [Outcome::Failed, Outcome::Owned] {
+        reconciler.on(Event::ReloadRequested, now);
+        reconciler.on(Event::Read(Reading::Bad), now);
+        assert_eq!(reconciler.on(Event::CountWanted, now), None, "under way");
+        reconciler.on(Event::Done(outcome), now);
+        assert_eq!(reconciler.on(Event::CountWanted, now), None);
+    }
+}
+
+#[test]
+fn a_worker_that_ends_while_it_reads_counters_is_replaced_at_once() {
+    let (mut reconciler, now) = in_step();
+    reconciler.on(Event::CountWanted, now);
+    assert_eq!(reconciler.on(Event::Done(Outcome::Failed), now), sync("a"));
 }

@@ -11,6 +11,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use super::{Answer, COMMAND_WORKER_NAME, Request, WORKER_NAME, Words};
 use crate::kernel::capability;
 use crate::kernel::libnftables::{Context, ContextError, Said};
+use crate::kernel::sys;
 
 /// What a request may leave allocated for the next one, in bytes.
 const KEPT_BYTES: usize = 64 * 1024;
@@ -74,6 +75,8 @@ pub fn serve(name: Option<&OsStr>) -> Result<(), ServeError> {
             .write_all(b"\n")
             .and_then(|()| answers.flush())
             .map_err(ServeError::Write)?;
+        // Most of the time the worker waits, and what libnftables has freed is not needed for that.
+        sys::give_freed_memory_back();
     }
 }
 

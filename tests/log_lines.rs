@@ -1,0 +1,107 @@
+//! What the daemon logs: what it runs on, what changed, in words and as JSON.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // in a test, what cannot be unwrapped is a failure
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use support::daemon::Daemon;
+use support::netns::Namespace;
+use support::nft::Nft;
+
+const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
+
+fn start(configuration: &str, arguments: &[&str]) -> (Namespace, Daemon) {
+    let namespace = Namespace::new().unwrap();
+    let daemon = Daemon::start(DAEMON, &namespace, configuration, arguments).unwrap();
+    daemon.wait_for_log("applied and read back").unwrap();
+    (namespace, daemon)
+}
+
+fn flush_postrouting(namespace: &Namespace) {
+    let hand = "flush chain ip non-masquerade-daemon postrouting";
+    Nft::host().apply(namespace, hand).unwrap();
+}
+
+#[test]
+fn the_start_says_what_the_daemon_runs_on_and_with() {
+    let (_namespace, daemon) = start("", &["--table=t"]);
+    daemon.wait_for_log("libnftables 1.").unwrap();
+    let log = daemon.log();
+    let first = log.lines().next().unwrap();
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    for part in [
+        format!("version=\"{}\"", env!("CARGO_PKG_VERSION")),
+        format!("kernel=\"{}\"", release.trim()),
+        format!("config=[{:?}]", daemon.config_file()),
+        "table=\"t\"".to_owned(),
+        "http_address=Some(127.0.0.1:19110)".to_owned(),
+    ] {
+        assert!(first.contains(&part), "{part}\n{log}");
+    }
+}
+
+#[test]
+fn a_change_says_in_one_line_what_changed_and_a_resync_says_nothing() {
+    let configuration = "nonMasqueradeCIDRs: [10.0.0.0/8, 192.0.2.0/24]\nresyncInterval: 100ms\n";
+    let (_namespace, daemon) = start(configuration, &[]);
+    let changed = "nonMasqueradeCIDRs: [10.0.0.0/8, 198.51.100.0/24, 203.0.113.0/24]\nresyncInterval: 100ms\n\
+                   randomFully: false\n";
+    daemon.replace_configuration(changed).unwrap();
+    let words = "policy: +2 −1 exempt CIDRs, randomFully now false; now: keep the source address to 10.0.0.0/8, ";
+    daemon.wait_for_log(words).unwrap();
+    daemon.wait_for_log("lacks 198.51.100.0").unwrap();
+    let lines = daemon.log().lines().count();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(daemon.log().lines().count(), lines, "{}", daemon.log());
+    assert!(!daemon.log().contains("added="), "{}", daemon.log());
+}
+
+#[test]
+fn as_json_the_same_stands_in_fields() {
+    let configuration = "nonMasqueradeCIDRs: [10.0.0.0/8]\n";
+    let (namespace, daemon) = start(configuration, &["--log-format=json"]);
+    daemon
+        .replace_configuration("nonMasqueradeCIDRs: [192.0.2.0/24, 198.51.100.0/24]\n")
+        .unwrap();
+    daemon
+        .wait_for_log("set non-masquerade-cidrs lacks")
+        .unwrap();
+    flush_postrouting(&namespace);
+    daemon.wait_for_log("repaired and read back").unwrap();
+    let log = daemon.log();
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let with = |words: &str| {
+        let is_it = |line: &&Value| line["message"].as_str().unwrap().contains(words);
+        lines.iter().rfind(is_it).unwrap()
+    };
+    let change = with("policy: ");
+    assert_eq!(
+        (&change["added"], &change["removed"]),
+        (&2.into(), &1.into())
+    );
+    assert_eq!(change["change"], "+2 −1 exempt CIDRs");
+    let applied = with("applied and read back");
+    assert_eq!(applied["family"], "ip");
+    let repaired = with("repaired and read back");
+    assert_eq!(repaired["family"], "ip");
+    assert_eq!(repaired["differences"], "chain postrouting has other rules");
+    assert!(
+        repaired["changed_by"]
+            .as_str()
+            .unwrap()
+            .starts_with("nft (pid "),
+        "{log}"
+    );
+    assert!(
+        with("programs the kernel")["libnftables"]
+            .as_str()
+            .unwrap()
+            .starts_with("1.")
+    );
+}
