@@ -222,7 +222,10 @@ pub enum Command {
     /// CAP_NET_ADMIN. Exit code 0: nothing is left, 1: a running daemon owns a table or has put one back, 4:
     /// CAP_NET_ADMIN is missing.
     Cleanup,
-    /// Say what is missing or in the way on this host, and what mends it; changes nothing. Exit code 1: a failure
+    /// Say what is missing or in the way on this host, and what mends it
+    ///
+    /// A line for each finding, and the command or setting that mends it on the next. Changes nothing; without
+    /// CAP_NET_ADMIN it says what it could not check. Exit code 0: no failure, 1: a failure.
     Doctor {
         /// text: a line for each check, its remedy on the next; json: an array of {check, result, finding, remedy}
         #[arg(long, value_name = "FORMAT", default_value = "text")]

@@ -53,7 +53,9 @@ fn compare(name: &str, actual: &str) {
 fn the_help_of_the_program_and_of_each_command_is_the_golden() {
     compare("non-masquerade-daemon", &help(&["--help"]));
     let commands = commands();
-    for command in ["run", "check", "render", "explain", "status", "cleanup"] {
+    for command in [
+        "run", "check", "render", "explain", "status", "doctor", "cleanup",
+    ] {
         assert!(
             commands.iter().any(|listed| listed == command),
             "{commands:?}"
