@@ -131,6 +131,8 @@ pub struct Reconciler {
     under_way: Option<Pass>,
     /// A reload was asked for during the pass.
     reloads_after_pass: bool,
+    /// Something has happened near the file during the pass.
+    reads_after_pass: bool,
     failures: u32,
     /// How often in a row another was found to own the table.
     looks_at_owner: u32,
@@ -162,6 +164,7 @@ impl Reconciler {
             unsettled_since: None,
             under_way: None,
             reloads_after_pass: false,
+            reads_after_pass: false,
             failures: 0,
             looks_at_owner: 0,
             worker_ended: None,
@@ -187,8 +190,12 @@ impl Reconciler {
     /// What `event` at the time `now` calls for.
     pub fn on(&mut self, event: Event, now: Instant) -> Option<Action> {
         match event {
-            Event::ReloadRequested | Event::FileMayHaveChanged if self.under_way.is_some() => {
+            Event::ReloadRequested if self.under_way.is_some() => {
                 self.reloads_after_pass = true;
+                None
+            }
+            Event::FileMayHaveChanged if self.under_way.is_some() => {
+                self.reads_after_pass = true;
                 None
             }
             Event::ReloadRequested => Some(self.read(now)),
@@ -391,8 +398,10 @@ impl Reconciler {
 
     fn reload_after_pass(&mut self) -> bool {
         let reloads = std::mem::take(&mut self.reloads_after_pass);
+        let reads = std::mem::take(&mut self.reads_after_pass);
+        self.reads_for_a_change |= reads && self.reading_due.is_none();
         self.reads_for_a_change &= !reloads;
-        reloads
+        reloads || reads
     }
 
     fn resync_interval(&self) -> Duration {

@@ -421,3 +421,18 @@ fn a_worker_that_ends_while_it_reads_counters_is_replaced_at_once() {
     reconciler.on(Event::CountWanted, now);
     assert_eq!(reconciler.on(Event::Done(Outcome::Failed), now), sync("a"));
 }
+
+#[test]
+fn what_happens_near_the_file_during_a_pass_is_read_and_what_is_the_same_not_synced_again() {
+    let (mut reconciler, now) = in_step();
+    reconciler.on(Event::ReloadRequested, now);
+    reconciler.on(Event::Read(good("b")), now);
+    assert_eq!(reconciler.on(Event::FileMayHaveChanged, now), None);
+    assert_eq!(
+        reconciler.on(Event::Done(Outcome::Differed), now),
+        read(false)
+    );
+    assert_eq!(reconciler.on(Event::Read(good("b")), now), None);
+    reconciler.on(Event::FileMayHaveChanged, now);
+    assert_eq!(reconciler.on(Event::Read(good("c")), now), sync("c"));
+}
