@@ -1,12 +1,12 @@
 //! Keeps the pod's source address towards the configured CIDRs and masquerades all other traffic
-//! that leaves the node, with one nftables table of its own.
+//! that leaves the node, with one nftables table of its own for each family.
 //!
 //! Data flows one way; the core is pure: no files, sockets, clock, environment or FFI.
 //!
 //! ```text
 //! ConfigFile ──validate──▶ Config ──▶ Policy ──▶ Ruleset ──▶ Transaction ──worker──▶ kernel
-//!                                                   │                                  │
-//!                                                 drift ◀──── ObservedTable ◀──────────┘
+//!                                          │            │                                  │
+//!                                       explain       drift ◀──── ObservedTable ◀──────────┘
 //! ```
 //!
 //! | module | duty |
