@@ -116,10 +116,7 @@ enableIPv6: true
         for (path, words) in [
             ("/healthz", "ok"),
             ("/readyz", "ready"),
-            (
-                "/metrics",
-                "non_masquerade_daemon_in_step{family=\"ip\"} 1",
-            ),
+            ("/metrics", "non_masquerade_daemon_in_step{family=\"ip\"} 1"),
         ] {
             let answer = get(namespace, path).unwrap();
             assert_eq!(answer.status, 200, "{path}");
