@@ -40,15 +40,11 @@ RUN /source/image/root-file-system /source/non-masquerade-daemon /root-file-syst
     && setcap cap_net_admin+p /root-file-system/usr/bin/non-masquerade-daemon
 
 FROM scratch
-ARG VERSION=unknown
-ARG REVISION=unknown
-ARG SOURCE_URL=
+# The version, the revision and where the source is come from the Makefile as labels: as arguments they would go stale,
+# because some versions of buildah take a layer from their cache although the argument in it has another value.
 LABEL org.opencontainers.image.title="non-masquerade-daemon" \
       org.opencontainers.image.description="Keeps the pod's source address towards configured CIDRs and masquerades all other traffic that leaves the node, with one nftables table of its own" \
-      org.opencontainers.image.licenses="GPL-2.0-only" \
-      org.opencontainers.image.source="${SOURCE_URL}" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.licenses="GPL-2.0-only"
 COPY --from=root /root-file-system/ /
 ENV PATH=/usr/bin
 # By numbers, or the kubelet cannot tell that it is not root (runAsNonRoot).

@@ -1,8 +1,8 @@
 # `make help` says what there is. Packages of Debian that are missing are installed (root) or named.
 
 # Tag and commit of git; `-dirty` where files differ from the commit.
-VERSION ?= $(shell git describe --tags --always --dirty)
-REVISION := $(shell git rev-parse HEAD)
+VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
+REVISION ?= $(or $(shell git rev-parse HEAD 2>/dev/null),unknown)
 REGISTRY ?= localhost
 # Where the source can be had, as the image's label says it: libnftables' licence wants that of who pushes an image.
 SOURCE_URL ?=
@@ -12,10 +12,12 @@ ARCH ?= $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
 ALL_PLATFORMS ?= linux/amd64 linux/arm64
 IMAGE := $(REGISTRY)/non-masquerade-daemon
 TAG ?= $(VERSION)
-# docker, podman or buildah: what they share is all that is used here.
+LABEL := org.opencontainers.image
+# docker, podman or buildah.
 CONTAINER_TOOL ?= $(or $(firstword $(notdir $(shell command -v docker podman buildah))),buildah)
-# More words for its `build`, such as --no-cache.
+# More words for its `build`, such as --no-cache, and for its `push`.
 CONTAINER_BUILD_FLAGS ?=
+CONTAINER_PUSH_FLAGS ?=
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 DAEMON := $(TARGET_DIR)/debug/non-masquerade-daemon
@@ -48,7 +50,7 @@ help:
 	@echo 'make all-container  an image for each of these; container-linux_arm64 makes one'
 	@echo 'make all-push       pushes them, and $(IMAGE):$(VERSION) as the list of them'
 	@echo 'make test-image     builds the image without pulling any, and tests it in an OCI runtime; as root'
-	@echo 'Variables: REGISTRY, VERSION, SOURCE_URL, ARCH, ALL_PLATFORMS, CONTAINER_TOOL, CONTAINER_BUILD_FLAGS'
+	@echo 'Variables: REGISTRY, VERSION, SOURCE_URL, ARCH, ALL_PLATFORMS, CONTAINER_TOOL, CONTAINER_BUILD_FLAGS, CONTAINER_PUSH_FLAGS'
 
 build:
 	@.ci/install-packages $(BUILD_PACKAGES)
@@ -89,11 +91,11 @@ version:
 
 container: install-container-tool
 	$(CONTAINER_TOOL) build --platform $(OS)/$(ARCH) --tag $(IMAGE):$(TAG) \
-		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg SOURCE_URL=$(SOURCE_URL) \
+		--label $(LABEL).version=$(VERSION) --label $(LABEL).revision=$(REVISION) --label $(LABEL).source=$(SOURCE_URL) \
 		$(CONTAINER_BUILD_FLAGS) .
 
 push: name-a-registry container
-	$(CONTAINER_TOOL) push $(IMAGE):$(TAG)
+	$(CONTAINER_TOOL) push $(CONTAINER_PUSH_FLAGS) $(IMAGE):$(TAG)
 
 # A platform's `/` is a `_` here, because a pattern of make takes no `/`.
 build-%: install-container-tool
@@ -115,11 +117,15 @@ all-build: $(addprefix build-,$(PLATFORM_TAGS))
 
 all-container: $(addprefix container-,$(PLATFORM_TAGS))
 
+# docker pushes a list of what the registry has; the others make it here first.
 all-push: $(addprefix push-,$(PLATFORM_TAGS))
+ifeq ($(firstword $(CONTAINER_TOOL)),docker)
+	docker buildx imagetools create --tag $(IMAGE):$(VERSION) $(addprefix $(IMAGE):$(VERSION)__,$(PLATFORM_TAGS))
+else
 	-@$(CONTAINER_TOOL) manifest rm $(IMAGE):$(VERSION) >/dev/null 2>&1
 	$(CONTAINER_TOOL) manifest create $(IMAGE):$(VERSION) $(addprefix $(IMAGE):$(VERSION)__,$(PLATFORM_TAGS))
-	$(CONTAINER_TOOL) manifest push $(if $(findstring docker,$(CONTAINER_TOOL)),,--all) $(IMAGE):$(VERSION) \
-		$(if $(findstring docker,$(CONTAINER_TOOL)),,docker://$(IMAGE):$(VERSION))
+	$(CONTAINER_TOOL) manifest push --all $(CONTAINER_PUSH_FLAGS) $(IMAGE):$(VERSION) docker://$(IMAGE):$(VERSION)
+endif
 
 .PHONY: name-a-registry
 name-a-registry:
