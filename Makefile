@@ -1,5 +1,24 @@
 # `make help` says what there is. Packages of Debian that are missing are installed (root) or named.
 
+# Tag and commit of git; `-dirty` where files differ from the commit.
+VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
+REVISION ?= $(or $(shell git rev-parse HEAD 2>/dev/null),unknown)
+REGISTRY ?= localhost
+# Where the source can be had, as the image's label says it: libnftables' licence wants that of who pushes an image.
+SOURCE_URL ?=
+
+OS := linux
+ARCH ?= $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
+ALL_PLATFORMS ?= linux/amd64 linux/arm64
+IMAGE := $(REGISTRY)/non-masquerade-daemon
+TAG ?= $(VERSION)
+LABEL := org.opencontainers.image
+# docker, podman or buildah.
+CONTAINER_TOOL ?= $(or $(firstword $(notdir $(shell command -v docker podman buildah))),buildah)
+# More words for its `build`, such as --no-cache, and for its `push`.
+CONTAINER_BUILD_FLAGS ?=
+CONTAINER_PUSH_FLAGS ?=
+
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 DAEMON := $(TARGET_DIR)/debug/non-masquerade-daemon
 export DEBIAN_13_ROOT ?= $(abspath $(TARGET_DIR))/debian-13
@@ -10,10 +29,11 @@ TEST_PACKAGES := $(RUN_PACKAGES) conntrack iptables strace
 BENCH_PACKAGES := $(RUN_PACKAGES) strace
 ROOT := $(filter 0,$(shell id -u))
 ifdef ROOT
-TEST_PACKAGES += debootstrap
+TEST_PACKAGES += debootstrap golang-github-containers-common libcap2-bin runc
 endif
 
-.PHONY: help build run test bench golden install-test-packages clean
+.PHONY: help build run test bench golden install-test-packages clean version
+.PHONY: container push all-build all-container all-push test-image install-container-tool
 
 help:
 	@echo 'make build   the daemon, optimised: $(TARGET_DIR)/release/non-masquerade-daemon'
@@ -22,6 +42,15 @@ help:
 	@echo 'make bench   times and sizes of the daemon, beside those of libnftables alone; 10,000 CIDRs need root'
 	@echo 'make golden  rewrites tests/golden: what render, nft and --help print; as root'
 	@echo 'make clean   removes what was built'
+	@echo 'make version prints $(VERSION), the tag of images'
+	@echo
+	@echo 'make container      the image $(IMAGE):$(TAG), by $(CONTAINER_TOOL)'
+	@echo 'make push           pushes it; REGISTRY=registry.example.org/team names where to, also when it is built'
+	@echo 'make all-build      the daemon for $(ALL_PLATFORMS), below $(TARGET_DIR)'
+	@echo 'make all-container  an image for each of these; container-linux_arm64 makes one'
+	@echo 'make all-push       pushes them, and $(IMAGE):$(VERSION) as the list of them'
+	@echo 'make test-image     builds the image without pulling any, and tests it in an OCI runtime; as root'
+	@echo 'Variables: REGISTRY, VERSION, SOURCE_URL, ARCH, ALL_PLATFORMS, CONTAINER_TOOL, CONTAINER_BUILD_FLAGS, CONTAINER_PUSH_FLAGS'
 
 build:
 	@.ci/install-packages $(BUILD_PACKAGES)
@@ -56,6 +85,60 @@ golden: install-test-packages
 
 install-test-packages:
 	@.ci/install-packages $(TEST_PACKAGES)
+
+version:
+	@echo '$(VERSION)'
+
+container: install-container-tool
+	$(CONTAINER_TOOL) build --platform $(OS)/$(ARCH) --tag $(IMAGE):$(TAG) \
+		--label $(LABEL).version=$(VERSION) --label $(LABEL).revision=$(REVISION) --label $(LABEL).source=$(SOURCE_URL) \
+		$(CONTAINER_BUILD_FLAGS) .
+
+push: name-a-registry container
+	$(CONTAINER_TOOL) push $(CONTAINER_PUSH_FLAGS) $(IMAGE):$(TAG)
+
+# A platform's `/` is a `_` here, because a pattern of make takes no `/`.
+build-%: install-container-tool
+	mkdir -p $(TARGET_DIR)/$*
+	$(CONTAINER_TOOL) build --platform $(subst _,/,$*) --target program --output type=local,dest=$(TARGET_DIR)/$* \
+		$(CONTAINER_BUILD_FLAGS) .
+
+container-%:
+	@$(MAKE) --no-print-directory container OS=$(firstword $(subst _, ,$*)) ARCH=$(lastword $(subst _, ,$*)) \
+		TAG=$(VERSION)__$*
+
+push-%:
+	@$(MAKE) --no-print-directory push OS=$(firstword $(subst _, ,$*)) ARCH=$(lastword $(subst _, ,$*)) \
+		TAG=$(VERSION)__$*
+
+PLATFORM_TAGS := $(subst /,_,$(ALL_PLATFORMS))
+
+all-build: $(addprefix build-,$(PLATFORM_TAGS))
+
+all-container: $(addprefix container-,$(PLATFORM_TAGS))
+
+# docker pushes a list of what the registry has; the others make it here first.
+all-push: $(addprefix push-,$(PLATFORM_TAGS))
+ifeq ($(firstword $(CONTAINER_TOOL)),docker)
+	docker buildx imagetools create --tag $(IMAGE):$(VERSION) $(addprefix $(IMAGE):$(VERSION)__,$(PLATFORM_TAGS))
+else
+	-@$(CONTAINER_TOOL) manifest rm $(IMAGE):$(VERSION) >/dev/null 2>&1
+	$(CONTAINER_TOOL) manifest create $(IMAGE):$(VERSION) $(addprefix $(IMAGE):$(VERSION)__,$(PLATFORM_TAGS))
+	$(CONTAINER_TOOL) manifest push --all $(CONTAINER_PUSH_FLAGS) $(IMAGE):$(VERSION) docker://$(IMAGE):$(VERSION)
+endif
+
+.PHONY: name-a-registry
+name-a-registry:
+	@[ '$(REGISTRY)' != localhost ] || { echo 'Which registry? make push REGISTRY=registry.example.org/team' >&2; exit 1; }
+
+install-container-tool:
+	@command -v $(firstword $(CONTAINER_TOOL)) >/dev/null || .ci/install-packages $(CONTAINER_TOOL)
+
+# Minutes, most of them for the optimised program. `make test` lays the same root file system out for a quick build.
+test-image: install-test-packages
+	@.ci/install-packages buildah
+	.ci/install-debian-13 $(DEBIAN_13_ROOT)
+	.ci/test-image $(abspath $(TARGET_DIR))/image-storage $(DEBIAN_13_ROOT)
 
 clean:
 	cargo clean

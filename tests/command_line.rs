@@ -366,11 +366,13 @@ fn without_cap_net_admin_run_ends_with_exit_code_4_and_the_remedy() {
         "/nonexistent",
     ]));
     assert_eq!(no_capability.code, 4, "{}", no_capability.errors);
-    assert!(
-        no_capability.errors.contains("CAP_NET_ADMIN is missing"),
-        "{}",
-        no_capability.errors
-    );
+    for words in [
+        "CAP_NET_ADMIN is missing",
+        "securityContext.capabilities.add: [NET_ADMIN]",
+    ] {
+        let said = &no_capability.errors;
+        assert!(said.contains(words), "{said}");
+    }
     // Commands that need no privilege have none.
     let check = outcome(Command::new("setpriv").args([
         "--bounding-set=-net_admin",

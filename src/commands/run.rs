@@ -138,19 +138,14 @@ fn sync_once(tables: &Tables, table_owner: TableOwner) -> std::io::Result<Vec<Ta
 }
 
 pub(super) fn require_net_admin() -> Result<(), ExitStatus> {
-    match capability::raise_net_admin() {
-        Ok(true) => Ok(()),
-        Ok(false) => {
-            error!(
-                "CAP_NET_ADMIN is missing: run as root, or grant the capability (Kubernetes: \
-                 securityContext.capabilities.add: [NET_ADMIN], as root or with a file capability; systemd: \
-                 AmbientCapabilities=CAP_NET_ADMIN)"
-            );
-            Err(ExitStatus::NotPermitted)
-        }
-        Err(error) => {
-            error!("the capabilities of this process cannot be read: {error}");
-            Err(ExitStatus::NotPermitted)
-        }
+    let missing = match capability::raise_net_admin() {
+        Ok(true) => return Ok(()),
+        Ok(false) => capability::remedy(),
+        Err(error) => Err(error),
+    };
+    match missing {
+        Ok(remedy) => error!("CAP_NET_ADMIN is missing: {remedy}"),
+        Err(error) => error!("the capabilities of this process cannot be read: {error}"),
     }
+    Err(ExitStatus::NotPermitted)
 }

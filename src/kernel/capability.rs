@@ -17,3 +17,37 @@ pub fn raise_net_admin() -> Result<bool, caps::errors::CapsError> {
     caps::raise(None, CapSet::Effective, Capability::CAP_NET_ADMIN)?;
     Ok(true)
 }
+
+/// What gives CAP_NET_ADMIN to a program that lacks it.
+///
+/// # Errors
+/// Where the kernel does not tell the capabilities.
+pub fn remedy() -> Result<&'static str, caps::errors::CapsError> {
+    let is_granted = caps::has_cap(None, CapSet::Bounding, Capability::CAP_NET_ADMIN)?;
+    Ok(remedy_where(is_granted))
+}
+
+/// Whether it is granted is whether the bounding set holds it: exec(2) then gives it to root, and to whom the file gives it.
+fn remedy_where(is_granted: bool) -> &'static str {
+    if is_granted {
+        "the process may have it, but neither its user nor its program brings it: run as root (Kubernetes: \
+         manifests/overlays/root, where a registry or a copy has lost the file capability of the image's program), or \
+         setcap cap_net_admin+p on the program; systemd: AmbientCapabilities=CAP_NET_ADMIN"
+    } else {
+        "it is not granted, not even to root: grant it (Kubernetes: securityContext.capabilities.add: [NET_ADMIN]; \
+         systemd: CapabilityBoundingSet=CAP_NET_ADMIN, with AmbientCapabilities=CAP_NET_ADMIN unless it is root)"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_granted_it_needs_root_or_a_file_capability_and_who_is_not_needs_the_grant() {
+        assert!(remedy_where(true).contains("manifests/overlays/root"));
+        assert!(remedy_where(true).contains("setcap cap_net_admin+p"));
+        assert!(remedy_where(false).contains("capabilities.add: [NET_ADMIN]"));
+        assert!(!remedy_where(false).contains("setcap"));
+    }
+}

@@ -13,6 +13,7 @@
 )]
 
 pub mod competitors;
+pub mod container;
 pub mod daemon;
 pub mod destinations;
 pub mod flows;
@@ -29,6 +30,8 @@ pub mod outcome;
 pub mod poison;
 pub mod probe;
 pub mod programmed;
+pub mod root_file_system;
+pub mod security_context;
 pub mod service;
 pub mod wire;
 

@@ -33,7 +33,10 @@ pub(super) fn check() -> (Finding, bool) {
     match capability::raise_net_admin() {
         Ok(is_there) => {
             let is_root = nix::unistd::geteuid().is_root();
-            (finding(holding, is_root), is_there)
+            match capability::remedy() {
+                Ok(remedy) => (finding(holding, is_root, remedy), is_there),
+                Err(error) => (unreadable(&error), false),
+            }
         }
         Err(error) => (unreadable(&error), false),
     }
@@ -44,7 +47,7 @@ fn unreadable(error: &caps::errors::CapsError) -> Finding {
     Finding::failure(CHECK, said, REMEDY)
 }
 
-fn finding(holding: Holding, is_root: bool) -> Finding {
+fn finding(holding: Holding, is_root: bool, remedy: &str) -> Finding {
     let who = if is_root { "root" } else { "not root" };
     match holding {
         Holding::Effective => Finding::ok(CHECK, format!("CAP_NET_ADMIN is effective ({who})")),
@@ -59,7 +62,7 @@ fn finding(holding: Holding, is_root: bool) -> Finding {
             format!(
                 "CAP_NET_ADMIN is missing ({who}): the daemon cannot run so, and most checks cannot"
             ),
-            REMEDY,
+            remedy,
         ),
     }
 }
@@ -86,7 +89,7 @@ mod tests {
                 "missing (not root)",
             ),
         ] {
-            let found = finding(holding, is_root);
+            let found = finding(holding, is_root, "grant it");
             assert_eq!(found.result, result);
             assert!(found.finding.contains(words), "{}", found.finding);
         }
