@@ -16,8 +16,8 @@ RUN mkdir src \
     && echo 'fn main() {}' >src/main.rs \
     && touch src/lib.rs \
     && cargo build --locked --release --bins
-COPY image/licences-of-crates image/
-RUN image/licences-of-crates /licences
+COPY .image/licences-of-crates .image/
+RUN .image/licences-of-crates /licences
 COPY src src
 # cargo tells what changed by the time of files, and those of the placeholders are later.
 RUN touch src/main.rs src/lib.rs \
@@ -31,10 +31,10 @@ FROM ${DEBIAN_IMAGE} AS root
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libcap2-bin libnftables1 \
     && rm -rf /var/lib/apt/lists/*
-COPY image LICENSE /source/image/
+COPY .image LICENSE /source/.image/
 COPY --from=build /source/target/release/non-masquerade-daemon /source/
 COPY --from=build /licences /root-file-system/usr/share/doc/non-masquerade-daemon/crates
-RUN /source/image/root-file-system /source/non-masquerade-daemon /root-file-system \
+RUN /source/.image/root-file-system /source/non-masquerade-daemon /root-file-system \
     # Permitted, not effective: where the capability is not granted, exec(2) of a program that has it effective fails,
     # `--help` included. The program itself makes it effective.
     && setcap cap_net_admin+p /root-file-system/usr/bin/non-masquerade-daemon

@@ -23,6 +23,11 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 DAEMON := $(TARGET_DIR)/debug/non-masquerade-daemon
 export DEBIAN_13_ROOT ?= $(abspath $(TARGET_DIR))/debian-13
 
+# What `make install` installs, and where to; DESTDIR stands before each path, for those who make packages.
+PROGRAM ?= $(TARGET_DIR)/release/non-masquerade-daemon
+PREFIX ?= /usr/local
+DOC_DIR := $(DESTDIR)$(PREFIX)/share/doc/non-masquerade-daemon
+
 BUILD_PACKAGES := gcc libc6-dev libnftables-dev
 RUN_PACKAGES := $(BUILD_PACKAGES) iproute2 nftables util-linux
 TEST_PACKAGES := $(RUN_PACKAGES) conntrack iptables strace
@@ -32,7 +37,7 @@ ifdef ROOT
 TEST_PACKAGES += debootstrap golang-github-containers-common libcap2-bin runc
 endif
 
-.PHONY: help build run test bench golden install-test-packages clean version
+.PHONY: help build run test bench golden install install-test-packages clean version
 .PHONY: container push all-build all-container all-push test-image install-container-tool
 
 help:
@@ -41,6 +46,7 @@ help:
 	@echo 'make test    all tests; what needs root is skipped and listed for an ordinary user'
 	@echo 'make bench   times and sizes of the daemon, beside those of libnftables alone; 10,000 CIDRs need root'
 	@echo 'make golden  rewrites tests/golden: what render, nft and --help print; as root'
+	@echo 'make install the built daemon and its systemd unit, below $(PREFIX); PREFIX and DESTDIR choose another place'
 	@echo 'make clean   removes what was built'
 	@echo 'make version prints $(VERSION), the tag of images'
 	@echo
@@ -139,6 +145,14 @@ test-image: install-test-packages
 	@.ci/install-packages buildah
 	.ci/install-debian-13 $(DEBIAN_13_ROOT)
 	.ci/test-image $(abspath $(TARGET_DIR))/image-storage $(DEBIAN_13_ROOT)
+
+# No file of the host's configuration is written, and nothing is started.
+install:
+	@[ -x '$(PROGRAM)' ] || { echo 'There is no $(PROGRAM): run make build first' >&2; exit 1; }
+	install -D '$(PROGRAM)' '$(DESTDIR)$(PREFIX)/bin/non-masquerade-daemon'
+	install -D --mode=644 manifests/systemd/non-masquerade-daemon.service --target-directory='$(DESTDIR)$(PREFIX)/lib/systemd/system'
+	sed --in-place 's|/usr/local/|$(PREFIX)/|' '$(DESTDIR)$(PREFIX)/lib/systemd/system/non-masquerade-daemon.service'
+	install -D --mode=644 daemon-config/config LICENSE README.md --target-directory='$(DOC_DIR)'
 
 clean:
 	cargo clean

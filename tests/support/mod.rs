@@ -20,6 +20,7 @@ pub mod flows;
 pub mod foreign_hands;
 pub mod generations;
 pub mod http;
+pub mod ip_masq_agent;
 pub mod judged;
 pub mod lab;
 pub mod netlink;

@@ -18,7 +18,7 @@ pub const PROGRAM: &str = "usr/bin/non-masquerade-daemon";
 const LAY_OUT: &str = r#"
 mount --rbind /dev "$0/dev"
 mount --bind "$1" "$0/mnt"
-exec chroot "$0" /mnt/image/root-file-system /mnt/program /mnt/root
+exec chroot "$0" /mnt/.image/root-file-system /mnt/program /mnt/root
 "#;
 
 /// A root file system of its own for one test, extended attributes included.
@@ -73,8 +73,8 @@ pub fn dockerfile(instruction: &str) -> String {
 
 fn lay_out(program: &str, directory: &Path) -> io::Result<()> {
     let of_source = |name: &str| Path::new(SOURCE).join(name);
-    copy(&of_source("image"), &directory.join("image"))?;
-    copy(&of_source("LICENSE"), &directory.join("image/LICENSE"))?;
+    copy(&of_source(".image"), &directory.join(".image"))?;
+    copy(&of_source("LICENSE"), &directory.join(".image/LICENSE"))?;
     // The image has the optimised program, without what debuggers read.
     let mut strip = Command::new("strip");
     strip.arg("--strip-debug").arg("-o");

@@ -1,0 +1,107 @@
+//! ip-masq-agent and ip-masq-agent-v2 as the node's iptables sees them.
+
+use std::fmt;
+use std::io;
+
+use super::competitors::restore_nat;
+use super::lab::Family;
+use super::netns::{Namespace, succeed};
+
+/// Both have this chain by default.
+pub const CHAIN: &str = "IP-MASQ-AGENT";
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agent {
+    /// kubernetes-sigs/ip-masq-agent: source ports are random by default.
+    First,
+    /// Azure/ip-masq-agent-v2, which does not know random ports.
+    Second,
+}
+
+impl Agent {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::First, Self::Second];
+
+    /// What `syncMasqRules` of cmd/ip-masq-agent/ip-masq-agent.go does in each family, in its order: chain, jump, then
+    /// all rules at once. It does so at each resync.
+    pub fn sync(self, node: &Namespace, exempt: &[&str]) -> io::Result<()> {
+        for family in Family::BOTH {
+            ensure_chain(node, family)?;
+            ensure_jump(node, family)?;
+            restore_nat(node, family, &self.rules(family, exempt))?;
+        }
+        Ok(())
+    }
+
+    fn rules(self, family: Family, exempt: &[&str]) -> String {
+        let link_local = match family {
+            Family::V4 => "169.254.0.0/16",
+            Family::V6 => "fe80::/10",
+        };
+        let is_of_family = |cidr: &&&str| cidr.contains(':') == (family == Family::V6);
+        let exempt = exempt.iter().filter(is_of_family).copied();
+        let mut lines = vec![format!(":{CHAIN} - [0:0]")];
+        for cidr in std::iter::once(link_local).chain(exempt) {
+            lines.push(format!(
+                "-A {CHAIN} -m comment --comment \"ip-masq-agent: local traffic is not subject to MASQUERADE\" -d {cidr} -j RETURN"
+            ));
+        }
+        let ports = match self {
+            Self::First => " --random-fully",
+            Self::Second => "",
+        };
+        lines.push(format!(
+            "-A {CHAIN} -m comment --comment \"ip-masq-agent: outbound traffic is subject to MASQUERADE (must be last in chain)\" -j MASQUERADE{ports}"
+        ));
+        lines.join("\n")
+    }
+}
+
+impl fmt::Display for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::First => "ip-masq-agent",
+            Self::Second => "ip-masq-agent-v2",
+        })
+    }
+}
+
+fn program(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "iptables-nft",
+        Family::V6 => "ip6tables-nft",
+    }
+}
+
+fn ensure_chain(node: &Namespace, family: Family) -> io::Result<()> {
+    let mut list = node.command(program(family));
+    if list
+        .args(["-t", "nat", "-S", CHAIN])
+        .output()?
+        .status
+        .success()
+    {
+        return Ok(());
+    }
+    let mut make = node.command(program(family));
+    succeed(make.args(["-t", "nat", "-N", CHAIN])).map(drop)
+}
+
+fn ensure_jump(node: &Namespace, family: Family) -> io::Result<()> {
+    // Its quotes are part of the comment.
+    let comment = format!(
+        "\"ip-masq-agent: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom {CHAIN} chain\""
+    );
+    let jump = |action: &str| {
+        let mut command = node.command(program(family));
+        command.args(["-t", "nat", action, "POSTROUTING"]);
+        command.args(["-m", "comment", "--comment", &comment]);
+        command.args(["-m", "addrtype", "!", "--dst-type", "LOCAL", "-j", CHAIN]);
+        command
+    };
+    if jump("-C").output()?.status.success() {
+        return Ok(());
+    }
+    succeed(&mut jump("-A")).map(drop)
+}
