@@ -38,12 +38,7 @@ done
 "#;
 
 fn ruleset() -> Ruleset {
-    let flags = Flags {
-        nomasq_all_reserved_ranges: false,
-        enable_ipv6: false,
-        random_fully: true,
-        to_ports: Vec::new(),
-    };
+    let flags = Flags::default();
     let names = ChosenNames {
         table: names::DEFAULT_TABLE.to_owned(),
         masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
