@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 
 use super::finding::Finding;
-use super::{beside, pod_ranges, process_list};
+use super::{beside, daemons, pod_ranges};
+use crate::kernel::daemons::running;
 use crate::policy::Policy;
 
 pub(super) fn findings(policy: Option<&Policy>, enforces: bool) -> Vec<Finding> {
@@ -12,7 +13,7 @@ pub(super) fn findings(policy: Option<&Policy>, enforces: bool) -> Vec<Finding> 
     let has_ipv6 = policy.is_some_and(|policy| policy.ipv6.is_some());
     found.extend(forwarding(has_ipv6));
     found.push(pod_ranges(policy));
-    found.push(process_list::finding(&process_list::daemons()));
+    found.push(daemons::finding(&running()));
     found
 }
 
