@@ -102,7 +102,9 @@ fn what_a_running_daemon_puts_back_is_a_failure_that_names_its_worker() {
     assert_eq!(failed.errors, expected);
     assert_eq!(failed.output, "");
     // To the daemon it was a change like any other, and not that of a second daemon.
-    running.wait_for_log("nmd-nft-command").unwrap();
+    running
+        .wait_for_log("changed by non-masquerade- (pid ")
+        .unwrap();
     assert!(
         !running.log().contains("another daemon"),
         "{}",

@@ -2,24 +2,26 @@
 
 use std::ffi::CStr;
 use std::fmt::Write;
-use std::io;
 use std::time::Duration;
 
+use nix::sys::prctl;
 use tokio::time::sleep;
 
 use super::run::require_net_admin;
 use super::{ExitStatus, ask_kernel, failed, print};
 use crate::cli::Options;
-use crate::kernel::Kernel;
 use crate::kernel::error::KernelError;
 use crate::kernel::netlink::Commit;
 use crate::kernel::notifications::Notifications;
-use crate::kernel::owner;
+use crate::kernel::owner::{self, Process};
 use crate::kernel::removal::FoundTable;
-use crate::kernel::worker::{COMMAND_WORKER_NAME, WORKER_NAME};
+use crate::kernel::worker::WORKER_NAME;
+use crate::kernel::{Kernel, daemons};
 
-/// A running daemon puts a table back within milliseconds; see design §5.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Waits before each further look. A running daemon puts a table back within milliseconds (design §5), but beside a
+/// neighbour that commits all the time it looks only every 250 ms (`LONGEST_WAIT` of daemon/pace.rs), and each look takes
+/// longer.
+const LOOKS_AGAIN: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(400)];
 
 /// What became of the tables.
 #[derive(Default)]
@@ -71,27 +73,57 @@ async fn remove(kernel: &mut Kernel, chosen: &str) -> Result<Removal, KernelErro
             removal.failures.push(owned(&table, port));
             continue;
         }
-        match kernel.delete(&table).await {
+        match kernel.delete(&table) {
             Ok(()) => removal.removed.push(table),
             // Two at once: what counts is that it is gone.
             Err(_) if kernel.found(table.family, &table.name)?.is_none() => {
                 removal.removed.push(table);
             }
-            Err(error) => removal.failures.push(refused(&table, &error)),
+            Err(error) => removal.failures.push(format!("{}: {error}", name(&table))),
         }
     }
-    if removal.removed.is_empty() {
-        return Ok(removal);
-    }
-    sleep(LOOK_AGAIN).await;
-    let commits = notifications.map(|socket| socket.take().commits);
-    for table in std::mem::take(&mut removal.removed) {
-        match kernel.found(table.family, &table.name)? {
-            None => removal.removed.push(table),
-            Some(back) => removal.failures.push(put_back(&back, &commits)),
+    let mut commits = Vec::new();
+    for wait in LOOKS_AGAIN {
+        if removal.removed.is_empty() {
+            break;
         }
+        sleep(wait).await;
+        if let Ok(notifications) = &notifications {
+            commits.extend(all_of(notifications));
+        }
+        for table in std::mem::take(&mut removal.removed) {
+            match kernel.found(table.family, &table.name)? {
+                None => removal.removed.push(table),
+                Some(back) => removal.failures.push(put_back(&back, &commits)),
+            }
+        }
+    }
+    if removal.failures.is_empty() && !removal.removed.is_empty() {
+        let here = daemons::running().into_iter();
+        let here = here.filter(|daemon| daemon.is_here == Some(true));
+        removal
+            .failures
+            .extend(here.map(|daemon| still_runs(&daemon.process)));
     }
     Ok(removal)
+}
+
+fn all_of(notifications: &Notifications) -> Vec<Commit> {
+    let mut commits = Vec::new();
+    loop {
+        let more = notifications.take().commits;
+        if more.is_empty() {
+            return commits;
+        }
+        commits.extend(more);
+    }
+}
+
+/// One that has failed at something looks again half a minute later.
+fn still_runs(process: &Process) -> String {
+    format!(
+        "a daemon runs in this network namespace, {process}, and may put the tables back: stop it, then run cleanup again"
+    )
 }
 
 fn owned(table: &FoundTable, port: u32) -> String {
@@ -108,31 +140,19 @@ fn owned(table: &FoundTable, port: u32) -> String {
     }
 }
 
-fn refused(table: &FoundTable, error: &KernelError) -> String {
-    let family = table.family.name();
-    format!(
-        "{} cannot be removed: {error}; try `nft delete table {family} {}` with the host's nft",
-        name(table),
-        table.name.escape_debug()
-    )
-}
-
-fn put_back(table: &FoundTable, commits: &io::Result<Vec<Commit>>) -> String {
+fn put_back(table: &FoundTable, commits: &[Commit]) -> String {
     let owner = table.header.owner.and_then(owner::with_port);
-    let who = match (owner, commits) {
+    // The commits are this thread's, which is named after the program.
+    let own_name = prctl::get_name().unwrap_or_default();
+    let who = match (owner, writer(commits, &own_name)) {
         (Some(owner), _) => owner.to_string(),
-        (None, Ok(commits)) => writer(commits).map_or_else(
-            || "someone".to_owned(),
-            // The kernel tells the process id of the initial pid namespace.
-            |commit| {
-                format!(
-                    "{} (pid {} of the host)",
-                    commit.process_name.escape_debug(),
-                    commit.process_id
-                )
-            },
+        // The kernel tells the process id of the initial pid namespace.
+        (None, Some(commit)) => format!(
+            "{} (pid {} of the host)",
+            commit.process_name.escape_debug(),
+            commit.process_id
         ),
-        (None, Err(_)) => "someone".to_owned(),
+        (None, None) => "someone".to_owned(),
     };
     format!(
         "{} is back: {who} has put it there again; stop the daemon first",
@@ -140,12 +160,12 @@ fn put_back(table: &FoundTable, commits: &io::Result<Vec<Commit>>) -> String {
     )
 }
 
-/// Who has written last: a daemon's worker, or else anyone but the command's own.
-fn writer(commits: &[Commit]) -> Option<&Commit> {
+/// Who has written last: a daemon's worker, or else anyone but the command itself.
+fn writer<'a>(commits: &'a [Commit], own_name: &CStr) -> Option<&'a Commit> {
     let is = |commit: &Commit, name: &CStr| commit.process_name.as_bytes() == name.to_bytes();
     let newest_first = || commits.iter().rev();
     let daemon = newest_first().find(|commit| is(commit, WORKER_NAME));
-    daemon.or_else(|| newest_first().find(|commit| !is(commit, COMMAND_WORKER_NAME)))
+    daemon.or_else(|| newest_first().find(|commit| !is(commit, own_name)))
 }
 
 #[cfg(test)]
@@ -153,14 +173,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_daemon_s_worker_is_named_rather_than_a_neighbour_and_never_the_own_one() {
+    fn a_daemon_s_worker_is_named_rather_than_a_neighbour_and_never_the_own_commit() {
         let commit = |process_id, process_name: &str| Commit {
             generation: 1,
             process_id,
             process_name: process_name.to_owned(),
         };
-        let own = || commit(1, "nmd-nft-command");
-        let named = |commits: &[Commit]| writer(commits).map(|commit| commit.process_id);
+        let own = || commit(1, "non-masquerade-");
+        let named = |commits: &[Commit]| {
+            writer(commits, c"non-masquerade-").map(|commit| commit.process_id)
+        };
         let daemon = commit(2, "nmd-nft-worker");
         assert_eq!(named(&[own(), daemon, commit(3, "nft")]), Some(2));
         assert_eq!(named(&[own(), commit(3, "nft"), own()]), Some(3));

@@ -9,9 +9,7 @@ use super::access::Observation;
 use super::error::KernelError;
 use super::netlink::TableHeader;
 use super::tables::is_a_daemon_s;
-use crate::ruleset::json::TableFlags;
-use crate::ruleset::transaction::Command;
-use crate::ruleset::{Family, Ruleset, names};
+use crate::ruleset::{Family, names};
 
 /// A table of the daemon that the kernel has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,20 +76,10 @@ impl Kernel {
     /// Deletes the table with all that stands in it.
     ///
     /// # Errors
-    /// Where the worker or the kernel refuses, or another owns the table.
-    pub async fn delete(&mut self, table: &FoundTable) -> Result<(), KernelError> {
-        let emptied = Ruleset {
-            family: table.family,
-            table: table.name.clone(),
-            comment: names::TABLE_COMMENT,
-            sets: Vec::new(),
-            counters: Vec::new(),
-            chains: Vec::new(),
-        };
-        let deletion = emptied.transaction(vec![Command::DeleteTable]);
-        self.apply(&[deletion], TableFlags::Plain).await?;
+    /// Where the kernel refuses, as where another owns the table.
+    pub fn delete(&mut self, table: &FoundTable) -> Result<(), KernelError> {
         self.memories.remove(&table.family);
-        Ok(())
+        self.access.delete(table.family, &table.name)
     }
 }
 
