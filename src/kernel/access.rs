@@ -78,6 +78,19 @@ impl Access {
         self.ask(|netlink| netlink.table(family, table))
     }
 
+    /// The names of a family's tables.
+    pub(super) fn tables(&mut self, family: Family) -> Result<Vec<String>, KernelError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.ask(|netlink| netlink.tables(family.name())) {
+                Err(KernelError::Netlink(error))
+                    if error.kind() == io::ErrorKind::Interrupted && tries < LISTING_TRIES => {}
+                names => return names,
+            }
+        }
+    }
+
     /// Deletes the table with all that stands in it, without libnftables, which dies of some sets of others.
     pub(super) fn delete(&mut self, family: Family, table: &str) -> Result<(), KernelError> {
         let family = family.name();

@@ -33,10 +33,13 @@ const NFTA_GEN_PROC_PID: u16 = 2;
 const NFTA_GEN_PROC_NAME: u16 = 3;
 /// `NLA_TYPE_MASK`, linux/netlink.h: the attribute's type without its two flags.
 const TYPE_MASK: u16 = 0x3fff;
-/// `NLM_F_REQUEST`, `NLM_F_ACK` and `NLMSG_ERROR`, linux/netlink.h.
+/// `NLM_F_REQUEST`, `NLM_F_ACK`, `NLM_F_DUMP`, `NLM_F_DUMP_INTR`, `NLMSG_ERROR` and `NLMSG_DONE`, linux/netlink.h.
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
+const NLM_F_DUMP: u16 = 0x300;
+const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
 /// `struct nlmsghdr`: length, type, flags, sequence, port.
 const MESSAGE_HEADER_BYTES: usize = 16;
 /// `struct nfgenmsg`: family, version, resource.
@@ -46,6 +49,9 @@ const ATTRIBUTE_HEADER_BYTES: usize = 4;
 /// Larger than any answer to these requests: a table's user data are at most 256 bytes
 /// (`NFT_USERDATA_MAXLEN`).
 const ANSWER_BYTES: usize = 4096;
+/// The kernel puts at most so much of a dump into one piece, whatever the buffer (netlink_recvmsg in
+/// net/netlink/af_netlink.c).
+const DUMP_BYTES: usize = 32 * 1024;
 
 /// The type of a notification of a new generation, as it stands in a message.
 pub(super) const NEW_GENERATION: u16 = SUBSYSTEM << 8 | NFT_MSG_NEWGEN;
@@ -143,6 +149,36 @@ impl Netlink {
             }
         }
         Ok(Some(header))
+    }
+
+    /// The names of a family's tables. `family` as nft(8) names it.
+    ///
+    /// # Errors
+    /// Where the kernel does not answer; `Interrupted` where someone has changed the ruleset meanwhile.
+    pub fn tables(&self, family: &str) -> io::Result<Vec<String>> {
+        let kind = SUBSYSTEM << 8 | NFT_MSG_GETTABLE;
+        self.send(&message(kind, NLM_F_DUMP, protocol(family)?, &[])?)?;
+        let mut names = Vec::new();
+        let mut is_interrupted = false;
+        let mut piece = vec![0; DUMP_BYTES];
+        loop {
+            let mut rest = self.receive(&mut piece)?;
+            while let Some((message, after)) = first_of(rest) {
+                is_interrupted |= flags_of(message) & NLM_F_DUMP_INTR != 0;
+                match type_of(message) {
+                    Some(NLMSG_DONE) if is_interrupted => {
+                        return Err(io::Error::from(io::ErrorKind::Interrupted));
+                    }
+                    Some(NLMSG_DONE) => return Ok(names),
+                    Some(NLMSG_ERROR) => return Err(refusal_of(message)),
+                    _ => names.extend(name_of(message)),
+                }
+                rest = after;
+            }
+            if !rest.is_empty() {
+                return Err(io::Error::other("an answer of nf_tables that is cut"));
+            }
+        }
     }
 
     /// Deletes a table with all that stands in it. `family` as nft(8) names it.
@@ -249,6 +285,30 @@ pub fn commit_of(message: &[u8]) -> Option<Commit> {
     })
 }
 
+fn name_of(table: &[u8]) -> Option<String> {
+    let mut attributes = attributes_of(table);
+    let (_, value) = attributes.find(|(kind, _)| *kind == NFTA_TABLE_NAME)?;
+    let name = value.split(|&byte| byte == 0).next().unwrap_or_default();
+    Some(String::from_utf8_lossy(name).into_owned())
+}
+
+/// The first message, and what comes after it.
+fn first_of(messages: &[u8]) -> Option<(&[u8], &[u8])> {
+    let length = usize::try_from(u32::from_ne_bytes(*messages.first_chunk()?)).ok()?;
+    if length < MESSAGE_HEADER_BYTES {
+        return None;
+    }
+    let message = messages.get(..length)?;
+    // NLMSG_ALIGN, linux/netlink.h.
+    let after = messages.get(length.next_multiple_of(4)..);
+    Some((message, after.unwrap_or_default()))
+}
+
+fn flags_of(message: &[u8]) -> u16 {
+    let flags = message.get(6..).and_then(|flags| flags.first_chunk());
+    flags.map_or(0, |flags| u16::from_ne_bytes(*flags))
+}
+
 fn type_of(message: &[u8]) -> Option<u16> {
     Some(u16::from_ne_bytes(*message.get(4..)?.first_chunk()?))
 }
@@ -300,42 +360,4 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn message(kind: u16, attributes: &[u8]) -> Vec<u8> {
-        super::message(kind, 0, 0, attributes).unwrap()
-    }
-
-    #[test]
-    fn a_notification_names_the_generation_and_the_process() {
-        let attributes = [
-            attribute(NFTA_GEN_ID, &7_u32.to_be_bytes()),
-            attribute(NFTA_GEN_PROC_PID, &4711_u32.to_be_bytes()),
-            attribute(NFTA_GEN_PROC_NAME, b"nft\0"),
-        ];
-        let commit = commit_of(&message(NEW_GENERATION, &attributes.concat())).unwrap();
-        assert_eq!((commit.generation, commit.process_id), (7, 4711));
-        assert_eq!(commit.process_name, "nft");
-        assert_eq!(
-            commit_of(&message(NEW_GENERATION + 1, &attributes.concat())),
-            None
-        );
-        assert_eq!(commit_of(&message(NEW_GENERATION, &[])), None);
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_crash_the_reader(
-            head in prop::collection::vec(any::<u8>(), 0..8),
-            tail in prop::collection::vec(any::<u8>(), 0..64),
-        ) {
-            let _ = commit_of(&tail);
-            let mut bytes = message(NEW_GENERATION, &tail);
-            let _ = (commit_of(&bytes), refusal_of(&bytes));
-            bytes.splice(0..head.len().min(bytes.len()), head.iter().copied());
-            let _ = (commit_of(&bytes), refusal_of(&bytes));
-        }
-    }
-}
+mod tests;
