@@ -1,6 +1,7 @@
 //! What else on the node gets in the way: leftovers, iptables-legacy, IPVS, forwarding.
 
 use super::finding::{Finding, shell_word};
+use crate::in_words;
 use crate::kernel::other_nat::{Chain, NatTable};
 use crate::kernel::removal::FoundTable;
 
@@ -102,16 +103,15 @@ pub(super) fn iptables_legacy(ipv4: &str, ipv6: &str, enforces: bool) -> Finding
     if enforces {
         return Finding::ok(CHECK, format!("{said}; our chain enforce comes first"));
     }
-    let commands: Vec<String> = programs
+    let commands = programs
         .iter()
-        .map(|program| format!("{program} -t nat -S"))
-        .collect();
+        .map(|program| format!("{program} -t nat -S"));
     Finding::warning(
         CHECK,
         said,
         format!(
-            "look for MASQUERADE and SNAT in `{}` and remove them, or set enforce: true",
-            commands.join("`, `")
+            "look for MASQUERADE and SNAT in `{}` and remove them (the table itself stays loaded), or set enforce: true",
+            in_words::all(commands, "`, `")
         ),
     )
 }

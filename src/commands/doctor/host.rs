@@ -17,10 +17,14 @@ pub(super) fn findings(policy: Option<&Policy>, enforces: bool) -> Vec<Finding> 
     found
 }
 
-/// What is not there is empty: no such module is loaded.
+/// What is not there is empty: no such module is loaded. Where /proc is not mounted, nothing is there.
 fn content(path: &str) -> io::Result<String> {
     match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound && fs::exists("/proc/net/netlink")? =>
+        {
+            Ok(String::new())
+        }
         content => content,
     }
 }

@@ -5,7 +5,7 @@ use crate::kernel::difference::Difference;
 use crate::kernel::error::{self, KernelError};
 use crate::kernel::features::Feature;
 use crate::kernel::netlink::TableHeader;
-use crate::kernel::worker::WORKER_NAME;
+use crate::kernel::worker::{WORKER_NAME, WorkerError};
 
 pub(super) const LIBRARY: &str = "libnftables";
 pub(super) const FEATURES: &str = "kernel-features";
@@ -192,6 +192,9 @@ fn lacking(said: String, support: OwnerSupport) -> Finding {
 /// What could not be looked at, and why.
 pub(super) fn unanswered(check: &'static str, error: &KernelError) -> Finding {
     match error {
+        KernelError::Worker(WorkerError::Start { .. }) => {
+            Finding::failure(check, error.to_string(), "mount -t proc proc /proc")
+        }
         KernelError::Worker(_) | KernelError::DiedOfContents(_) => {
             Finding::failure(check, error.to_string(), WORKER_REMEDY)
         }
