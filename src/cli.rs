@@ -221,8 +221,8 @@ pub enum Command {
     /// Remove the daemon's tables; stop the daemon first
     ///
     /// Removes the table that --table names, of both families, and those that an earlier --table has left. Needs
-    /// CAP_NET_ADMIN. Exit code 0: nothing is left, 1: a running daemon owns a table or has put one back, 4:
-    /// CAP_NET_ADMIN is missing.
+    /// CAP_NET_ADMIN. Exit code 0: nothing is left, 1: a running daemon owns a table, has put one back
+    /// or may do so, 4: CAP_NET_ADMIN is missing.
     Cleanup,
     /// Say what is missing or in the way on this host, and what mends it
     ///

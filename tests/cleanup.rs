@@ -107,7 +107,7 @@ fn what_a_running_daemon_puts_back_is_a_failure_that_names_its_worker() {
     assert_eq!(failed.output, "");
     // To the daemon it was a change like any other, and not that of a second daemon.
     running
-        .wait_for_log("changed by non-masquerade- (pid ")
+        .wait_for_log("changed by nmd-cleanup (pid ")
         .unwrap();
     assert!(
         !running.log().contains("another daemon"),
@@ -153,8 +153,7 @@ fn a_daemon_that_is_busy_for_long_is_told_to_be_there() {
     let failed = daemon(&namespace, "cleanup");
     failed.assert_code(1);
     let expected = format!(
-        "a daemon runs in this network namespace, non-masquerade- (pid {id}), and may put the tables back: stop it, then \
-         run cleanup again\n"
+        "a daemon (pid {id}) runs in this network namespace and may put the tables back: stop it, then run cleanup again\n"
     );
     assert_eq!(failed.errors, expected);
     kill(id, Signal::SIGCONT).unwrap();

@@ -97,7 +97,7 @@ fn a_second_daemon_in_the_namespace_fails() {
     );
     assert!(second.terminate().unwrap().success());
     let mended = Report::on(&namespace, "");
-    mended.must_have("daemons", "ok", &["one runs here", &ids[0]]);
+    mended.must_have("daemons", "ok", &["one runs here, ", &ids[0]]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::cli::Options;
 use crate::kernel::error::KernelError;
 use crate::kernel::netlink::Commit;
 use crate::kernel::notifications::Notifications;
-use crate::kernel::owner::{self, Process};
+use crate::kernel::owner;
 use crate::kernel::removal::FoundTable;
 use crate::kernel::worker::WORKER_NAME;
 use crate::kernel::{Kernel, daemons};
@@ -22,6 +22,9 @@ use crate::kernel::{Kernel, daemons};
 /// neighbour that commits all the time it looks only every 250 ms (`LONGEST_WAIT` of daemon/pace.rs), and each look takes
 /// longer.
 const LOOKS_AGAIN: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(400)];
+
+/// The name in ps(1) while it works; `TASK_COMM_LEN` leaves 15 bytes, prctl(2).
+const OWN_NAME: &CStr = c"nmd-cleanup";
 
 /// What became of the tables.
 #[derive(Default)]
@@ -36,6 +39,12 @@ pub(super) fn cleanup(options: &Options) -> ExitStatus {
     if let Err(status) = require_net_admin() {
         return status;
     }
+    // Whoever hears of the commit, a daemon's log say, tells this name.
+    let named = prctl::set_name(OWN_NAME);
+    debug_assert!(
+        named.is_ok(),
+        "it fails for an invalid pointer only, prctl(2)"
+    );
     let removal = match ask_kernel(async |kernel| remove(kernel, &options.table).await) {
         Ok(Ok(removal)) => removal,
         Ok(Err(error)) => return failed(&format!("the tables cannot be found: {error}")),
@@ -103,7 +112,7 @@ async fn remove(kernel: &mut Kernel, chosen: &str) -> Result<Removal, KernelErro
         let here = here.filter(|daemon| daemon.is_here == Some(true));
         removal
             .failures
-            .extend(here.map(|daemon| still_runs(&daemon.process)));
+            .extend(here.map(|daemon| still_runs(daemon.process_id)));
     }
     Ok(removal)
 }
@@ -120,9 +129,9 @@ fn all_of(notifications: &Notifications) -> Vec<Commit> {
 }
 
 /// One that has failed at something looks again half a minute later.
-fn still_runs(process: &Process) -> String {
+fn still_runs(process_id: u32) -> String {
     format!(
-        "a daemon runs in this network namespace, {process}, and may put the tables back: stop it, then run cleanup again"
+        "a daemon (pid {process_id}) runs in this network namespace and may put the tables back: stop it, then run cleanup again"
     )
 }
 
@@ -142,9 +151,7 @@ fn owned(table: &FoundTable, port: u32) -> String {
 
 fn put_back(table: &FoundTable, commits: &[Commit]) -> String {
     let owner = table.header.owner.and_then(owner::with_port);
-    // The commits are this thread's, which is named after the program.
-    let own_name = prctl::get_name().unwrap_or_default();
-    let who = match (owner, writer(commits, &own_name)) {
+    let who = match (owner, writer(commits)) {
         (Some(owner), _) => owner.to_string(),
         // The kernel tells the process id of the initial pid namespace.
         (None, Some(commit)) => format!(
@@ -161,11 +168,11 @@ fn put_back(table: &FoundTable, commits: &[Commit]) -> String {
 }
 
 /// Who has written last: a daemon's worker, or else anyone but the command itself.
-fn writer<'a>(commits: &'a [Commit], own_name: &CStr) -> Option<&'a Commit> {
+fn writer(commits: &[Commit]) -> Option<&Commit> {
     let is = |commit: &Commit, name: &CStr| commit.process_name.as_bytes() == name.to_bytes();
     let newest_first = || commits.iter().rev();
     let daemon = newest_first().find(|commit| is(commit, WORKER_NAME));
-    daemon.or_else(|| newest_first().find(|commit| !is(commit, own_name)))
+    daemon.or_else(|| newest_first().find(|commit| !is(commit, OWN_NAME)))
 }
 
 #[cfg(test)]
@@ -179,10 +186,8 @@ mod tests {
             process_id,
             process_name: process_name.to_owned(),
         };
-        let own = || commit(1, "non-masquerade-");
-        let named = |commits: &[Commit]| {
-            writer(commits, c"non-masquerade-").map(|commit| commit.process_id)
-        };
+        let own = || commit(1, "nmd-cleanup");
+        let named = |commits: &[Commit]| writer(commits).map(|commit| commit.process_id);
         let daemon = commit(2, "nmd-nft-worker");
         assert_eq!(named(&[own(), daemon, commit(3, "nft")]), Some(2));
         assert_eq!(named(&[own(), commit(3, "nft"), own()]), Some(3));

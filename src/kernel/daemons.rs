@@ -4,14 +4,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::owner::Process;
 use super::worker::WORKER_NAME;
 
 /// A daemon that has a worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Daemon {
-    /// The worker's parent.
-    pub process: Process,
+    /// The worker's parent, in this pid namespace.
+    pub process_id: u32,
     /// It is in this network namespace; `None`: that cannot be seen.
     pub is_here: Option<bool>,
 }
@@ -26,14 +25,14 @@ pub fn running() -> Vec<Daemon> {
         .flatten()
         .filter_map(|entry| daemon_of_worker(&entry.path(), own_namespace.as_ref()))
         .collect();
-    found.sort_by_key(|daemon| daemon.process.id);
-    found.dedup_by_key(|daemon| daemon.process.id);
+    found.sort_unstable();
+    found.dedup_by_key(|daemon| daemon.process_id);
     found
 }
 
 fn daemon_of_worker(worker: &Path, own_namespace: Option<&PathBuf>) -> Option<Daemon> {
     let stat = fs::read_to_string(worker.join("stat")).ok()?;
-    let process = parent_of_worker(&stat)?;
+    let process_id = parent_of_worker(&stat)?;
     let is_here = match fs::read_link(worker.join("ns/net")) {
         Ok(namespace) => Some(Some(&namespace) == own_namespace),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
@@ -41,7 +40,7 @@ fn daemon_of_worker(worker: &Path, own_namespace: Option<&PathBuf>) -> Option<Da
         Err(_) => return None,
     };
     Some(Daemon {
-        process: Process::with_id(process)?,
+        process_id,
         is_here,
     })
 }

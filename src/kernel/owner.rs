@@ -19,16 +19,6 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process of this id; `None`: there is none, or it is not to be seen.
-    #[must_use]
-    pub fn with_id(id: u32) -> Option<Self> {
-        let name = fs::read_to_string(format!("/proc/{id}/comm")).ok()?;
-        Some(Self {
-            name: name.trim_end().escape_debug().to_string(),
-            id,
-        })
-    }
-
     /// It is the worker of a daemon.
     #[must_use]
     pub fn is_a_worker(&self) -> bool {
@@ -58,7 +48,11 @@ pub fn with_port(port: u32) -> Option<Process> {
         .flatten()
         .map(|entry| entry.path())
         .find(|process| has_open(process, &link))?;
-    Process::with_id(owner.file_name()?.to_str()?.parse().ok()?)
+    let name = fs::read_to_string(owner.join("comm")).ok()?;
+    Some(Process {
+        name: name.trim_end().escape_debug().to_string(),
+        id: owner.file_name()?.to_str()?.parse().ok()?,
+    })
 }
 
 /// The inode of the socket in the listing of proc_net(5): `sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode`, where

@@ -84,14 +84,14 @@ fn what_the_host_s_old_libnftables_cannot_do_is_a_warning() {
     report.must_have(
         "owner",
         "warning",
-        &["will have no owner", "libnftables 1.1.0 or later"],
+        &["will have no owner", "update libnftables to 1.1.0"],
     );
     apply(&namespace, &[]);
     let report = Report::on(&namespace, "");
     report.must_have(
         "owner",
         "warning",
-        &["has no owner", "libnftables 1.1.0 or later"],
+        &["has no owner", "update libnftables to 1.1.0"],
     );
     for words in ["will have no owner", "has no owner"] {
         let mut command = namespace.command(DAEMON);

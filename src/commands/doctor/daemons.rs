@@ -11,12 +11,12 @@ pub(super) fn finding(daemons: &[Daemon]) -> Finding {
     let here: Vec<String> = daemons
         .iter()
         .filter(|daemon| daemon.is_here == Some(true))
-        .map(|daemon| daemon.process.to_string())
+        .map(|daemon| format!("pid {}", daemon.process_id))
         .collect();
     let unclear = daemons.iter().filter(|daemon| daemon.is_here.is_none());
     match (here.as_slice(), unclear.count()) {
         ([], 0) => Finding::ok(CHECK, "no daemon is to be seen from here"),
-        ([one], 0) => Finding::ok(CHECK, format!("one runs here: {one}")),
+        ([one], 0) => Finding::ok(CHECK, format!("one runs here, {one}")),
         ([] | [_], unclear) => Finding::unchecked(
             CHECK,
             format!(
@@ -40,15 +40,11 @@ pub(super) fn finding(daemons: &[Daemon]) -> Finding {
 mod tests {
     use super::super::finding::Outcome;
     use super::*;
-    use crate::kernel::owner::Process;
 
     #[test]
     fn a_second_daemon_in_this_namespace_is_a_failure() {
-        let daemon = |id, is_here| Daemon {
-            process: Process {
-                name: "non-masquerade-".to_owned(),
-                id,
-            },
+        let daemon = |process_id, is_here| Daemon {
+            process_id,
             is_here,
         };
         let here = Some(true);

@@ -143,13 +143,14 @@ fn judged_rules(
     let goes_by_mark = writer.is_some_and(|writer| BY_MARK.contains(&writer.name));
     if goes_by_mark && rules.iter().all(|rule| rule.looks_at_mark) {
         let said = format!(
-            "{said}: only what it has marked (hairpin, NodePort, HostPort), which is right"
+            "{said}; only what it has marked (hairpin, NodePort, HostPort), which is right"
         );
         return Finding::ok(CHECK, said);
     }
     if enforces && base.chain.priority > i64::from(ENFORCE_PRIORITY) {
-        let said =
-            format!("{said}: after our chain enforce, so exempt destinations keep their source");
+        let said = format!(
+            "{said}; our chain enforce comes first, so exempt destinations keep their source"
+        );
         return Finding::ok(CHECK, said);
     }
     let way_out = match writer {
@@ -163,7 +164,7 @@ fn judged_rules(
     };
     Finding::warning(
         CHECK,
-        format!("{said}: exempt destinations may be masqueraded all the same"),
+        format!("{said}; exempt destinations may be masqueraded all the same"),
         remedy,
     )
 }
@@ -180,7 +181,7 @@ fn described(base: &BaseChain, writer: Option<&Writer>, rules: &[&SourceNatRule]
         .map(|rule| format!("chain {} rule {}", rule.chain, rule.number))
         .collect();
     format!(
-        "table {} {} {what} from chain {} at priority {}, {} ({}{by})",
+        "table {} {} {what} from chain {}, priority {}, {}: {}{by}",
         base.chain.family,
         base.chain.table,
         base.chain.name,

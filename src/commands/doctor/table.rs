@@ -183,8 +183,10 @@ fn owner_to_be(table: &str, is_switched_off: bool, support: OwnerSupport) -> Fin
 
 fn lacking(said: String, support: OwnerSupport) -> Finding {
     let remedy = match support {
-        OwnerSupport::LibraryTooOld => "an owner takes libnftables 1.1.0 or later",
-        _ => "an owner takes Linux 6.9 or later",
+        OwnerSupport::LibraryTooOld => {
+            "update libnftables to 1.1.0 or later, or set --table-owner off where none is wanted"
+        }
+        _ => "run Linux 6.9 or later, or set --table-owner off where no owner is wanted",
     };
     Finding::warning(OWNER, said, remedy)
 }
@@ -282,7 +284,7 @@ mod tests {
                 false,
                 OwnerSupport::LibraryTooOld,
                 Outcome::Warning,
-                "libnftables 1.1.0",
+                "libnftables to 1.1.0",
             ),
             (
                 header(0, None),
