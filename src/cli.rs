@@ -4,6 +4,7 @@ mod address;
 mod go_arguments;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,6 +13,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::config::port_range::parse_port_ranges;
 use crate::config::{Flags, PortRange};
+use crate::in_words;
 use crate::kernel::ownership;
 use crate::ruleset::{ChosenNames, names};
 
@@ -219,8 +221,8 @@ pub enum Command {
     /// Remove the daemon's tables; stop the daemon first
     ///
     /// Removes the table that --table names, of both families, and those that an earlier --table has left. Needs
-    /// CAP_NET_ADMIN. Exit code 0: nothing is left, 1: a running daemon owns a table or has put one back, 4:
-    /// CAP_NET_ADMIN is missing.
+    /// CAP_NET_ADMIN. Exit code 0: nothing is left, 1: a running daemon owns a table, has put one back
+    /// or may do so, 4: CAP_NET_ADMIN is missing.
     Cleanup,
     /// Say what is missing or in the way on this host, and what mends it
     ///
@@ -256,6 +258,12 @@ impl FromStr for ToPorts {
     }
 }
 
+impl fmt::Display for ToPorts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&in_words::all(&self.0, ","))
+    }
+}
+
 /// `--http-address`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpAddress {
@@ -278,6 +286,15 @@ impl FromStr for HttpAddress {
     }
 }
 
+impl fmt::Display for HttpAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::On(address) => address.fmt(f),
+            Self::Off => f.write_str("off"),
+        }
+    }
+}
+
 impl HttpAddress {
     /// `None`: off.
     #[must_use]
@@ -296,6 +313,15 @@ pub enum TableOwner {
     Auto,
     /// Never.
     Off,
+}
+
+impl fmt::Display for TableOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Off => "off",
+        })
+    }
 }
 
 impl From<TableOwner> for ownership::TableOwner {

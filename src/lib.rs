@@ -25,6 +25,7 @@ pub mod commands;
 pub mod config;
 pub mod config_source;
 pub mod daemon;
+mod in_words;
 pub mod kernel;
 pub mod logging;
 pub mod policy;

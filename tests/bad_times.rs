@@ -10,16 +10,16 @@ mod support;
 mod inputs;
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use non_masquerade_daemon::config::MAX_FILE_BYTES;
 use support::daemon::{Daemon, TemporaryDirectory};
+use support::foreign_hands::{Stop, neighbour_commits};
 use support::netns::Namespace;
 use support::nft::{Nft, TABLE};
 use support::wait_until;
@@ -48,27 +48,6 @@ fn assert_repairs(namespace: &Namespace, daemon: &Daemon) {
     Nft::host().apply(namespace, FLUSH).unwrap();
     wait_until(LIMIT, || text(namespace).contains("jump"))
         .unwrap_or_else(|error| panic!("{error}\n{}", daemon.log()));
-}
-
-/// A neighbour that commits to a table of its own, until it is dropped.
-fn neighbour_commits(namespace: &Namespace, commits: usize, pause: Duration, go_on: &AtomicBool) {
-    let mut neighbour = namespace
-        .command("nft")
-        .arg("-i")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut input = neighbour.stdin.take().unwrap();
-    for _ in 0..commits {
-        if !go_on.load(Ordering::Relaxed) {
-            break;
-        }
-        writeln!(input, "add table ip neighbour; delete table ip neighbour").unwrap();
-        thread::sleep(pause);
-    }
-    drop(input);
-    neighbour.wait().unwrap();
 }
 
 /// Notifications that were lost for want of room in netlink sockets of this namespace, proc_net(5): the column `Drops`.
@@ -182,15 +161,6 @@ fn hostile_files_are_judged_in_time_while_a_neighbour_commits() {
             assert_repairs(&namespace, &daemon);
         }
     });
-}
-
-/// Says so when it is dropped, also by a test that fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
 }
 
 fn bad_files(daemon: &Daemon) -> usize {

@@ -4,14 +4,18 @@
 
 mod support;
 
+use std::sync::atomic::AtomicBool;
+use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
 use support::daemon::{Daemon, WAIT_LIMIT};
+use support::foreign_hands::{Stop, neighbour_commits};
 use support::lab::Family;
 use support::netns::{Namespace, succeed};
 use support::nft::{Nft, TABLE};
 use support::outcome::{Outcome, without_net_admin, words};
-use support::wait_until;
+use support::{poison, wait_until};
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
 const NOTHING: &str = "nothing to remove: there is no table of the daemon\n";
@@ -102,7 +106,9 @@ fn what_a_running_daemon_puts_back_is_a_failure_that_names_its_worker() {
     assert_eq!(failed.errors, expected);
     assert_eq!(failed.output, "");
     // To the daemon it was a change like any other, and not that of a second daemon.
-    running.wait_for_log("nmd-nft-command").unwrap();
+    running
+        .wait_for_log("changed by nmd-cleanup (pid ")
+        .unwrap();
     assert!(
         !running.log().contains("another daemon"),
         "{}",
@@ -110,6 +116,63 @@ fn what_a_running_daemon_puts_back_is_a_failure_that_names_its_worker() {
     );
     assert!(running.terminate().unwrap().success());
     daemon(&namespace, "cleanup").assert_code(0);
+    assert_eq!(tables(&namespace), "");
+}
+
+/// The daemon then looks only every 250 ms.
+#[test]
+fn what_a_daemon_puts_back_late_beside_a_busy_neighbour_is_a_failure_too() {
+    let namespace = Namespace::new().unwrap();
+    let mut running = Daemon::start(DAEMON, &namespace, "", &[]).unwrap();
+    running.wait_for_table().unwrap();
+    let go_on = AtomicBool::new(true);
+    thread::scope(|scope| {
+        let _stop = Stop(&go_on);
+        scope.spawn(|| neighbour_commits(&namespace, 100_000, Duration::from_millis(1), &go_on));
+        for _ in 0..6 {
+            // Until its waits are the longest: 10 ms, doubled each time.
+            thread::sleep(Duration::from_millis(600));
+            let failed = daemon(&namespace, "cleanup");
+            failed.assert_code(1);
+            assert!(
+                failed.errors.contains("is back: nmd-nft-worker"),
+                "{failed:?}"
+            );
+            running.wait_for_table().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_daemon_that_is_busy_for_long_is_told_to_be_there() {
+    let namespace = Namespace::new().unwrap();
+    let mut running = Daemon::start(DAEMON, &namespace, "", &[]).unwrap();
+    running.wait_for_table().unwrap();
+    let id = running.process_id();
+    kill(id, Signal::SIGSTOP).unwrap();
+    let failed = daemon(&namespace, "cleanup");
+    failed.assert_code(1);
+    let expected = format!(
+        "a daemon (pid {id}) runs in this network namespace and may put the tables back: stop it, then run cleanup again\n"
+    );
+    assert_eq!(failed.errors, expected);
+    kill(id, Signal::SIGCONT).unwrap();
+    running.wait_for_table().unwrap();
+}
+
+/// A set that kills libnftables 1.0.6, and with it the host's nft.
+#[test]
+fn beside_a_foreign_set_that_kills_libnftables_the_tables_go_all_the_same() {
+    let namespace = Namespace::new().unwrap();
+    apply(&namespace, "--enable-ipv6");
+    apply(&namespace, "--table old");
+    poison::plant(&namespace).unwrap();
+    let cleaned = daemon(&namespace, "cleanup");
+    cleaned.assert_code(0);
+    let expected =
+        format!("removed table ip {TABLE}\nremoved table ip old\nremoved table ip6 {TABLE}\n");
+    assert_eq!(cleaned.output, expected);
+    poison::remove(&namespace).unwrap();
     assert_eq!(tables(&namespace), "");
 }
 

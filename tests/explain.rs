@@ -251,6 +251,12 @@ fn other_nat_chains_that_may_decide_are_named_with_when_they_run() {
             "add table {table}; add chain {table} {chain} {{ type nat hook postrouting priority {priority}; }}"
         ));
     }
+    for family in ["ip", "inet"] {
+        host.nft(&format!(
+            "add table {family} asleep {{ flags dormant; }}; \
+             add chain {family} asleep c {{ type nat hook postrouting priority 90; }}"
+        ));
+    }
     host.nft("add chain ip nat OUTPUT { type nat hook output priority 100; }");
     host.nft("add table ip f; add chain ip f c { type filter hook postrouting priority 0; }");
     let named = |destination: &str| -> Vec<String> {

@@ -78,10 +78,8 @@ fn exempt_and_masqueraded(config: &mut Config) {
 
 fn rulesets(change: Change) -> Vec<Ruleset> {
     let mut config = defaults(&Flags {
-        nomasq_all_reserved_ranges: false,
         enable_ipv6: true,
-        random_fully: true,
-        to_ports: Vec::new(),
+        ..Flags::default()
     });
     change(&mut config);
     let chosen = ChosenNames {

@@ -27,7 +27,7 @@ fn flush_postrouting(namespace: &Namespace) {
 
 #[test]
 fn the_start_says_what_the_daemon_runs_on_and_with() {
-    let (_namespace, daemon) = start("", &["--table=t"]);
+    let (_namespace, daemon) = start("", &["--table=t", "--to-ports=1024-29999,40000"]);
     daemon.wait_for_log("libnftables 1.").unwrap();
     let log = daemon.log();
     let first = log.lines().next().unwrap();
@@ -35,9 +35,11 @@ fn the_start_says_what_the_daemon_runs_on_and_with() {
     for part in [
         format!("version=\"{}\"", env!("CARGO_PKG_VERSION")),
         format!("kernel=\"{}\"", release.trim()),
-        format!("config=[{:?}]", daemon.config_file()),
+        format!("config={:?}", daemon.config_file()),
         "table=\"t\"".to_owned(),
-        "http_address=Some(127.0.0.1:19110)".to_owned(),
+        "table_owner=\"auto\"".to_owned(),
+        "to_ports=\"1024-29999,40000\"".to_owned(),
+        "http_address=\"127.0.0.1:19110\"".to_owned(),
     ] {
         assert!(first.contains(&part), "{part}\n{log}");
     }
@@ -62,7 +64,7 @@ fn a_change_says_in_one_line_what_changed_and_a_resync_says_nothing() {
 #[test]
 fn as_json_the_same_stands_in_fields() {
     let configuration = "nonMasqueradeCIDRs: [10.0.0.0/8]\n";
-    let (namespace, daemon) = start(configuration, &["--log-format=json"]);
+    let (namespace, daemon) = start(configuration, &["--log-format=json", "--http-address=off"]);
     daemon
         .replace_configuration("nonMasqueradeCIDRs: [192.0.2.0/24, 198.51.100.0/24]\n")
         .unwrap();
@@ -80,6 +82,11 @@ fn as_json_the_same_stands_in_fields() {
         let is_it = |line: &&Value| line["message"].as_str().unwrap().contains(words);
         lines.iter().rfind(is_it).unwrap()
     };
+    let start = with("starts");
+    assert_eq!(
+        (&start["to_ports"], &start["http_address"]),
+        (&"".into(), &"off".into())
+    );
     let change = with("policy: ");
     assert_eq!(
         (&change["added"], &change["removed"]),

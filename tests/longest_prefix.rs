@@ -84,10 +84,8 @@ fn lists() -> impl Strategy<Value = Lists> {
 impl Lists {
     fn policy(&self) -> Policy {
         let flags = Flags {
-            nomasq_all_reserved_ranges: false,
             enable_ipv6: true,
-            random_fully: true,
-            to_ports: Vec::new(),
+            ..Flags::default()
         };
         Policy::new(&Config {
             non_masquerade_cidrs: self.non_masquerade.clone(),

@@ -5,10 +5,6 @@
 
 mod support;
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::{fs, process};
-
 use non_masquerade_daemon::config::{Flags, defaults};
 use non_masquerade_daemon::kernel::Kernel;
 use non_masquerade_daemon::kernel::error::KernelError;
@@ -17,33 +13,12 @@ use non_masquerade_daemon::policy::Policy;
 use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, names};
 use support::daemon::TemporaryDirectory;
 use support::netns::{Namespace, succeed};
+use support::picky::Picky;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
 
-/// Hands all requests on to the real worker, but those that hold these words; `$0` is this file, and beside it lie the
-/// words and what to say.
-const PICKY: &str = r#"#!/bin/bash
-coproc REAL { exec DAEMON nft-worker; }
-while IFS= read -r request; do
-	case $request in
-	*WORDS*)
-		id=${request#*:}
-		printf '{"id":%s,"said":[{"succeeded":false,"output":"","error":"internal:0:0-0: Error: Could not process rule: SAID"}]}\n' "${id%%,*}" ;;
-	*)
-		printf '%s\n' "$request" >&"${REAL[1]}"
-		IFS= read -r answer <&"${REAL[0]}"
-		printf '%s\n' "$answer" ;;
-	esac
-done
-"#;
-
 fn ruleset() -> Ruleset {
-    let flags = Flags {
-        nomasq_all_reserved_ranges: false,
-        enable_ipv6: false,
-        random_fully: true,
-        to_ports: Vec::new(),
-    };
+    let flags = Flags::default();
     let names = ChosenNames {
         table: names::DEFAULT_TABLE.to_owned(),
         masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
@@ -53,16 +28,13 @@ fn ruleset() -> Ruleset {
 
 fn failure_where_is_refused(words: &str, said: &str) -> KernelError {
     let directory = TemporaryDirectory::new().unwrap();
-    let worker: PathBuf = directory.path().join("worker");
-    let text = PICKY
-        .replace("DAEMON", DAEMON)
-        .replace("WORDS", words)
-        .replace("SAID", said);
-    // By another process, and under another name first: see `script` of tests/worker.rs.
-    let new = worker.with_extension("new");
-    fs::write(&new, text).unwrap();
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
-    succeed(process::Command::new("cp").arg(&new).arg(&worker)).unwrap();
+    let picky = Picky {
+        daemon: DAEMON,
+        refused: words,
+        said,
+        version: None,
+    };
+    let worker = picky.install(directory.path()).unwrap();
     let namespace = Namespace::new().unwrap();
     let failure = namespace.run(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use non_masquerade_daemon::config::{Config, Flags, PortRange, defaults};
+use non_masquerade_daemon::config::{Config, PortRange};
 use non_masquerade_daemon::policy::Policy;
 use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, names};
 use support::flows::Flows;
@@ -30,13 +30,10 @@ fn one_at_a_time() -> MutexGuard<'static, ()> {
 }
 
 fn ruleset(cidrs: &[&str], change: impl FnOnce(&mut Config)) -> Ruleset {
-    let mut config = defaults(&Flags {
-        nomasq_all_reserved_ranges: false,
-        enable_ipv6: false,
-        random_fully: true,
-        to_ports: Vec::new(),
-    });
-    config.non_masquerade_cidrs = cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect();
+    let mut config = Config {
+        non_masquerade_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
+        ..Config::default()
+    };
     change(&mut config);
     let chosen = ChosenNames {
         table: names::DEFAULT_TABLE.to_owned(),

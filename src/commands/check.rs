@@ -7,6 +7,7 @@ use super::{ExitStatus, bad_configuration, load, print, print_warnings};
 use crate::cli::Options;
 use crate::config::Config;
 use crate::config_source;
+use crate::in_words;
 use crate::policy::prefix_table::Origin;
 use crate::policy::{FamilyPolicy, Policy, Sources};
 
@@ -57,11 +58,8 @@ fn family(name: &str, policy: &FamilyPolicy) -> String {
             return format!("{name} traffic is left alone: sourceCIDRs names no {name} source.\n");
         }
         Sources::Only(sources) => {
-            let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
-            format!(
-                " from {} (other sources are left alone)",
-                sources.join(", ")
-            )
+            let sources = in_words::all(sources, ", ");
+            format!(" from {sources} (other sources are left alone)")
         }
     };
     let entries = policy.deciding();
@@ -110,14 +108,11 @@ fn exceptions(policy: &Policy) -> String {
     } else {
         "kept where possible"
     };
-    let ranges: Vec<String> = policy.to_ports.iter().map(ToString::to_string).collect();
+    let ranges = in_words::all(&policy.to_ports, ", ");
     let within = if ranges.is_empty() {
         String::new()
     } else {
-        format!(
-            "; of TCP, UDP and SCTP within {} (toPorts)",
-            ranges.join(", ")
-        )
+        format!("; of TCP, UDP and SCTP within {ranges} (toPorts)")
     };
     sentences.push(format!(
         "Source ports of what is masqueraded: {random}{within}."
@@ -128,21 +123,12 @@ fn exceptions(policy: &Policy) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Flags, PortRange, defaults};
-
-    fn config() -> Config {
-        defaults(&Flags {
-            nomasq_all_reserved_ranges: false,
-            enable_ipv6: false,
-            random_fully: true,
-            to_ports: Vec::new(),
-        })
-    }
+    use crate::config::PortRange;
 
     #[test]
     fn the_defaults_are_told_in_full() {
         assert_eq!(
-            described(&config(), false),
+            described(&Config::default(), false),
             "The configuration is good: there is no file, so all is as by default.\n\
              \n\
              IPv4 traffic, by the longest prefix that contains its destination:\n\
@@ -164,25 +150,27 @@ mod tests {
 
     #[test]
     fn every_key_shows_in_what_is_told() {
-        let mut config = config();
-        config.enable_ipv6 = true;
-        config.non_masquerade_cidrs = ["10.0.0.0/8", "fd00::/8"]
-            .map(|c| c.parse().unwrap())
-            .into();
-        config.non_masquerade_cidrs_are_default = false;
-        config.masquerade_cidrs = ["10.1.0.0/16", "fd00:1::/32"]
-            .map(|c| c.parse().unwrap())
-            .into();
-        config.source_cidrs = ["10.2.0.0/16", "10.4.0.0/16", "fd00:2::/32"]
-            .map(|c| c.parse().unwrap())
-            .into();
-        config.masq_node_traffic = false;
-        config.masq_link_local = true;
-        config.random_fully = false;
-        config.enforce = true;
-        config.to_ports = [(1024, 29999), (40000, 40000)]
-            .map(|(first, last)| PortRange { first, last })
-            .into();
+        let config = Config {
+            enable_ipv6: true,
+            non_masquerade_cidrs: ["10.0.0.0/8", "fd00::/8"]
+                .map(|c| c.parse().unwrap())
+                .into(),
+            non_masquerade_cidrs_are_default: false,
+            masquerade_cidrs: ["10.1.0.0/16", "fd00:1::/32"]
+                .map(|c| c.parse().unwrap())
+                .into(),
+            source_cidrs: ["10.2.0.0/16", "10.4.0.0/16", "fd00:2::/32"]
+                .map(|c| c.parse().unwrap())
+                .into(),
+            masq_node_traffic: false,
+            masq_link_local: true,
+            random_fully: false,
+            enforce: true,
+            to_ports: [(1024, 29999), (40000, 40000)]
+                .map(|(first, last)| PortRange { first, last })
+                .into(),
+            ..Config::default()
+        };
         assert_eq!(
             described(&config, true),
             "The configuration is good.\n\
@@ -209,9 +197,11 @@ mod tests {
 
     #[test]
     fn a_family_without_a_source_is_said_to_be_left_alone() {
-        let mut config = config();
-        config.enable_ipv6 = true;
-        config.source_cidrs = vec!["10.0.0.0/8".parse().unwrap()];
+        let config = Config {
+            enable_ipv6: true,
+            source_cidrs: vec!["10.0.0.0/8".parse().unwrap()],
+            ..Config::default()
+        };
         let told = described(&config, true);
         assert!(
             told.contains("\nIPv6 traffic is left alone: sourceCIDRs names no IPv6 source.\n"),

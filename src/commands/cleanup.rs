@@ -2,24 +2,29 @@
 
 use std::ffi::CStr;
 use std::fmt::Write;
-use std::io;
 use std::time::Duration;
 
+use nix::sys::prctl;
 use tokio::time::sleep;
 
 use super::run::require_net_admin;
 use super::{ExitStatus, ask_kernel, failed, print};
 use crate::cli::Options;
-use crate::kernel::Kernel;
 use crate::kernel::error::KernelError;
 use crate::kernel::netlink::Commit;
 use crate::kernel::notifications::Notifications;
 use crate::kernel::owner;
 use crate::kernel::removal::FoundTable;
-use crate::kernel::worker::{COMMAND_WORKER_NAME, WORKER_NAME};
+use crate::kernel::worker::WORKER_NAME;
+use crate::kernel::{Kernel, daemons};
 
-/// A running daemon puts a table back within milliseconds; see design §5.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Waits before each further look. A running daemon puts a table back within milliseconds (design §5), but beside a
+/// neighbour that commits all the time it looks only every 250 ms (`LONGEST_WAIT` of daemon/pace.rs), and each look takes
+/// longer.
+const LOOKS_AGAIN: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(400)];
+
+/// The name in ps(1) while it works; `TASK_COMM_LEN` leaves 15 bytes, prctl(2).
+const OWN_NAME: &CStr = c"nmd-cleanup";
 
 /// What became of the tables.
 #[derive(Default)]
@@ -34,6 +39,12 @@ pub(super) fn cleanup(options: &Options) -> ExitStatus {
     if let Err(status) = require_net_admin() {
         return status;
     }
+    // Whoever hears of the commit, a daemon's log say, tells this name.
+    let named = prctl::set_name(OWN_NAME);
+    debug_assert!(
+        named.is_ok(),
+        "it fails for an invalid pointer only, prctl(2)"
+    );
     let removal = match ask_kernel(async |kernel| remove(kernel, &options.table).await) {
         Ok(Ok(removal)) => removal,
         Ok(Err(error)) => return failed(&format!("the tables cannot be found: {error}")),
@@ -71,27 +82,57 @@ async fn remove(kernel: &mut Kernel, chosen: &str) -> Result<Removal, KernelErro
             removal.failures.push(owned(&table, port));
             continue;
         }
-        match kernel.delete(&table).await {
+        match kernel.delete(&table) {
             Ok(()) => removal.removed.push(table),
             // Two at once: what counts is that it is gone.
             Err(_) if kernel.found(table.family, &table.name)?.is_none() => {
                 removal.removed.push(table);
             }
-            Err(error) => removal.failures.push(refused(&table, &error)),
+            Err(error) => removal.failures.push(format!("{}: {error}", name(&table))),
         }
     }
-    if removal.removed.is_empty() {
-        return Ok(removal);
-    }
-    sleep(LOOK_AGAIN).await;
-    let commits = notifications.map(|socket| socket.take().commits);
-    for table in std::mem::take(&mut removal.removed) {
-        match kernel.found(table.family, &table.name)? {
-            None => removal.removed.push(table),
-            Some(back) => removal.failures.push(put_back(&back, &commits)),
+    let mut commits = Vec::new();
+    for wait in LOOKS_AGAIN {
+        if removal.removed.is_empty() {
+            break;
         }
+        sleep(wait).await;
+        if let Ok(notifications) = &notifications {
+            commits.extend(all_of(notifications));
+        }
+        for table in std::mem::take(&mut removal.removed) {
+            match kernel.found(table.family, &table.name)? {
+                None => removal.removed.push(table),
+                Some(back) => removal.failures.push(put_back(&back, &commits)),
+            }
+        }
+    }
+    if removal.failures.is_empty() && !removal.removed.is_empty() {
+        let here = daemons::running().into_iter();
+        let here = here.filter(|daemon| daemon.is_here == Some(true));
+        removal
+            .failures
+            .extend(here.map(|daemon| still_runs(daemon.process_id)));
     }
     Ok(removal)
+}
+
+fn all_of(notifications: &Notifications) -> Vec<Commit> {
+    let mut commits = Vec::new();
+    loop {
+        let more = notifications.take().commits;
+        if more.is_empty() {
+            return commits;
+        }
+        commits.extend(more);
+    }
+}
+
+/// One that has failed at something looks again half a minute later.
+fn still_runs(process_id: u32) -> String {
+    format!(
+        "a daemon (pid {process_id}) runs in this network namespace and may put the tables back: stop it, then run cleanup again"
+    )
 }
 
 fn owned(table: &FoundTable, port: u32) -> String {
@@ -108,31 +149,17 @@ fn owned(table: &FoundTable, port: u32) -> String {
     }
 }
 
-fn refused(table: &FoundTable, error: &KernelError) -> String {
-    let family = table.family.name();
-    format!(
-        "{} cannot be removed: {error}; try `nft delete table {family} {}` with the host's nft",
-        name(table),
-        table.name.escape_debug()
-    )
-}
-
-fn put_back(table: &FoundTable, commits: &io::Result<Vec<Commit>>) -> String {
+fn put_back(table: &FoundTable, commits: &[Commit]) -> String {
     let owner = table.header.owner.and_then(owner::with_port);
-    let who = match (owner, commits) {
+    let who = match (owner, writer(commits)) {
         (Some(owner), _) => owner.to_string(),
-        (None, Ok(commits)) => writer(commits).map_or_else(
-            || "someone".to_owned(),
-            // The kernel tells the process id of the initial pid namespace.
-            |commit| {
-                format!(
-                    "{} (pid {} of the host)",
-                    commit.process_name.escape_debug(),
-                    commit.process_id
-                )
-            },
+        // The kernel tells the process id of the initial pid namespace.
+        (None, Some(commit)) => format!(
+            "{} (pid {} of the host)",
+            commit.process_name.escape_debug(),
+            commit.process_id
         ),
-        (None, Err(_)) => "someone".to_owned(),
+        (None, None) => "someone".to_owned(),
     };
     format!(
         "{} is back: {who} has put it there again; stop the daemon first",
@@ -140,12 +167,12 @@ fn put_back(table: &FoundTable, commits: &io::Result<Vec<Commit>>) -> String {
     )
 }
 
-/// Who has written last: a daemon's worker, or else anyone but the command's own.
+/// Who has written last: a daemon's worker, or else anyone but the command itself.
 fn writer(commits: &[Commit]) -> Option<&Commit> {
     let is = |commit: &Commit, name: &CStr| commit.process_name.as_bytes() == name.to_bytes();
     let newest_first = || commits.iter().rev();
     let daemon = newest_first().find(|commit| is(commit, WORKER_NAME));
-    daemon.or_else(|| newest_first().find(|commit| !is(commit, COMMAND_WORKER_NAME)))
+    daemon.or_else(|| newest_first().find(|commit| !is(commit, OWN_NAME)))
 }
 
 #[cfg(test)]
@@ -153,13 +180,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_daemon_s_worker_is_named_rather_than_a_neighbour_and_never_the_own_one() {
+    fn a_daemon_s_worker_is_named_rather_than_a_neighbour_and_never_the_own_commit() {
         let commit = |process_id, process_name: &str| Commit {
             generation: 1,
             process_id,
             process_name: process_name.to_owned(),
         };
-        let own = || commit(1, "nmd-nft-command");
+        let own = || commit(1, "nmd-cleanup");
         let named = |commits: &[Commit]| writer(commits).map(|commit| commit.process_id);
         let daemon = commit(2, "nmd-nft-worker");
         assert_eq!(named(&[own(), daemon, commit(3, "nft")]), Some(2));

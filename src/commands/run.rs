@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 use super::{ExitStatus, bad_configuration, load};
 use crate::cli::Options;
 use crate::daemon::event_loop::{self, Settings};
+use crate::in_words;
 use crate::kernel::error::KernelError;
 use crate::kernel::ownership::TableOwner;
 use crate::kernel::tables::TablePass;
@@ -28,18 +29,19 @@ pub(super) fn daemon(options: &Options) -> ExitStatus {
     if let Err(status) = require_net_admin() {
         return status;
     }
+    // As a person writes them on the command line.
     info!(
         version = env!("CARGO_PKG_VERSION"),
         kernel = kernel_release(),
-        config = ?options.config,
+        config = config_paths(options),
         table = options.table,
         masq_chain = options.masq_chain,
-        table_owner = ?options.table_owner,
+        table_owner = options.table_owner.to_string(),
         enable_ipv6 = options.enable_ipv6,
         random_fully = options.random_fully,
-        to_ports = ?options.to_ports,
+        to_ports = options.to_ports.to_string(),
         nomasq_all_reserved_ranges = options.nomasq_all_reserved_ranges,
-        http_address = ?options.http_address.socket_address(),
+        http_address = options.http_address.to_string(),
         metrics_per_cidr = options.metrics_per_cidr,
         "non-masquerade-daemon starts"
     );
@@ -59,6 +61,11 @@ pub(super) fn daemon(options: &Options) -> ExitStatus {
             ExitStatus::Failed
         }
     }
+}
+
+/// As the environment has them.
+fn config_paths(options: &Options) -> String {
+    in_words::all(options.config.iter().map(|path| path.display()), ":")
 }
 
 /// As uname(2) tells it.

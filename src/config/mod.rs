@@ -85,6 +85,25 @@ pub struct Flags {
     pub to_ports: Vec<PortRange>,
 }
 
+/// As without any option.
+impl Default for Flags {
+    fn default() -> Self {
+        Self {
+            nomasq_all_reserved_ranges: false,
+            enable_ipv6: false,
+            random_fully: true,
+            to_ports: Vec::new(),
+        }
+    }
+}
+
+/// As without any file or option.
+impl Default for Config {
+    fn default() -> Self {
+        defaults(&Flags::default())
+    }
+}
+
 /// A configuration that holds, with what is odd about its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {

@@ -16,7 +16,7 @@ use crate::ruleset::json::{self, Form, TableFlags};
 use crate::ruleset::transaction::{Command, Transaction};
 
 /// How often a listing that is no JSON is asked for: one that a writer interrupted comes out cut.
-pub(super) const LISTING_TRIES: usize = 3;
+const LISTING_TRIES: usize = 3;
 
 /// What the kernel has under a table's name.
 #[derive(Debug)]
@@ -66,7 +66,42 @@ impl Access {
         family: Family,
         table: &str,
     ) -> Result<Option<TableHeader>, KernelError> {
+        self.header_of(family.name(), table)
+    }
+
+    /// The same for a table of any family, by nft's name of it.
+    pub(super) fn header_of(
+        &mut self,
+        family: &str,
+        table: &str,
+    ) -> Result<Option<TableHeader>, KernelError> {
         self.ask(|netlink| netlink.table(family, table))
+    }
+
+    /// The names of a family's tables.
+    pub(super) fn tables(&mut self, family: Family) -> Result<Vec<String>, KernelError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.ask(|netlink| netlink.tables(family.name())) {
+                Err(KernelError::Netlink(error))
+                    if error.kind() == io::ErrorKind::Interrupted && tries < LISTING_TRIES => {}
+                names => return names,
+            }
+        }
+    }
+
+    /// Deletes the table with all that stands in it, without libnftables, which dies of some sets of others.
+    pub(super) fn delete(&mut self, family: Family, table: &str) -> Result<(), KernelError> {
+        let family = family.name();
+        self.ask(|netlink| netlink.delete_table(family, table))
+            .map_err(|error| match error {
+                KernelError::Netlink(refusal) => KernelError::refused(
+                    format!("deleting table {family} {table}"),
+                    &refusal.to_string(),
+                ),
+                other => other,
+            })
     }
 
     fn ask<T>(&mut self, request: impl Fn(&Netlink) -> io::Result<T>) -> Result<T, KernelError> {
@@ -112,7 +147,7 @@ impl Access {
         Ok(Observation::Unreadable(header))
     }
 
-    /// Has libnftables list what `request` asks for, `doing` that. Nobody's sets may be asked for: 1.0.6 dies of some.
+    /// Has libnftables list what `request` asks for, `doing` that.
     pub(super) async fn list<T: DeserializeOwned>(
         &mut self,
         doing: &str,

@@ -99,19 +99,16 @@ fn growth(last: u64, seen: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Flags, defaults};
+    use crate::config::Config;
     use crate::kernel::observed;
     use crate::policy::Policy;
     use crate::ruleset::{ChosenNames, Tables};
 
     fn wanted(cidrs: &[&str]) -> Ruleset {
-        let mut config = defaults(&Flags {
-            nomasq_all_reserved_ranges: false,
-            enable_ipv6: false,
-            random_fully: true,
-            to_ports: Vec::new(),
-        });
-        config.non_masquerade_cidrs = cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect();
+        let config = Config {
+            non_masquerade_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
+            ..Config::default()
+        };
         let names = ChosenNames {
             table: "t".to_owned(),
             masq_chain: "m".to_owned(),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::in_words;
+
 /// One thing in which the kernel's table differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {
@@ -39,15 +41,7 @@ pub enum Difference {
 const ELEMENTS_NAMED: usize = 4;
 
 fn named(elements: &[String]) -> String {
-    let shown: Vec<&str> = elements
-        .iter()
-        .take(ELEMENTS_NAMED)
-        .map(String::as_str)
-        .collect();
-    match elements.len().saturating_sub(ELEMENTS_NAMED) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
+    in_words::first(elements, ELEMENTS_NAMED, ", ")
 }
 
 impl fmt::Display for Difference {

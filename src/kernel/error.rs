@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::in_words;
+
 use super::difference::Difference;
 use super::features::Feature;
 use super::worker::WorkerError;
@@ -30,7 +32,7 @@ pub enum KernelError {
         said: String,
     },
     /// The kernel lacks what the table is made of.
-    #[error("{refusal}: this kernel lacks {}; load the module, or run a kernel built with the option", .missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    #[error("{refusal}: this kernel lacks {}; load the module, or run a kernel built with the option", in_words::all(.missing, ", "))]
     FeaturesMissing {
         /// What was refused.
         refusal: Box<KernelError>,

@@ -3,6 +3,7 @@
 mod access;
 pub mod capability;
 pub mod connections;
+pub mod daemons;
 pub mod difference;
 pub mod drift;
 pub mod error;
@@ -10,7 +11,6 @@ pub mod features;
 pub mod libnftables;
 mod listing;
 pub mod local_address;
-pub mod nat_chains;
 pub mod netlink;
 pub mod notifications;
 pub mod observed;

@@ -1,7 +1,7 @@
-//! As much of nfnetlink as libnftables does not tell: the generation of the ruleset, who committed
-//! it, and a table's flags and owner.
+//! As much of nfnetlink as libnftables does not tell or may die of: the generation of the ruleset, who
+//! committed it, a table's flags and owner, and its end.
 //!
-//! By hand, not by a crate: three fixed requests of one attribute, against a dozen more crates that
+//! By hand, not by a crate: a few fixed requests of one attribute, against a dozen more crates that
 //! cover nf_tables only in part.
 
 use std::io;
@@ -13,13 +13,15 @@ use nix::sys::socket::{
     socket,
 };
 
-use crate::ruleset::Family;
-
 /// `NFNL_SUBSYS_NFTABLES`, linux/netfilter/nfnetlink.h.
 const SUBSYSTEM: u16 = 10;
+/// `NFNL_MSG_BATCH_BEGIN` and `NFNL_MSG_BATCH_END`, around the messages of a transaction.
+const BATCH_BEGIN: u16 = 16;
+const BATCH_END: u16 = 17;
 /// Messages of linux/netfilter/nf_tables.h.
 const NFT_MSG_NEWTABLE: u16 = 0;
 const NFT_MSG_GETTABLE: u16 = 1;
+const NFT_MSG_DELTABLE: u16 = 2;
 const NFT_MSG_NEWGEN: u16 = 15;
 const NFT_MSG_GETGEN: u16 = 16;
 /// Attributes of linux/netfilter/nf_tables.h.
@@ -31,9 +33,13 @@ const NFTA_GEN_PROC_PID: u16 = 2;
 const NFTA_GEN_PROC_NAME: u16 = 3;
 /// `NLA_TYPE_MASK`, linux/netlink.h: the attribute's type without its two flags.
 const TYPE_MASK: u16 = 0x3fff;
-/// `NLM_F_REQUEST` and `NLMSG_ERROR`, linux/netlink.h.
+/// `NLM_F_REQUEST`, `NLM_F_ACK`, `NLM_F_DUMP`, `NLM_F_DUMP_INTR`, `NLMSG_ERROR` and `NLMSG_DONE`, linux/netlink.h.
 const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+const NLM_F_DUMP: u16 = 0x300;
+const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
 /// `struct nlmsghdr`: length, type, flags, sequence, port.
 const MESSAGE_HEADER_BYTES: usize = 16;
 /// `struct nfgenmsg`: family, version, resource.
@@ -43,6 +49,9 @@ const ATTRIBUTE_HEADER_BYTES: usize = 4;
 /// Larger than any answer to these requests: a table's user data are at most 256 bytes
 /// (`NFT_USERDATA_MAXLEN`).
 const ANSWER_BYTES: usize = 4096;
+/// The kernel puts at most so much of a dump into one piece, whatever the buffer (netlink_recvmsg in
+/// net/netlink/af_netlink.c).
+const DUMP_BYTES: usize = 32 * 1024;
 
 /// The type of a notification of a new generation, as it stands in a message.
 pub(super) const NEW_GENERATION: u16 = SUBSYSTEM << 8 | NFT_MSG_NEWGEN;
@@ -108,7 +117,7 @@ impl Netlink {
     /// # Errors
     /// Where the kernel does not answer.
     pub fn generation(&self) -> io::Result<u32> {
-        self.request(NFT_MSG_GETGEN, 0, &[])?;
+        self.send(&message(SUBSYSTEM << 8 | NFT_MSG_GETGEN, 0, 0, &[])?)?;
         let mut answer = [0; ANSWER_BYTES];
         let answer = self.receive(&mut answer)?;
         match commit_of(answer) {
@@ -117,24 +126,13 @@ impl Netlink {
         }
     }
 
-    /// The flags and the owner of a table; `None`: there is no such table.
+    /// The flags and the owner of a table; `None`: there is no such table. `family` as nft(8) names it.
     ///
     /// # Errors
     /// Where the kernel does not answer.
-    pub fn table(&self, family: Family, name: &str) -> io::Result<Option<TableHeader>> {
-        let mut value = name.as_bytes().to_vec();
-        value.push(0);
-        let protocol = match family {
-            // NFPROTO_IPV4, linux/netfilter.h
-            Family::Ip => 2,
-            // NFPROTO_IPV6
-            Family::Ip6 => 10,
-        };
-        self.request(
-            NFT_MSG_GETTABLE,
-            protocol,
-            &attribute(NFTA_TABLE_NAME, &value),
-        )?;
+    pub fn table(&self, family: &str, name: &str) -> io::Result<Option<TableHeader>> {
+        let kind = SUBSYSTEM << 8 | NFT_MSG_GETTABLE;
+        self.send(&message(kind, 0, protocol(family)?, &table_name(name))?)?;
         let mut answer = [0; ANSWER_BYTES];
         let answer = self.receive(&mut answer)?;
         if type_of(answer) != Some(SUBSYSTEM << 8 | NFT_MSG_NEWTABLE) {
@@ -153,6 +151,57 @@ impl Netlink {
         Ok(Some(header))
     }
 
+    /// The names of a family's tables. `family` as nft(8) names it.
+    ///
+    /// # Errors
+    /// Where the kernel does not answer; `Interrupted` where someone has changed the ruleset meanwhile.
+    pub fn tables(&self, family: &str) -> io::Result<Vec<String>> {
+        let kind = SUBSYSTEM << 8 | NFT_MSG_GETTABLE;
+        self.send(&message(kind, NLM_F_DUMP, protocol(family)?, &[])?)?;
+        let mut names = Vec::new();
+        let mut is_interrupted = false;
+        let mut piece = vec![0; DUMP_BYTES];
+        loop {
+            let mut rest = self.receive(&mut piece)?;
+            while let Some((message, after)) = first_of(rest) {
+                is_interrupted |= flags_of(message) & NLM_F_DUMP_INTR != 0;
+                match type_of(message) {
+                    Some(NLMSG_DONE) if is_interrupted => {
+                        return Err(io::Error::from(io::ErrorKind::Interrupted));
+                    }
+                    Some(NLMSG_DONE) => return Ok(names),
+                    Some(NLMSG_ERROR) => return Err(refusal_of(message)),
+                    _ => names.extend(name_of(message)),
+                }
+                rest = after;
+            }
+            if !rest.is_empty() {
+                return Err(io::Error::other("an answer of nf_tables that is cut"));
+            }
+        }
+    }
+
+    /// Deletes a table with all that stands in it. `family` as nft(8) names it.
+    ///
+    /// # Errors
+    /// Where the kernel refuses: there is none (ENOENT), or another owns it (EPERM).
+    pub fn delete_table(&self, family: &str, name: &str) -> io::Result<()> {
+        let kind = SUBSYSTEM << 8 | NFT_MSG_DELTABLE;
+        let deletion = message(kind, NLM_F_ACK, protocol(family)?, &table_name(name))?;
+        let transaction = [
+            message(BATCH_BEGIN, 0, 0, &[])?,
+            deletion,
+            message(BATCH_END, 0, 0, &[])?,
+        ];
+        self.send(&transaction.concat())?;
+        let mut answer = [0; ANSWER_BYTES];
+        let answer = refusal_of(self.receive(&mut answer)?);
+        if answer.raw_os_error() == Some(0) {
+            return Ok(());
+        }
+        Err(answer)
+    }
+
     /// The next message, whole.
     ///
     /// # Errors
@@ -162,19 +211,39 @@ impl Netlink {
         Ok(buffer.get(..length).unwrap_or_default())
     }
 
-    fn request(&self, message: u16, family: u8, attributes: &[u8]) -> io::Result<()> {
-        let length = MESSAGE_HEADER_BYTES + FAMILY_HEADER_BYTES + attributes.len();
-        let length = u32::try_from(length).map_err(io::Error::other)?;
-        let mut bytes = length.to_ne_bytes().to_vec();
-        bytes.extend((SUBSYSTEM << 8 | message).to_ne_bytes());
-        bytes.extend(NLM_F_REQUEST.to_ne_bytes());
-        // Sequence and port: one request at a time, so there is nothing to tell apart.
-        bytes.extend([0; 8]);
-        bytes.extend([family, 0, 0, 0]);
-        bytes.extend_from_slice(attributes);
-        send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        send(self.socket.as_raw_fd(), bytes, MsgFlags::empty())?;
         Ok(())
     }
+}
+
+/// A request. Sequence and port are 0: one request at a time, so there is nothing to tell apart.
+fn message(kind: u16, flags: u16, family: u8, attributes: &[u8]) -> io::Result<Vec<u8>> {
+    let length = MESSAGE_HEADER_BYTES + FAMILY_HEADER_BYTES + attributes.len();
+    let length = u32::try_from(length).map_err(io::Error::other)?;
+    let mut bytes = length.to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend((NLM_F_REQUEST | flags).to_ne_bytes());
+    bytes.extend([0; 8]);
+    bytes.extend([family, 0]);
+    // The resource, by which a transaction says whom it is for; in other messages it says nothing.
+    bytes.extend(SUBSYSTEM.to_be_bytes());
+    bytes.extend_from_slice(attributes);
+    Ok(bytes)
+}
+
+/// `NFPROTO_*`, linux/netfilter.h, by nft's names of those families that have chains of type nat.
+fn protocol(family: &str) -> io::Result<u8> {
+    match family {
+        "inet" => Ok(1),
+        "ip" => Ok(2),
+        "ip6" => Ok(10),
+        _ => Err(io::Error::from(io::ErrorKind::Unsupported)),
+    }
+}
+
+fn table_name(name: &str) -> Vec<u8> {
+    attribute(NFTA_TABLE_NAME, &[name.as_bytes(), &[0]].concat())
 }
 
 impl AsFd for Netlink {
@@ -214,6 +283,30 @@ pub fn commit_of(message: &[u8]) -> Option<Commit> {
         process_id,
         process_name,
     })
+}
+
+fn name_of(table: &[u8]) -> Option<String> {
+    let mut attributes = attributes_of(table);
+    let (_, value) = attributes.find(|(kind, _)| *kind == NFTA_TABLE_NAME)?;
+    let name = value.split(|&byte| byte == 0).next().unwrap_or_default();
+    Some(String::from_utf8_lossy(name).into_owned())
+}
+
+/// The first message, and what comes after it.
+fn first_of(messages: &[u8]) -> Option<(&[u8], &[u8])> {
+    let length = usize::try_from(u32::from_ne_bytes(*messages.first_chunk()?)).ok()?;
+    if length < MESSAGE_HEADER_BYTES {
+        return None;
+    }
+    let message = messages.get(..length)?;
+    // NLMSG_ALIGN, linux/netlink.h.
+    let after = messages.get(length.next_multiple_of(4)..);
+    Some((message, after.unwrap_or_default()))
+}
+
+fn flags_of(message: &[u8]) -> u16 {
+    let flags = message.get(6..).and_then(|flags| flags.first_chunk());
+    flags.map_or(0, |flags| u16::from_ne_bytes(*flags))
 }
 
 fn type_of(message: &[u8]) -> Option<u16> {
@@ -267,47 +360,4 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn message(kind: u16, attributes: &[u8]) -> Vec<u8> {
-        let length = MESSAGE_HEADER_BYTES + FAMILY_HEADER_BYTES + attributes.len();
-        let mut bytes = u32::try_from(length).unwrap().to_ne_bytes().to_vec();
-        bytes.extend(kind.to_ne_bytes());
-        bytes.extend([0; 14]);
-        bytes.extend_from_slice(attributes);
-        bytes
-    }
-
-    #[test]
-    fn a_notification_names_the_generation_and_the_process() {
-        let attributes = [
-            attribute(NFTA_GEN_ID, &7_u32.to_be_bytes()),
-            attribute(NFTA_GEN_PROC_PID, &4711_u32.to_be_bytes()),
-            attribute(NFTA_GEN_PROC_NAME, b"nft\0"),
-        ];
-        let commit = commit_of(&message(NEW_GENERATION, &attributes.concat())).unwrap();
-        assert_eq!((commit.generation, commit.process_id), (7, 4711));
-        assert_eq!(commit.process_name, "nft");
-        assert_eq!(
-            commit_of(&message(NEW_GENERATION + 1, &attributes.concat())),
-            None
-        );
-        assert_eq!(commit_of(&message(NEW_GENERATION, &[])), None);
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_crash_the_reader(
-            head in prop::collection::vec(any::<u8>(), 0..8),
-            tail in prop::collection::vec(any::<u8>(), 0..64),
-        ) {
-            let _ = commit_of(&tail);
-            let mut bytes = message(NEW_GENERATION, &tail);
-            let _ = (commit_of(&bytes), refusal_of(&bytes));
-            bytes.splice(0..head.len().min(bytes.len()), head.iter().copied());
-            let _ = (commit_of(&bytes), refusal_of(&bytes));
-        }
-    }
-}
+mod tests;

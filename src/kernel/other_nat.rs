@@ -8,35 +8,57 @@ use std::collections::HashSet;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::ruleset::Family;
+
 /// All chains of the network namespace, and the libnftables that listed them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Listing")]
 pub struct ChainListing {
     /// libnftables' version, `1.0.6`.
     pub version: Option<String>,
-    /// The chains, base chains and others.
-    pub chains: Vec<Chain>,
+    /// The chains that are no base chains.
+    pub regular_chains: Vec<Chain>,
+    /// The base chains of type `nat` on hook postrouting, the daemon's among them, in the order in which they run: the first
+    /// one that maps a connection decides over its source address.
+    pub nat_chains: Vec<NatChain>,
 }
 
 /// A chain of any table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
-    /// The table's family, `inet` and the like.
+    /// The table's family, nft(8) "ADDRESS FAMILIES": `ip`, `ip6`, `inet` and the like.
     pub family: String,
     /// The table's name.
     pub table: String,
     /// The chain's name.
     pub name: String,
-    /// The priority, where this is a base chain of type `nat` in the hook `postrouting`.
-    pub source_nat_priority: Option<i64>,
+}
+
+/// A base chain of type `nat` on hook postrouting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatChain {
+    /// See [`Chain::family`].
+    pub family: String,
+    /// The table's name.
+    pub table: String,
+    /// The chain's name.
+    pub name: String,
+    /// Base chains of one hook run in ascending order of it; the order of equal ones is undefined (nft(8)).
+    pub priority: i64,
+}
+
+impl NatChain {
+    /// Whether packets of this family pass it.
+    #[must_use]
+    pub fn sees(&self, family: Family) -> bool {
+        self.family == family.name() || self.family == "inet"
+    }
 }
 
 /// A table as far as the translation of source addresses goes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Listing")]
 pub struct NatTable {
-    /// Names of its sets.
-    pub sets: Vec<String>,
-    /// Names of its counters.
-    pub counters: Vec<String>,
     rules: Vec<Rule>,
     /// Verdict maps: name, and the chains that their elements name.
     maps: Vec<(String, Vec<String>)>,
@@ -77,8 +99,6 @@ struct Object {
     chain: Option<ListedChain>,
     rule: Option<ListedRule>,
     map: Option<ListedMap>,
-    set: Option<Named>,
-    counter: Option<Named>,
 }
 
 #[derive(Deserialize)]
@@ -116,64 +136,60 @@ struct ListedMap {
     elem: Value,
 }
 
-#[derive(Deserialize)]
-struct Named {
-    #[serde(default)]
-    name: String,
+impl From<Listing> for ChainListing {
+    fn from(listing: Listing) -> Self {
+        let mut read = Self::default();
+        for object in listing.nftables {
+            if let Some(metainfo) = object.metainfo {
+                read.version = metainfo.version;
+            }
+            match object.chain {
+                Some(chain) if chain.hook.is_none() => read.regular_chains.push(Chain {
+                    family: chain.family,
+                    table: chain.table,
+                    name: chain.name,
+                }),
+                Some(chain) if chain.translates_sources() => read.nat_chains.push(NatChain {
+                    priority: chain.prio.as_i64().unwrap_or_default(),
+                    family: chain.family,
+                    table: chain.table,
+                    name: chain.name,
+                }),
+                _ => {}
+            }
+        }
+        read.nat_chains.sort_by_key(|chain| chain.priority);
+        read
+    }
 }
 
-/// Reads the listing of all chains.
-///
-/// # Errors
-/// Where it is not JSON, as when a writer came in between.
-pub fn read_chains(listing: &str) -> serde_json::Result<ChainListing> {
-    let listing: Listing = serde_json::from_str(listing)?;
-    let mut read = ChainListing::default();
-    for object in listing.nftables {
-        if let Some(metainfo) = object.metainfo {
-            read.version = metainfo.version;
-        }
-        if let Some(chain) = object.chain {
-            let translates_sources = chain.kind.as_deref() == Some("nat")
-                && chain.hook.as_deref() == Some("postrouting");
-            read.chains.push(Chain {
-                family: chain.family,
-                table: chain.table,
-                name: chain.name,
-                source_nat_priority: translates_sources.then_some(chain.prio.as_i64()).flatten(),
-            });
-        }
+impl ListedChain {
+    fn translates_sources(&self) -> bool {
+        self.kind.as_deref() == Some("nat") && self.hook.as_deref() == Some("postrouting")
     }
-    Ok(read)
 }
 
-/// Reads the listing of one table.
-///
-/// # Errors
-/// As [`read_chains`].
-pub fn read_table(listing: &str) -> serde_json::Result<NatTable> {
-    let listing: Listing = serde_json::from_str(listing)?;
-    let mut table = NatTable::default();
-    for object in listing.nftables {
-        table.sets.extend(object.set.map(|set| set.name));
-        let counter = object.counter.map(|counter| counter.name);
-        table.counters.extend(counter);
-        if let Some(map) = object.map
-            && map.map == "verdict"
-        {
-            table.maps.push((map.name, targets(&map.elem)));
+impl From<Listing> for NatTable {
+    fn from(listing: Listing) -> Self {
+        let mut table = Self::default();
+        for object in listing.nftables {
+            if let Some(map) = object.map
+                && map.map == "verdict"
+            {
+                table.maps.push((map.name, targets(&map.elem)));
+            }
+            if let Some(rule) = object.rule {
+                let before = table.rules.iter().filter(|other| other.chain == rule.chain);
+                table.rules.push(Rule {
+                    number: before.count() + 1,
+                    chain: rule.chain,
+                    handle: rule.handle,
+                    statements: rule.expr,
+                });
+            }
         }
-        if let Some(rule) = object.rule {
-            let before = table.rules.iter().filter(|other| other.chain == rule.chain);
-            table.rules.push(Rule {
-                number: before.count() + 1,
-                chain: rule.chain,
-                handle: rule.handle,
-                statements: rule.expr,
-            });
-        }
+        table
     }
-    Ok(table)
 }
 
 impl NatTable {

@@ -1,7 +1,5 @@
 //! The daemon's tables, whatever their name, and the end of one.
 
-use serde::Deserialize;
-use serde_json::json;
 use tracing::warn;
 
 use super::Kernel;
@@ -9,9 +7,7 @@ use super::access::Observation;
 use super::error::KernelError;
 use super::netlink::TableHeader;
 use super::tables::is_a_daemon_s;
-use crate::ruleset::json::TableFlags;
-use crate::ruleset::transaction::Command;
-use crate::ruleset::{Family, Ruleset, names};
+use crate::ruleset::{Family, names};
 
 /// A table of the daemon that the kernel has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,28 +34,33 @@ impl Kernel {
         for family in [Family::Ip, Family::Ip6] {
             // Known by its name, it need not be listed, which may fail.
             found.extend(self.found(family, chosen)?);
-        }
-        let request = json!({ "nftables": [{ "list": { "tables": {} } }] }).to_string();
-        let listing: Listing = self.access.list("listing all tables", &request).await?;
-        for (family, name) in listing.candidates(chosen) {
-            match self.observe(family, &name).await {
-                Ok(Observation::Table(header, table)) if is_a_daemon_s(&table) => {
-                    found.push(FoundTable {
-                        family,
-                        name,
-                        header,
-                    });
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    let family = family.name();
-                    warn!(
-                        "table {family} {name} is taken for another's, since it cannot be read: {error}"
-                    );
+            for name in self.access.tables(family)? {
+                // Those that `--table` never takes are not even looked at: what iptables-nft keeps there may be more
+                // than libnftables can read.
+                if name != chosen && names::checked_table(&name).is_ok() {
+                    found.extend(self.made_by_a_daemon(family, name).await);
                 }
             }
         }
         Ok(found)
+    }
+
+    async fn made_by_a_daemon(&mut self, family: Family, name: String) -> Option<FoundTable> {
+        match self.observe(family, &name).await {
+            Ok(Observation::Table(header, table)) if is_a_daemon_s(&table) => Some(FoundTable {
+                family,
+                name,
+                header,
+            }),
+            Ok(_) => None,
+            Err(error) => {
+                let family = family.name();
+                warn!(
+                    "table {family} {name} is taken for another's, since it cannot be read: {error}"
+                );
+                None
+            }
+        }
     }
 
     /// The table, if it is there.
@@ -78,53 +79,9 @@ impl Kernel {
     /// Deletes the table with all that stands in it.
     ///
     /// # Errors
-    /// Where the worker or the kernel refuses, or another owns the table.
-    pub async fn delete(&mut self, table: &FoundTable) -> Result<(), KernelError> {
-        let emptied = Ruleset {
-            family: table.family,
-            table: table.name.clone(),
-            comment: names::TABLE_COMMENT,
-            sets: Vec::new(),
-            counters: Vec::new(),
-            chains: Vec::new(),
-        };
-        let deletion = emptied.transaction(vec![Command::DeleteTable]);
-        self.apply(&[deletion], TableFlags::Plain).await?;
+    /// Where the kernel refuses, as where another owns the table.
+    pub fn delete(&mut self, table: &FoundTable) -> Result<(), KernelError> {
         self.memories.remove(&table.family);
-        Ok(())
-    }
-}
-
-#[derive(Deserialize)]
-struct Listing {
-    nftables: Vec<Object>,
-}
-
-/// `{"table": {…}}`, or something else, of which there is nothing to be read.
-#[derive(Deserialize)]
-struct Object {
-    table: Option<ListedTable>,
-}
-
-#[derive(Deserialize)]
-struct ListedTable {
-    family: String,
-    name: String,
-}
-
-impl Listing {
-    /// The tables that may be the daemon's. Those that `--table` never takes are not even looked at: what iptables-nft
-    /// keeps there may be more than libnftables can read.
-    fn candidates(self, chosen: &str) -> impl Iterator<Item = (Family, String)> {
-        let tables = self.nftables.into_iter().filter_map(|object| object.table);
-        tables.filter_map(move |table| {
-            let family = match table.family.as_str() {
-                "ip" => Family::Ip,
-                "ip6" => Family::Ip6,
-                _ => return None,
-            };
-            let may_be = table.name != chosen && names::checked_table(&table.name).is_ok();
-            may_be.then_some((family, table.name))
-        })
+        self.access.delete(table.family, &table.name)
     }
 }

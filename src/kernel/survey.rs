@@ -1,13 +1,12 @@
 //! What else is to be seen of the kernel, for those who only look: nothing here is ever committed.
 
-use tracing::debug;
+use serde_json::json;
 
-use super::access::LISTING_TRIES;
 use super::difference::Difference;
 use super::error::KernelError;
 use super::features::{self, Feature};
 use super::netlink::TableHeader;
-use super::other_nat::{self, ChainListing, NatTable};
+use super::other_nat::{ChainListing, NatTable};
 use super::{Kernel, drift_of};
 use crate::ruleset::json::{self, Form, TableFlags};
 use crate::ruleset::transaction::Command;
@@ -57,60 +56,36 @@ impl Kernel {
         Ok((observation.header(), differences))
     }
 
-    /// The chains of all tables.
+    /// The chains of all tables, less the base chains of dormant ones, which are not hooked.
+    ///
+    /// Chains only: a listing of rules or sets is a matter of its own, since libnftables 1.0.6 dies of sets that a newer nft
+    /// has written.
     ///
     /// # Errors
-    /// Where the worker or the kernel refuses. `None`: the listing cannot be read.
-    pub async fn all_chains(&mut self) -> Result<Option<ChainListing>, KernelError> {
-        let request = r#"{"nftables":[{"list":{"chains":null}}]}"#;
-        self.listed(request, "listing all chains", other_nat::read_chains)
-            .await
+    /// Where the worker or the kernel refuses.
+    pub async fn chains(&mut self) -> Result<ChainListing, KernelError> {
+        let request = json!({ "nftables": [{ "list": { "chains": {} } }] }).to_string();
+        let doing = "listing the chains of all tables";
+        let mut listing: ChainListing = self.access.list(doing, &request).await?;
+        listing
+            .nat_chains
+            .retain(|chain| !self.is_dormant(&chain.family, &chain.table));
+        Ok(listing)
     }
 
-    /// A table of any family.
+    /// What cannot be told counts as hooked.
+    fn is_dormant(&mut self, family: &str, table: &str) -> bool {
+        let header = self.access.header_of(family, table);
+        matches!(header, Ok(Some(header)) if header.is_dormant())
+    }
+
+    /// A table of any family. Of some sets of others libnftables 1.0.6 dies, and the worker with it.
     ///
     /// # Errors
-    /// As [`Self::all_chains`].
-    pub async fn nat_table(
-        &mut self,
-        family: &str,
-        table: &str,
-    ) -> Result<Option<NatTable>, KernelError> {
-        let request = json::list_table_of(family, table);
+    /// Where the worker or the kernel refuses.
+    pub async fn nat_table(&mut self, family: &str, table: &str) -> Result<NatTable, KernelError> {
         let doing = format!("listing table {family} {table}");
-        self.listed(&request, &doing, other_nat::read_table).await
-    }
-
-    /// Whether the base chains of a table are not hooked. Of tables of family `inet` it is not known, and not said.
-    ///
-    /// # Errors
-    /// Where the kernel does not answer.
-    pub fn is_dormant(&mut self, family: &str, table: &str) -> Result<bool, KernelError> {
-        let mut families = [Family::Ip, Family::Ip6].into_iter();
-        let Some(family) = families.find(|known| known.name() == family) else {
-            return Ok(false);
-        };
-        let header = self.access.header(family, table)?;
-        Ok(header.is_some_and(TableHeader::is_dormant))
-    }
-
-    /// Asks again where the answer is no JSON: a writer may have come in between.
-    async fn listed<T>(
-        &mut self,
-        request: &str,
-        doing: &str,
-        read: impl Fn(&str) -> serde_json::Result<T>,
-    ) -> Result<Option<T>, KernelError> {
-        for _ in 0..LISTING_TRIES {
-            let said = self.access.worker.run(request).await?;
-            if !said.succeeded {
-                return Err(KernelError::refused(doing.to_owned(), &said.error));
-            }
-            match read(&said.output) {
-                Ok(listing) => return Ok(Some(listing)),
-                Err(error) => debug!("{doing}: what cannot be read: {error}"),
-            }
-        }
-        Ok(None)
+        let request = json::list_table_of(family, table);
+        self.access.list(&doing, &request).await
     }
 }

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::prefix_table::Verdict;
 use super::{FamilyPolicy, Policy, Sources};
 use crate::config::PortRange;
+use crate::in_words;
 
 /// The difference of two policies. Its `Display` is empty where there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -100,29 +101,16 @@ fn ports(ranges: &[PortRange]) -> String {
     if ranges.is_empty() {
         return "as the kernel chooses".to_owned();
     }
-    let shown: Vec<String> = ranges
-        .iter()
-        .take(RANGES_SHOWN)
-        .map(ToString::to_string)
-        .collect();
-    match ranges.len().saturating_sub(RANGES_SHOWN) {
-        0 => shown.join(","),
-        more => format!("{} and {more} more", shown.join(",")),
-    }
+    in_words::first(ranges, RANGES_SHOWN, ",")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Flags, defaults};
+    use crate::config::Config;
 
     fn change(of: impl FnOnce(&mut Config)) -> PolicyChange {
-        let before = defaults(&Flags {
-            nomasq_all_reserved_ranges: false,
-            enable_ipv6: false,
-            random_fully: true,
-            to_ports: Vec::new(),
-        });
+        let before = Config::default();
         let mut after = before.clone();
         of(&mut after);
         PolicyChange::between(&Policy::new(&before), &Policy::new(&after))

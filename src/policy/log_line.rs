@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::prefix_table::{Entry, Origin, Verdict};
 use super::{FamilyPolicy, Policy, Sources};
+use crate::in_words;
 
 /// As many of a list as a log line bears; `check` and `render` show all of them.
 const SHOWN_IN_ONE_LINE: usize = 16;
@@ -27,7 +28,7 @@ impl fmt::Display for Policy {
                 write!(
                     f,
                     ", source ports{random} of {}",
-                    listed(ranges, ToString::to_string)
+                    in_words::first(ranges, SHOWN_IN_ONE_LINE, ", ")
                 )?;
                 f.write_str(" (TCP, UDP, SCTP)")?;
             }
@@ -50,7 +51,8 @@ impl fmt::Display for FamilyPolicy {
                 return f.write_str("left alone, sourceCIDRs names no source of this family");
             }
             Sources::Only(sources) => {
-                write!(f, "from {} only, ", listed(sources, ToString::to_string))?;
+                let sources = in_words::first(sources, SHOWN_IN_ONE_LINE, ", ");
+                write!(f, "from {sources} only, ")?;
             }
         }
         let (exempt, masqueraded): (Vec<Entry>, Vec<Entry>) = self
@@ -60,48 +62,31 @@ impl fmt::Display for FamilyPolicy {
         f.write_str("keep the source address to ")?;
         match exempt.as_slice() {
             [] => f.write_str("no destination")?,
-            exempt => write!(f, "{}", listed(exempt, entry))?,
+            exempt => f.write_str(&listed(exempt))?,
         }
         match masqueraded.as_slice() {
             [] => Ok(()),
-            masqueraded => write!(f, " but not to {}", listed(masqueraded, entry)),
+            masqueraded => write!(f, " but not to {}", listed(masqueraded)),
         }
     }
 }
 
-/// The first items, and how many more there are.
-fn listed<T>(items: &[T], shown: impl Fn(&T) -> String) -> String {
-    let first: Vec<String> = items.iter().take(SHOWN_IN_ONE_LINE).map(shown).collect();
-    let first = first.join(", ");
-    match items.len().saturating_sub(SHOWN_IN_ONE_LINE) {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
-}
-
-fn entry(entry: &Entry) -> String {
-    match entry.origin {
+fn listed(entries: &[Entry]) -> String {
+    let shown = |entry: &Entry| match entry.origin {
         Origin::LinkLocal => format!("{} (link-local)", entry.prefix),
         Origin::NonMasqueradeCidrs | Origin::MasqueradeCidrs => entry.prefix.to_string(),
-    }
+    };
+    let texts: Vec<String> = entries.iter().map(shown).collect();
+    in_words::first(&texts, SHOWN_IN_ONE_LINE, ", ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Flags, PortRange, defaults};
-
-    fn config() -> Config {
-        defaults(&Flags {
-            nomasq_all_reserved_ranges: false,
-            enable_ipv6: false,
-            random_fully: true,
-            to_ports: Vec::new(),
-        })
-    }
+    use crate::config::{Config, PortRange};
 
     fn line(change: impl FnOnce(&mut Config)) -> String {
-        let mut config = config();
+        let mut config = Config::default();
         change(&mut config);
         Policy::new(&config).to_string()
     }

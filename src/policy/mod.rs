@@ -148,16 +148,6 @@ fn outermost(mut prefixes: Vec<IpNet>) -> Vec<IpNet> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Flags, defaults};
-
-    fn config() -> Config {
-        defaults(&Flags {
-            nomasq_all_reserved_ranges: false,
-            enable_ipv6: false,
-            random_fully: true,
-            to_ports: Vec::new(),
-        })
-    }
 
     fn cidrs(texts: &[&str]) -> Vec<IpNet> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -170,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_defaults_exempt_rfc_1918_and_link_local_and_leave_ipv6_alone() {
-        let policy = Policy::new(&config());
+        let policy = Policy::new(&Config::default());
         let exempt: Vec<String> = policy
             .ipv4
             .exempt()
@@ -191,9 +181,11 @@ mod tests {
 
     #[test]
     fn each_family_has_its_own_link_local_range() {
-        let mut config = config();
-        config.enable_ipv6 = true;
-        config.masq_link_local = true;
+        let mut config = Config {
+            enable_ipv6: true,
+            masq_link_local: true,
+            ..Config::default()
+        };
         let policy = Policy::new(&config);
         assert_eq!(decided(&policy, "169.254.1.1"), None);
         let fe80 = decided(&policy, "fe80::1");
@@ -207,8 +199,10 @@ mod tests {
 
     #[test]
     fn a_listed_prefix_beats_the_link_local_default_of_the_same_length() {
-        let mut config = config();
-        config.non_masquerade_cidrs = cidrs(&["169.254.0.0/16"]);
+        let mut config = Config {
+            non_masquerade_cidrs: cidrs(&["169.254.0.0/16"]),
+            ..Config::default()
+        };
         let by_list = decided(&Policy::new(&config), "169.254.1.1");
         assert_eq!(
             by_list.as_deref(),
@@ -222,9 +216,11 @@ mod tests {
 
     #[test]
     fn a_masqueraded_prefix_inside_of_an_exempt_one_is_not_exempt() {
-        let mut config = config();
-        config.non_masquerade_cidrs = cidrs(&["0.0.0.0/0"]);
-        config.masquerade_cidrs = cidrs(&["192.0.2.0/24", "169.254.169.254/32"]);
+        let config = Config {
+            non_masquerade_cidrs: cidrs(&["0.0.0.0/0"]),
+            masquerade_cidrs: cidrs(&["192.0.2.0/24", "169.254.169.254/32"]),
+            ..Config::default()
+        };
         let policy = Policy::new(&config);
         let exempts = |destination: &str| {
             let destination: IpAddr = destination.parse().unwrap();
@@ -248,7 +244,7 @@ mod tests {
 
     #[test]
     fn an_empty_list_masquerades_every_destination() {
-        let mut config = config();
+        let mut config = Config::default();
         config.non_masquerade_cidrs.clear();
         config.masq_link_local = true;
         assert!(Policy::new(&config).ipv4.destinations.is_empty());
@@ -256,9 +252,11 @@ mod tests {
 
     #[test]
     fn nested_sources_count_once_and_a_family_without_any_is_left_alone() {
-        let mut config = config();
-        config.enable_ipv6 = true;
-        config.source_cidrs = cidrs(&["10.1.0.0/16", "192.0.2.0/24", "10.0.0.0/8", "10.0.0.0/8"]);
+        let config = Config {
+            enable_ipv6: true,
+            source_cidrs: cidrs(&["10.1.0.0/16", "192.0.2.0/24", "10.0.0.0/8", "10.0.0.0/8"]),
+            ..Config::default()
+        };
         let policy = Policy::new(&config);
         let expected = Sources::Only(cidrs(&["10.0.0.0/8", "192.0.2.0/24"]));
         assert_eq!(policy.ipv4.sources, expected);

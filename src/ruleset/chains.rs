@@ -203,10 +203,8 @@ mod tests {
 
     fn config() -> Config {
         defaults(&Flags {
-            nomasq_all_reserved_ranges: false,
             enable_ipv6: true,
-            random_fully: true,
-            to_ports: Vec::new(),
+            ..Flags::default()
         })
     }
 

@@ -1,5 +1,12 @@
-//! Every kind of change that others make to the daemon's table.
+//! Every kind of change that others make to the daemon's table, and a neighbour that changes its own all the time.
 
+use std::io::Write;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::netns::Namespace;
 use super::nft::TABLE;
 
 const FOREIGN_HANDS: [&str; 23] = [
@@ -33,4 +40,39 @@ pub fn foreign_hands() -> impl Iterator<Item = String> {
     FOREIGN_HANDS
         .iter()
         .map(|hand| hand.replace("TABLE", TABLE))
+}
+
+/// A neighbour that commits to a table of its own, until it is dropped.
+pub fn neighbour_commits(
+    namespace: &Namespace,
+    commits: usize,
+    pause: Duration,
+    go_on: &AtomicBool,
+) {
+    let mut neighbour = namespace
+        .command("nft")
+        .arg("-i")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = neighbour.stdin.take().unwrap();
+    for _ in 0..commits {
+        if !go_on.load(Ordering::Relaxed) {
+            break;
+        }
+        writeln!(input, "add table ip neighbour; delete table ip neighbour").unwrap();
+        thread::sleep(pause);
+    }
+    drop(input);
+    neighbour.wait().unwrap();
+}
+
+/// Says so when it is dropped, also by a test that fails.
+pub struct Stop<'a>(pub &'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }

@@ -28,6 +28,7 @@ pub mod netns;
 pub mod nft;
 pub mod oracle;
 pub mod outcome;
+pub mod picky;
 pub mod poison;
 pub mod probe;
 pub mod programmed;

@@ -32,8 +32,13 @@ const IPV4_ADDR_BYTES: u32 = 4;
 
 /// Plants the table and its set.
 pub fn plant(namespace: &Namespace) -> io::Result<()> {
+    plant_in(namespace, TABLE)
+}
+
+/// Plants the set in a table of family `ip`, which is made if it is not there.
+pub fn plant_in(namespace: &Namespace, table: &str) -> io::Result<()> {
     let set = [
-        name(NFTA_SET_TABLE, TABLE),
+        name(NFTA_SET_TABLE, table),
         name(NFTA_SET_NAME, "typeof-unknown"),
         attribute(NFTA_SET_KEY_TYPE, &TYPE_IPV4_ADDR.to_be_bytes()),
         attribute(NFTA_SET_KEY_LEN, &IPV4_ADDR_BYTES.to_be_bytes()),
@@ -43,7 +48,7 @@ pub fn plant(namespace: &Namespace) -> io::Result<()> {
     .concat();
     commit(
         namespace,
-        &[(NEW_TABLE, name(NFTA_TABLE_NAME, TABLE)), (NEW_SET, set)],
+        &[(NEW_TABLE, name(NFTA_TABLE_NAME, table)), (NEW_SET, set)],
     )
 }
 

@@ -1,7 +1,9 @@
 //! What else on the node gets in the way: leftovers, iptables-legacy, IPVS, forwarding.
 
 use super::finding::{Finding, shell_word};
+use crate::in_words;
 use crate::kernel::other_nat::{Chain, NatTable};
+use crate::kernel::removal::FoundTable;
 
 /// The chain that ip-masq-agent and ip-masq-agent-v2 have by default, in both families.
 const CHAIN_OF_IP_MASQ_AGENT: &str = "IP-MASQ-AGENT";
@@ -55,8 +57,8 @@ fn removal(program: &str, table: Option<&NatTable>) -> String {
     commands.join("; ")
 }
 
-/// Tables that a daemon made under another name, or for a family that is off: each as family and name.
-pub(super) fn leftovers(tables: &[(String, String)]) -> Vec<Finding> {
+/// Tables that a daemon made under another name, or for a family that is off.
+pub(super) fn leftovers(tables: &[FoundTable]) -> Vec<Finding> {
     const CHECK: &str = "other-tables";
     if tables.is_empty() {
         return vec![Finding::ok(
@@ -64,7 +66,8 @@ pub(super) fn leftovers(tables: &[(String, String)]) -> Vec<Finding> {
             "no daemon has left a table of another name",
         )];
     }
-    let left = |(family, table): &(String, String)| {
+    let left = |table: &FoundTable| {
+        let (family, table) = (table.family.name(), &table.name);
         let word = shell_word(table);
         Finding::warning(
             CHECK,
@@ -100,16 +103,15 @@ pub(super) fn iptables_legacy(ipv4: &str, ipv6: &str, enforces: bool) -> Finding
     if enforces {
         return Finding::ok(CHECK, format!("{said}; our chain enforce comes first"));
     }
-    let commands: Vec<String> = programs
+    let commands = programs
         .iter()
-        .map(|program| format!("{program} -t nat -S"))
-        .collect();
+        .map(|program| format!("{program} -t nat -S"));
     Finding::warning(
         CHECK,
         said,
         format!(
-            "look for MASQUERADE and SNAT in `{}` and remove them, or set enforce: true",
-            commands.join("`, `")
+            "look for MASQUERADE and SNAT in `{}` and remove them (the table itself stays loaded), or set enforce: true",
+            in_words::all(commands, "`, `")
         ),
     )
 }
@@ -166,7 +168,6 @@ pub(super) fn forwarding(ipv4: &str, ipv6: Option<&str>) -> Vec<Finding> {
 mod tests {
     use super::super::finding::Outcome;
     use super::*;
-    use crate::kernel::other_nat::read_table;
 
     const IP_VS: &str = "IP Virtual Server version 1.2.1 (size=4096)\n\
         Prot LocalAddress:Port Scheduler Flags\n  -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n\
@@ -220,13 +221,12 @@ mod tests {
             family: family.to_owned(),
             table: table.to_owned(),
             name: CHAIN_OF_IP_MASQ_AGENT.to_owned(),
-            source_nat_priority: None,
         };
         let listing = r#"{"nftables": [
             {"rule": {"chain": "POSTROUTING", "expr": [{"jump": {"target": "KUBE-POSTROUTING"}}]}},
             {"rule": {"chain": "POSTROUTING", "expr": [{"jump": {"target": "IP-MASQ-AGENT"}}]}},
             {"rule": {"chain": "POSTROUTING", "expr": [{"jump": {"target": "IP-MASQ-AGENT"}}]}}]}"#;
-        let tables = [("ip6 nat".to_owned(), read_table(listing).unwrap())];
+        let tables = [("ip6 nat".to_owned(), serde_json::from_str(listing).unwrap())];
         let chains = [chain("ip", "nat"), chain("ip6", "nat"), chain("ip", "mine")];
         let [ipv4, ipv6] = ip_masq_agent(&chains, &tables).try_into().unwrap();
         assert!(ipv4.remedy.unwrap().ends_with(

@@ -3,6 +3,7 @@
 use super::finding::Finding;
 use crate::config::{self, Place};
 use crate::config_source::{LoadError, Loaded};
+use crate::in_words;
 
 const CHECK: &str = "configuration";
 
@@ -24,12 +25,8 @@ fn good(loaded: &Loaded) -> String {
     if loaded.files.is_empty() {
         return "there is no file, so all is as by default".to_owned();
     }
-    let files: Vec<String> = loaded
-        .files
-        .iter()
-        .map(|file| file.display().to_string())
-        .collect();
-    format!("{} is good", files.join(", "))
+    let files = loaded.files.iter().map(|file| file.display());
+    format!("{} is good", in_words::all(files, ", "))
 }
 
 fn failures(error: &LoadError) -> Vec<Finding> {

@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 
 use super::finding::Finding;
-use super::{beside, pod_ranges, process_list};
+use super::{beside, daemons, pod_ranges};
+use crate::kernel::daemons::running;
 use crate::policy::Policy;
 
 pub(super) fn findings(policy: Option<&Policy>, enforces: bool) -> Vec<Finding> {
@@ -12,14 +13,18 @@ pub(super) fn findings(policy: Option<&Policy>, enforces: bool) -> Vec<Finding> 
     let has_ipv6 = policy.is_some_and(|policy| policy.ipv6.is_some());
     found.extend(forwarding(has_ipv6));
     found.push(pod_ranges(policy));
-    found.push(process_list::finding(&process_list::daemons()));
+    found.push(daemons::finding(&running()));
     found
 }
 
-/// What is not there is empty: no such module is loaded.
+/// What is not there is empty: no such module is loaded. Where /proc is not mounted, nothing is there.
 fn content(path: &str) -> io::Result<String> {
     match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound && fs::exists("/proc/net/netlink")? =>
+        {
+            Ok(String::new())
+        }
         content => content,
     }
 }

@@ -1,16 +1,14 @@
 //! The checks that ask the kernel, through a worker of the doctor's own; they take CAP_NET_ADMIN.
 
-use std::path::PathBuf;
-
 use super::finding::Finding;
 use super::rivals::BaseChain;
 use super::{beside, privilege, rivals, table};
 use crate::cli::{Options, TableOwner};
-use crate::commands::run::OWN_PROGRAM;
-use crate::kernel::error::KernelError;
-use crate::kernel::other_nat::{Chain, ChainListing, NatTable};
+use crate::commands::ask_kernel;
+use crate::kernel::other_nat::{ChainListing, NatChain, NatTable};
+use crate::kernel::removal::FoundTable;
 use crate::kernel::{Kernel, owner};
-use crate::ruleset::{Family, Ruleset, Tables, names};
+use crate::ruleset::{Family, Ruleset, Tables};
 
 const LEFTOVERS: &str = "other-tables";
 const RIVALS: &str = "other-nat";
@@ -36,28 +34,24 @@ pub(super) fn findings(
         let unchecked = |check| Finding::unchecked(check, "needs CAP_NET_ADMIN", privilege::REMEDY);
         return ALL.into_iter().map(unchecked).collect();
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            let unchecked = |check| Finding::unchecked(check, &error, "free memory or files");
-            return ALL.into_iter().map(unchecked).collect();
-        }
-    };
-    let mut examination = Examination {
-        kernel: Kernel::new(PathBuf::from(OWN_PROGRAM), options.table_owner.into()),
-        options,
-        enforces,
-        found: Vec::new(),
-    };
-    runtime.block_on(examination.run(tables));
-    examination.found
+    let examined = ask_kernel(async |kernel| {
+        let mut examination = Examination {
+            kernel,
+            options,
+            enforces,
+            found: Vec::new(),
+        };
+        examination.run(tables).await;
+        examination.found
+    });
+    examined.unwrap_or_else(|error| {
+        let unchecked = |check| Finding::unchecked(check, &error, "free memory or files");
+        ALL.into_iter().map(unchecked).collect()
+    })
 }
 
 struct Examination<'a> {
-    kernel: Kernel,
+    kernel: &'a mut Kernel,
     options: &'a Options,
     enforces: bool,
     found: Vec<Finding>,
@@ -65,17 +59,17 @@ struct Examination<'a> {
 
 impl Examination<'_> {
     async fn run(&mut self, tables: Option<&Tables>) {
-        let chains = self.kernel.all_chains().await;
-        let version = match &chains {
-            Ok(Some(listing)) => listing.version.clone(),
-            _ => None,
-        };
-        match &chains {
-            Err(error) => self.found.push(table::unanswered(table::LIBRARY, error)),
-            Ok(_) => self.found.push(table::library(version.as_deref())),
-        }
+        let chains = self.kernel.chains().await;
+        let version = chains
+            .as_ref()
+            .ok()
+            .and_then(|listing| listing.version.as_deref());
+        self.found.push(match &chains {
+            Err(error) => table::unanswered(table::LIBRARY, error),
+            Ok(_) => table::library(version),
+        });
         match tables {
-            Some(tables) => self.own_tables(tables, version.as_deref()).await,
+            Some(tables) => self.own_tables(tables, version).await,
             None => self
                 .found
                 .extend([table::FEATURES, table::TABLE, table::OWNER].map(|check| {
@@ -83,8 +77,7 @@ impl Examination<'_> {
                 })),
         }
         match chains {
-            Ok(Some(listing)) => self.others(&listing, tables).await,
-            Ok(None) => self.unreadable(&"the listing of all chains cannot be read"),
+            Ok(listing) => self.others(&listing, tables).await,
             Err(error) => self.unreadable(&error),
         }
     }
@@ -137,34 +130,56 @@ impl Examination<'_> {
 
     /// What stands in the tables of others, and in the daemon's own of other names.
     async fn others(&mut self, listing: &ChainListing, tables: Option<&Tables>) {
-        let of_others: Vec<&Chain> = listing
-            .chains
+        let leftovers = self.leftovers(tables).await;
+        let is_leftover = |chain: &NatChain| {
+            leftovers
+                .iter()
+                .flatten()
+                .any(|table| chain.family == table.family.name() && chain.table == table.name)
+        };
+        let of_others: Vec<&NatChain> = listing
+            .nat_chains
             .iter()
-            .filter(|chain| chain.source_nat_priority.is_some() && !self.is_own(chain, tables))
+            .filter(|chain| {
+                !self.is_own(&chain.family, &chain.table, tables) && !is_leftover(chain)
+            })
             .collect();
         let read = self.nat_tables(&of_others).await;
         let mut base_chains = Vec::new();
-        let mut leftovers = Vec::new();
         for chain in of_others {
-            let Some((_, table)) = read.iter().find(|(name, _)| *name == name_of(chain)) else {
-                continue;
-            };
-            if is_of_a_daemon(chain, table) {
-                leftovers.push((chain.family.clone(), chain.table.clone()));
-            } else {
-                base_chains.extend(self.base_chain(chain, table));
+            if let Some((_, table)) = read.iter().find(|(name, _)| *name == name_of(chain)) {
+                base_chains.push(BaseChain {
+                    chain: chain.clone(),
+                    rules: table.source_nat_rules(&chain.name),
+                });
             }
         }
-        let rivals = rivals::findings(&base_chains, self.enforces);
-        self.found.extend(rivals);
-        leftovers.dedup();
-        self.found.extend(beside::leftovers(&leftovers));
-        let ip_masq_agent = beside::ip_masq_agent(&listing.chains, &read);
+        self.found
+            .extend(rivals::findings(&base_chains, self.enforces));
+        self.found.extend(match &leftovers {
+            Some(leftovers) => beside::leftovers(leftovers),
+            None => Vec::new(),
+        });
+        let ip_masq_agent = beside::ip_masq_agent(&listing.regular_chains, &read);
         self.found.extend(ip_masq_agent);
     }
 
+    /// The tables of a daemon that the configuration does not want. `None`: they cannot be looked for, which is told.
+    async fn leftovers(&mut self, tables: Option<&Tables>) -> Option<Vec<FoundTable>> {
+        match self.kernel.tables_of_a_daemon(&self.options.table).await {
+            Ok(mut found) => {
+                found.retain(|table| !self.is_own(table.family.name(), &table.name, tables));
+                Some(found)
+            }
+            Err(error) => {
+                self.found.push(table::unanswered(LEFTOVERS, &error));
+                None
+            }
+        }
+    }
+
     /// The tables of these chains, each once; one that cannot be read is told.
-    async fn nat_tables(&mut self, chains: &[&Chain]) -> Vec<(String, NatTable)> {
+    async fn nat_tables(&mut self, chains: &[&NatChain]) -> Vec<(String, NatTable)> {
         let mut names: Vec<String> = Vec::new();
         let mut read = Vec::new();
         for chain in chains {
@@ -173,78 +188,31 @@ impl Examination<'_> {
                 continue;
             }
             names.push(name.clone());
-            match self.nat_table(chain).await {
+            match self.kernel.nat_table(&chain.family, &chain.table).await {
                 Ok(table) => read.push((name, table)),
-                Err(finding) => self.found.push(finding),
+                Err(error) => self.found.push(Finding::unchecked(
+                    RIVALS,
+                    format!("table {name}: {error}"),
+                    "look at it with a newer nft: nft list table",
+                )),
             }
         }
         read
     }
 
-    /// `None`: it is not hooked.
-    fn base_chain(&mut self, chain: &Chain, table: &NatTable) -> Option<BaseChain> {
-        // What cannot be told counts as hooked.
-        if matches!(
-            self.kernel.is_dormant(&chain.family, &chain.table),
-            Ok(true)
-        ) {
-            return None;
-        }
-        Some(BaseChain {
-            family: chain.family.clone(),
-            table: chain.table.clone(),
-            name: chain.name.clone(),
-            priority: chain.source_nat_priority?,
-            rules: table.source_nat_rules(&chain.name),
-        })
-    }
-
     /// One of the tables that the configuration wants.
-    fn is_own(&self, chain: &Chain, tables: Option<&Tables>) -> bool {
+    fn is_own(&self, family: &str, table: &str, tables: Option<&Tables>) -> bool {
         let is_wanted = |family: &str| match tables {
             Some(tables) => tables.wanted().any(|own| own.family.name() == family),
             None => [Family::Ip, Family::Ip6]
                 .iter()
                 .any(|own| own.name() == family),
         };
-        chain.table == self.options.table && is_wanted(&chain.family)
-    }
-
-    async fn nat_table(&mut self, chain: &Chain) -> Result<NatTable, Finding> {
-        let listed = self.kernel.nat_table(&chain.family, &chain.table).await;
-        let what = format!("table {}", name_of(chain));
-        let remedy = "look at it with a newer nft: nft list table";
-        match listed {
-            Ok(Some(table)) => Ok(table),
-            Ok(None) => Err(Finding::unchecked(
-                RIVALS,
-                format!("the listing of {what} cannot be read"),
-                remedy,
-            )),
-            Err(error @ KernelError::Worker(_)) => Err(Finding::unchecked(
-                RIVALS,
-                format!("{what}: {error}"),
-                remedy,
-            )),
-            Err(error) => Err(Finding::unchecked(RIVALS, error, remedy)),
-        }
+        table == self.options.table && is_wanted(family)
     }
 }
 
 /// Family and name of the chain's table.
-fn name_of(chain: &Chain) -> String {
+fn name_of(chain: &NatChain) -> String {
     format!("{} {}", chain.family, chain.table)
-}
-
-/// Each version of the daemon makes these two, under whatever name of the table.
-fn is_of_a_daemon(chain: &Chain, table: &NatTable) -> bool {
-    let is_ip = [Family::Ip, Family::Ip6]
-        .iter()
-        .any(|own| own.name() == chain.family);
-    is_ip
-        && table.sets.iter().any(|set| set == names::EXEMPT_SET)
-        && table
-            .counters
-            .iter()
-            .any(|counter| counter == names::MASQUERADED_COUNTER)
 }

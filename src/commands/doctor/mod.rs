@@ -4,12 +4,12 @@
 
 mod beside;
 mod configuration;
+mod daemons;
 mod finding;
 mod host;
 mod kernel_checks;
 mod pod_ranges;
 mod privilege;
-mod process_list;
 mod rivals;
 mod table;
 

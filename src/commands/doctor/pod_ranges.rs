@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::finding::Finding;
+use crate::in_words;
 use crate::policy::{FamilyPolicy, Policy};
 
 const CHECK: &str = "pod-ranges";
@@ -46,21 +47,16 @@ pub(super) fn finding(policy: &Policy, ipv4: &str, ipv6: &str) -> Finding {
         let said = "every route to an interface that looks like a pod's is covered by a configured prefix (a guess by names)";
         return Finding::ok(CHECK, said);
     }
-    let shown: Vec<String> = ranges
-        .iter()
-        .take(RANGES_NAMED)
+    let ranges: Vec<String> = ranges
+        .into_iter()
         .map(|(range, interface)| format!("{range} (by {interface})"))
         .collect();
-    let more = match ranges.len().saturating_sub(RANGES_NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
     Finding::warning(
         CHECK,
         format!(
-            "a guess by interface names: pods seem to be in {}{more}, which no configured prefix covers, so that traffic to \
+            "a guess by interface names: pods seem to be in {}, which no configured prefix covers, so that traffic to \
              them is masqueraded",
-            shown.join(", ")
+            in_words::first(&ranges, RANGES_NAMED, ", ")
         ),
         "add the cluster's pod CIDRs, which hold these ranges, to nonMasqueradeCIDRs (or to masqueradeCIDRs, if that is meant)",
     )

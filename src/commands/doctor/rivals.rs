@@ -1,7 +1,8 @@
 //! Other base chains that translate source addresses, rule by rule, and what that means for exempt destinations.
 
 use super::finding::{Finding, shell_word};
-use crate::kernel::other_nat::SourceNatRule;
+use crate::in_words;
+use crate::kernel::other_nat::{NatChain, SourceNatRule};
 use crate::ruleset::names::{ENFORCE_PRIORITY, POSTROUTING_PRIORITY};
 
 const CHECK: &str = "other-nat";
@@ -11,10 +12,7 @@ const RULES_NAMED: usize = 4;
 /// A foreign base chain of type nat in the hook postrouting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BaseChain {
-    pub(super) family: String,
-    pub(super) table: String,
-    pub(super) name: String,
-    pub(super) priority: i64,
+    pub(super) chain: NatChain,
     /// The rules that translate source addresses, in it and in the chains that it leads to.
     pub(super) rules: Vec<SourceNatRule>,
 }
@@ -40,6 +38,12 @@ const WRITERS: [Writer; 9] = [
         tables: &[],
         chains: &["IP-MASQ"],
         setting: "see the check ip-masq-agent",
+    },
+    Writer {
+        name: PORTMAP,
+        tables: &[],
+        chains: &["CNI-HOSTPORT-MASQ"],
+        setting: "its rule looks at no mark: update the CNI plugins",
     },
     Writer {
         name: "the CNI plugins bridge and ptp",
@@ -73,25 +77,22 @@ const WRITERS: [Writer; 9] = [
     },
     Writer {
         name: "kindnet",
-        tables: &["kindnet-ipmasq", "kindnet"],
+        tables: &["kindnet-ipmasq"],
         chains: &["KIND-MASQ-AGENT"],
-        setting: "run kindnetd with --masquerading=false where it knows that flag, or do not run this daemon",
-    },
-    Writer {
-        name: "a kubelet with kubenet",
-        tables: &[],
-        chains: &["KUBENET"],
-        setting: "run the kubelet with --non-masquerade-cidr=0.0.0.0/0",
+        setting: "run kindnetd with --masquerading=false where it knows that flag",
     },
 ];
 
-const KUBE_PROXY: &str = "kube-proxy";
+const KUBE_PROXY: &str = "kube-proxy or the kubelet";
+const PORTMAP: &str = "the CNI plugin portmap";
+/// Who masquerades only what it has marked itself, for the connection would not come about otherwise.
+const BY_MARK: [&str; 2] = [KUBE_PROXY, PORTMAP];
 /// Its rules are judged by a check of their own.
 const IP_MASQ_AGENT: &str = "ip-masq-agent";
 
 fn writer_of(base: &BaseChain, rule: &SourceNatRule) -> Option<&'static Writer> {
     WRITERS.iter().find(|writer| {
-        writer.tables.contains(&base.table.as_str())
+        writer.tables.contains(&base.chain.table.as_str())
             || writer
                 .chains
                 .iter()
@@ -139,28 +140,31 @@ fn judged_rules(
     enforces: bool,
 ) -> Finding {
     let said = described(base, writer, rules);
-    let writer_name = writer.map(|writer| writer.name);
-    if writer_name == Some(KUBE_PROXY) && rules.iter().all(|rule| rule.looks_at_mark) {
-        let said = format!("{said}: only what it has marked (hairpin, NodePort), which is right");
+    let goes_by_mark = writer.is_some_and(|writer| BY_MARK.contains(&writer.name));
+    if goes_by_mark && rules.iter().all(|rule| rule.looks_at_mark) {
+        let said = format!(
+            "{said}; only what it has marked (hairpin, NodePort, HostPort), which is right"
+        );
         return Finding::ok(CHECK, said);
     }
-    if enforces && base.priority > i64::from(ENFORCE_PRIORITY) {
-        let said =
-            format!("{said}: after our chain enforce, so exempt destinations keep their source");
+    if enforces && base.chain.priority > i64::from(ENFORCE_PRIORITY) {
+        let said = format!(
+            "{said}; our chain enforce comes first, so exempt destinations keep their source"
+        );
         return Finding::ok(CHECK, said);
     }
     let way_out = match writer {
         Some(writer) => writer.setting.to_owned(),
         None => deletion(base, rules),
     };
-    let remedy = if base.priority > i64::from(ENFORCE_PRIORITY) {
+    let remedy = if base.chain.priority > i64::from(ENFORCE_PRIORITY) {
         format!("{way_out}; or set enforce: true")
     } else {
         way_out
     };
     Finding::warning(
         CHECK,
-        format!("{said}: exempt destinations may be masqueraded all the same"),
+        format!("{said}; exempt destinations may be masqueraded all the same"),
         remedy,
     )
 }
@@ -172,25 +176,18 @@ fn described(base: &BaseChain, writer: Option<&Writer>, rules: &[&SourceNatRule]
     } else {
         "translates sources"
     };
-    let mut chains: Vec<String> = Vec::new();
-    for rule in rules {
-        let place = format!("chain {} rule {}", rule.chain, rule.number);
-        if chains.len() < RULES_NAMED {
-            chains.push(place);
-        }
-    }
-    let more = match rules.len().saturating_sub(RULES_NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
+    let places: Vec<String> = rules
+        .iter()
+        .map(|rule| format!("chain {} rule {}", rule.chain, rule.number))
+        .collect();
     format!(
-        "table {} {} {what} from chain {} at priority {}, {} ({}{more}{by})",
-        base.family,
-        base.table,
-        base.name,
-        base.priority,
-        position(base.priority),
-        chains.join(", "),
+        "table {} {} {what} from chain {}, priority {}, {}: {}{by}",
+        base.chain.family,
+        base.chain.table,
+        base.chain.name,
+        base.chain.priority,
+        position(base.chain.priority),
+        in_words::first(&places, RULES_NAMED, ", "),
     )
 }
 
@@ -205,9 +202,9 @@ fn position(priority: i64) -> String {
 
 /// The commands that delete the rules, the last of a chain first, so that the numbers hold.
 fn deletion(base: &BaseChain, rules: &[&SourceNatRule]) -> String {
-    let iptables = match base.family.as_str() {
-        "ip" if base.table == "nat" => Some("iptables"),
-        "ip6" if base.table == "nat" => Some("ip6tables"),
+    let iptables = match base.chain.family.as_str() {
+        "ip" if base.chain.table == "nat" => Some("iptables"),
+        "ip6" if base.chain.table == "nat" => Some("ip6tables"),
         _ => None,
     };
     let command = |rule: &&&SourceNatRule| match iptables {
@@ -218,8 +215,8 @@ fn deletion(base: &BaseChain, rules: &[&SourceNatRule]) -> String {
         ),
         None => format!(
             "nft delete rule {} {} {} handle {}",
-            base.family,
-            shell_word(&base.table),
+            base.chain.family,
+            shell_word(&base.chain.table),
             shell_word(&rule.chain),
             rule.handle
         ),
@@ -250,10 +247,12 @@ mod tests {
 
     fn base(family: &str, table: &str, priority: i64, rules: Vec<SourceNatRule>) -> BaseChain {
         BaseChain {
-            family: family.to_owned(),
-            table: table.to_owned(),
-            name: "POSTROUTING".to_owned(),
-            priority,
+            chain: NatChain {
+                family: family.to_owned(),
+                table: table.to_owned(),
+                name: "POSTROUTING".to_owned(),
+                priority,
+            },
             rules,
         }
     }
@@ -332,8 +331,13 @@ mod tests {
 
     #[test]
     fn what_kube_proxy_masquerades_by_its_mark_is_right_and_nothing_else_of_it() {
-        for (looks_at_mark, result) in [(true, Outcome::Ok), (false, Outcome::Warning)] {
-            let rules = vec![rule("KUBE-POSTROUTING", 3, looks_at_mark)];
+        for (chain, looks_at_mark, result) in [
+            ("KUBE-POSTROUTING", true, Outcome::Ok),
+            ("KUBE-POSTROUTING", false, Outcome::Warning),
+            ("CNI-HOSTPORT-MASQ", true, Outcome::Ok),
+            ("CNI-HOSTPORT-MASQ", false, Outcome::Warning),
+        ] {
+            let rules = vec![rule(chain, 3, looks_at_mark)];
             let [finding] = findings(&[base("ip", "nat", 100, rules)], false)
                 .try_into()
                 .unwrap();

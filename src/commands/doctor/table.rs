@@ -5,7 +5,7 @@ use crate::kernel::difference::Difference;
 use crate::kernel::error::{self, KernelError};
 use crate::kernel::features::Feature;
 use crate::kernel::netlink::TableHeader;
-use crate::kernel::worker::WORKER_NAME;
+use crate::kernel::worker::{WORKER_NAME, WorkerError};
 
 pub(super) const LIBRARY: &str = "libnftables";
 pub(super) const FEATURES: &str = "kernel-features";
@@ -183,8 +183,10 @@ fn owner_to_be(table: &str, is_switched_off: bool, support: OwnerSupport) -> Fin
 
 fn lacking(said: String, support: OwnerSupport) -> Finding {
     let remedy = match support {
-        OwnerSupport::LibraryTooOld => "an owner takes libnftables 1.1.0 or later",
-        _ => "an owner takes Linux 6.9 or later",
+        OwnerSupport::LibraryTooOld => {
+            "update libnftables to 1.1.0 or later, or set --table-owner off where none is wanted"
+        }
+        _ => "run Linux 6.9 or later, or set --table-owner off where no owner is wanted",
     };
     Finding::warning(OWNER, said, remedy)
 }
@@ -192,6 +194,9 @@ fn lacking(said: String, support: OwnerSupport) -> Finding {
 /// What could not be looked at, and why.
 pub(super) fn unanswered(check: &'static str, error: &KernelError) -> Finding {
     match error {
+        KernelError::Worker(WorkerError::Start { .. }) => {
+            Finding::failure(check, error.to_string(), "mount -t proc proc /proc")
+        }
         KernelError::Worker(_) | KernelError::DiedOfContents(_) => {
             Finding::failure(check, error.to_string(), WORKER_REMEDY)
         }
@@ -279,7 +284,7 @@ mod tests {
                 false,
                 OwnerSupport::LibraryTooOld,
                 Outcome::Warning,
-                "libnftables 1.1.0",
+                "libnftables to 1.1.0",
             ),
             (
                 header(0, None),

@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::kernel_view::{KernelView, State, TableAnswer};
 use super::verdict::{Condition, Decision, Reason, Verdict};
 use crate::config::provenance::CidrPlace;
-use crate::kernel::nat_chains::NatChain;
+use crate::in_words;
+use crate::kernel::other_nat::NatChain;
 use crate::policy::Policy;
 use crate::policy::prefix_table::Origin;
 use crate::ruleset::names::{ENFORCE_PRIORITY, POSTROUTING_PRIORITY};
@@ -130,7 +131,7 @@ fn condition(condition: &Condition) -> String {
     match condition {
         Condition::FromOneOf(sources) => format!(
             "from {} (sourceCIDRs); from other sources it is left alone",
-            sources.join(", ")
+            in_words::all(sources, ", ")
         ),
         Condition::NotFromTheNode => {
             "not sent by the node itself (masqNodeTraffic: false); that is left alone".to_owned()

@@ -6,9 +6,9 @@ use super::verdict::of_family;
 use crate::cli::Options;
 use crate::kernel::difference::Difference;
 use crate::kernel::drift::Drift;
-use crate::kernel::nat_chains::NatChain;
 use crate::kernel::netlink::TableHeader;
 use crate::kernel::observed::{ObservedElement, ObservedTable};
+use crate::kernel::other_nat::NatChain;
 use crate::kernel::{Kernel, Observation};
 use crate::policy::prefix_table::Verdict;
 use crate::policy::{FamilyPolicy, Policy, Sources};
@@ -72,8 +72,9 @@ pub(super) async fn look(kernel: &mut Kernel, options: &Options) -> KernelView {
         let is_of_a_daemon_s_family = ["ip", "ip6"].contains(&chain.family.as_str());
         !(is_of_a_daemon_s_family && chain.table == *table)
     };
-    let chains = kernel.nat_chains().await;
-    let other_chains = chains.map(|chains| chains.into_iter().filter(is_other).collect());
+    let chains = kernel.chains().await;
+    let other_chains =
+        chains.map(|listing| listing.nat_chains.into_iter().filter(is_other).collect());
     KernelView::Seen(Box::new(Seen {
         ip,
         ip6,

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::policy::prefix_table::{self, Entry};
@@ -32,7 +33,7 @@ pub(super) enum Reason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Condition {
     /// `sourceCIDRs`: all other traffic is left alone.
-    FromOneOf(Vec<String>),
+    FromOneOf(Vec<IpNet>),
     /// `masqNodeTraffic: false`
     NotFromTheNode,
 }
@@ -109,9 +110,7 @@ fn reason_to_leave_alone(
 
 fn conditions(policy: &Policy, destination: IpAddr) -> Vec<Condition> {
     let sources = match of_family(policy, destination).map(|family| &family.sources) {
-        Some(Sources::Only(sources)) => Some(Condition::FromOneOf(
-            sources.iter().map(ToString::to_string).collect(),
-        )),
+        Some(Sources::Only(sources)) => Some(Condition::FromOneOf(sources.clone())),
         _ => None,
     };
     let node = (!policy.masq_node_traffic).then_some(Condition::NotFromTheNode);
@@ -129,16 +128,7 @@ pub(super) fn of_family(policy: &Policy, destination: IpAddr) -> Option<&FamilyP
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Flags, defaults};
-
-    fn config() -> Config {
-        defaults(&Flags {
-            nomasq_all_reserved_ranges: false,
-            enable_ipv6: false,
-            random_fully: true,
-            to_ports: Vec::new(),
-        })
-    }
+    use crate::config::Config;
 
     fn decided(config: &Config, source: Option<&str>, to: &str, locality: Locality) -> Decision {
         let source = source.map(|source| source.parse().unwrap());
@@ -148,7 +138,7 @@ mod tests {
     #[test]
     fn each_reason_to_leave_traffic_alone_is_told() {
         let nowhere = Locality::default();
-        let mut config = config();
+        let mut config = Config::default();
         let reason = |config: &Config, source, to, locality| {
             let decision = decided(config, source, to, locality);
             assert_eq!(
@@ -186,13 +176,13 @@ mod tests {
 
     #[test]
     fn without_a_source_its_conditions_are_named() {
-        let mut config = config();
+        let mut config = Config::default();
         let no_conditions = decided(&config, None, "1.1.1.1", Locality::default());
         assert_eq!(no_conditions.conditions, []);
         config.masq_node_traffic = false;
         config.source_cidrs = vec!["10.244.0.0/16".parse().unwrap()];
         let conditions = [
-            Condition::FromOneOf(vec!["10.244.0.0/16".to_owned()]),
+            Condition::FromOneOf(config.source_cidrs.clone()),
             Condition::NotFromTheNode,
         ];
         let without = decided(&config, None, "1.1.1.1", Locality::default());

@@ -9,12 +9,7 @@ use crate::ruleset::ChosenNames;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn desired(table: &str) -> Desired {
-    let flags = Flags {
-        nomasq_all_reserved_ranges: false,
-        enable_ipv6: false,
-        random_fully: true,
-        to_ports: Vec::new(),
-    };
+    let flags = Flags::default();
     let names = ChosenNames {
         table: table.to_owned(),
         masq_chain: "m".to_owned(),

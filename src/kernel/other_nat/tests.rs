@@ -1,5 +1,7 @@
 //! Listings as libnftables 1.0.6 and 1.1.3 print them, shortened.
 
+use serde_json::json;
+
 use super::*;
 
 const IPTABLES: &str = r#"{"nftables": [{"metainfo": {"version": "1.0.6", "json_schema_version": 1}},
@@ -17,7 +19,6 @@ const IPTABLES: &str = r#"{"nftables": [{"metainfo": {"version": "1.0.6", "json_
 const NATIVE: &str = r#"{"nftables": [
     {"map": {"family": "inet", "name": "v", "table": "c", "type": "ipv4_addr", "map": "verdict", "elem": [["192.0.2.1", {"goto": {"target": "by-map"}}]]}},
     {"set": {"family": "inet", "name": "s", "table": "c", "type": "ipv4_addr", "elem": [1, 2]}},
-    {"counter": {"family": "inet", "name": "n", "table": "c", "packets": 1}},
     {"rule": {"chain": "by-map", "handle": 5, "expr": [{"masquerade": null}]}},
     {"rule": {"chain": "in-place", "handle": 6, "expr": [{"snat": {"addr": "192.0.2.9"}}]}},
     {"rule": {"chain": "nowhere", "handle": 7, "expr": [{"masquerade": {"flags": "fully-random"}}]}},
@@ -25,29 +26,43 @@ const NATIVE: &str = r#"{"nftables": [
     {"rule": {"chain": "p", "handle": 9, "expr": [{"vmap": {"key": {}, "data": {"set": [["192.0.2.2", {"jump": {"target": "in-place"}}]]}}}]}}]}"#;
 
 #[test]
-fn chains_are_read_with_the_version_and_the_priority_of_those_that_translate_sources() {
-    let read = read_chains(IPTABLES).unwrap();
+fn chains_are_read_with_the_version() {
+    let read: ChainListing = serde_json::from_str(IPTABLES).unwrap();
     assert_eq!(read.version.as_deref(), Some("1.0.6"));
-    let priorities: Vec<_> = read
-        .chains
-        .iter()
-        .map(|chain| (chain.name.as_str(), chain.source_nat_priority))
-        .collect();
+    let regular = read.regular_chains.iter().map(|chain| chain.name.as_str());
+    assert_eq!(regular.collect::<Vec<_>>(), ["KUBE-POSTROUTING", "UNUSED"]);
+    let [postrouting] = read.nat_chains.try_into().unwrap();
     assert_eq!(
-        priorities,
-        [
-            ("KUBE-POSTROUTING", None),
-            ("UNUSED", None),
-            ("POSTROUTING", Some(100))
-        ]
+        (postrouting.name.as_str(), postrouting.priority),
+        ("POSTROUTING", 100)
     );
 }
 
 #[test]
+fn only_nat_chains_on_postrouting_translate_sources_in_the_order_in_which_they_run() {
+    let chain = |family: &str, name: &str, kind: &str, hook: &str, prio: i64| {
+        json!({"chain": {"family": family, "table": "t", "name": name, "handle": 1, "type": kind, "hook": hook,
+                         "prio": prio, "policy": "accept"}})
+    };
+    let listing = json!({"nftables": [
+        chain("inet", "late", "nat", "postrouting", 110),
+        chain("ip", "early", "nat", "postrouting", -5),
+        chain("ip", "output", "nat", "output", 1),
+        chain("ip", "mangling", "filter", "postrouting", 1),
+        {"chain": {"family": "ip", "table": "t", "name": "regular", "handle": 1}},
+        {"unheard of": {}},
+    ]});
+    let read: ChainListing = serde_json::from_value(listing).unwrap();
+    let [early, late] = read.nat_chains.try_into().unwrap();
+    assert_eq!((early.name.as_str(), late.name.as_str()), ("early", "late"));
+    assert!(late.sees(Family::Ip) && late.sees(Family::Ip6));
+    assert!(early.sees(Family::Ip) && !early.sees(Family::Ip6));
+}
+
+#[test]
 fn rules_of_iptables_nft_are_found_by_their_targets_where_a_packet_can_come_to_them() {
-    let found = read_table(IPTABLES)
-        .unwrap()
-        .source_nat_rules("POSTROUTING");
+    let table: NatTable = serde_json::from_str(IPTABLES).unwrap();
+    let found = table.source_nat_rules("POSTROUTING");
     let rule = |chain: &str, number, handle, masquerades, looks_at_mark| SourceNatRule {
         chain: chain.to_owned(),
         number,
@@ -66,15 +81,13 @@ fn rules_of_iptables_nft_are_found_by_their_targets_where_a_packet_can_come_to_t
 
 #[test]
 fn native_rules_are_found_through_verdict_maps() {
-    let table = read_table(NATIVE).unwrap();
+    let table: NatTable = serde_json::from_str(NATIVE).unwrap();
     let found = table.source_nat_rules("p");
     let found: Vec<_> = found
         .iter()
         .map(|rule| (rule.chain.as_str(), rule.handle, rule.masquerades))
         .collect();
     assert_eq!(found, [("by-map", 5, true), ("in-place", 6, false)]);
-    assert_eq!(table.sets, ["s"]);
-    assert_eq!(table.counters, ["n"]);
 }
 
 #[test]
@@ -82,6 +95,6 @@ fn chains_that_jump_in_a_circle_are_walked_once() {
     let circle = r#"{"nftables": [
         {"rule": {"chain": "a", "expr": [{"jump": {"target": "b"}}]}},
         {"rule": {"chain": "b", "expr": [{"jump": {"target": "a"}}, {"masquerade": null}]}}]}"#;
-    let table = read_table(circle).unwrap();
+    let table: NatTable = serde_json::from_str(circle).unwrap();
     assert_eq!(table.source_nat_rules("a").len(), 1);
 }

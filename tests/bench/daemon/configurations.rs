@@ -77,12 +77,7 @@ impl Flip {
 
     /// What the daemon makes of [`Self::file`].
     pub(crate) fn ruleset(self, version: usize) -> io::Result<Ruleset> {
-        let flags = Flags {
-            nomasq_all_reserved_ranges: false,
-            enable_ipv6: false,
-            random_fully: true,
-            to_ports: Vec::new(),
-        };
+        let flags = Flags::default();
         let judged = judge("f", self.file(version).as_bytes(), &flags).map_err(io::Error::other)?;
         let names = ChosenNames {
             table: names::DEFAULT_TABLE.to_owned(),

@@ -56,12 +56,7 @@ fn main() -> ExitCode {
 }
 
 fn measure(files: &[Vec<u8>]) -> (Duration, u64, String) {
-    let flags = Flags {
-        nomasq_all_reserved_ranges: false,
-        enable_ipv6: false,
-        random_fully: true,
-        to_ports: Vec::new(),
-    };
+    let flags = Flags::default();
     let sources: Vec<Source<'_>> = files
         .iter()
         .map(|bytes| Source {

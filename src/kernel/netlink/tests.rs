@@ -1,0 +1,58 @@
+//! Messages as the kernel writes them, and what is none.
+
+use super::*;
+use proptest::prelude::*;
+
+fn message(kind: u16, attributes: &[u8]) -> Vec<u8> {
+    super::message(kind, 0, 0, attributes).unwrap()
+}
+
+#[test]
+fn a_notification_names_the_generation_and_the_process() {
+    let attributes = [
+        attribute(NFTA_GEN_ID, &7_u32.to_be_bytes()),
+        attribute(NFTA_GEN_PROC_PID, &4711_u32.to_be_bytes()),
+        attribute(NFTA_GEN_PROC_NAME, b"nft\0"),
+    ];
+    let commit = commit_of(&message(NEW_GENERATION, &attributes.concat())).unwrap();
+    assert_eq!((commit.generation, commit.process_id), (7, 4711));
+    assert_eq!(commit.process_name, "nft");
+    assert_eq!(
+        commit_of(&message(NEW_GENERATION + 1, &attributes.concat())),
+        None
+    );
+    assert_eq!(commit_of(&message(NEW_GENERATION, &[])), None);
+}
+
+#[test]
+fn the_messages_of_a_dump_are_read_one_by_one() {
+    let table = |name: &str| {
+        let name = [name.as_bytes(), &[0]].concat();
+        message(
+            SUBSYSTEM << 8 | NFT_MSG_NEWTABLE,
+            &attribute(NFTA_TABLE_NAME, &name),
+        )
+    };
+    let dump = [table("nat"), table("filter")].concat();
+    let (first, rest) = first_of(&dump).unwrap();
+    let (second, nothing) = first_of(rest).unwrap();
+    assert_eq!(
+        [first, second].map(name_of),
+        [Some("nat".to_owned()), Some("filter".to_owned())]
+    );
+    assert_eq!(first_of(nothing), None);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_crash_the_reader(
+        head in prop::collection::vec(any::<u8>(), 0..8),
+        tail in prop::collection::vec(any::<u8>(), 0..64),
+    ) {
+        let _ = (commit_of(&tail), first_of(&tail), name_of(&tail));
+        let mut bytes = message(NEW_GENERATION, &tail);
+        let _ = (commit_of(&bytes), refusal_of(&bytes));
+        bytes.splice(0..head.len().min(bytes.len()), head.iter().copied());
+        let _ = (commit_of(&bytes), refusal_of(&bytes));
+    }
+}

@@ -1,0 +1,365 @@
+//! What else is on the node: other NAT rules, leftovers, IPVS, forwarding, pods' ranges.
+
+use crate::report::{DAEMON, Report, run};
+use crate::support::competitors::restore_nat;
+use crate::support::lab::Family;
+use crate::support::netns::{Namespace, succeed};
+use crate::support::nft::{Nft, TABLE};
+use crate::support::poison;
+
+#[test]
+fn native_chains_are_told_rule_by_rule_with_their_place() {
+    let namespace = Namespace::new().unwrap();
+    let rules_of_vpn = "add rule inet vpn sub ip saddr 10.0.0.9 masquerade";
+    let rules = "table inet vpn {
+            chain sub {
+                ip saddr 10.0.0.9 masquerade
+            }
+            chain early {
+                type nat hook postrouting priority 95;
+                ip daddr 192.0.2.1 goto sub
+            }
+        }
+        table ip late {
+            chain p {
+                type nat hook postrouting priority 120;
+                snat to 192.0.2.7
+            }
+        }
+        table ip asleep {
+            flags dormant;
+            chain p {
+                type nat hook postrouting priority 90;
+                masquerade
+            }
+        }
+        table inet asleep {
+            flags dormant;
+            chain p {
+                type nat hook postrouting priority 90;
+                masquerade
+            }
+        }
+        table ip idle {
+            chain p {
+                type nat hook postrouting priority 90;
+                accept
+            }
+        }";
+    Nft::host().apply(&namespace, rules).unwrap();
+    let report = Report::on(&namespace, "");
+    assert_eq!(report.code, 0);
+    assert_eq!(report.of_check("other-nat").len(), 2);
+    let early = [
+        "inet vpn",
+        "priority 95, before ours (110)",
+        "chain sub rule 1",
+    ];
+    report.must_have("other-nat", "warning", &early);
+    report.must_have(
+        "other-nat",
+        "warning",
+        &["nft delete rule inet vpn sub handle"],
+    );
+    report.must_have("other-nat", "warning", &["ip late", "after ours (110)"]);
+    let remedy = report.remedy("other-nat", "inet vpn");
+    let (deletion, _) = remedy.split_once("; or set enforce: true").unwrap();
+    run(
+        &namespace,
+        deletion.strip_prefix("if nobody needs it: ").unwrap(),
+    );
+    let again = Report::on(&namespace, "");
+    assert_eq!(again.of_check("other-nat").len(), 1);
+    Nft::host().apply(&namespace, rules_of_vpn).unwrap();
+    let enforced = Report::on(&namespace, "enforce: true\n");
+    let results = enforced.of_check("other-nat");
+    assert!(
+        results.iter().all(|(result, _)| *result == "ok"),
+        "{results:?}"
+    );
+}
+
+/// The command that a remedy names does what it says.
+#[test]
+fn rules_of_iptables_nft_are_told_with_the_commands_that_delete_them() {
+    let namespace = Namespace::new().unwrap();
+    let rules = ":KUBE-POSTROUTING - [0:0]
+:CNI-0123456789abcdef01234567 - [0:0]
+-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
+-A KUBE-POSTROUTING -j MASQUERADE
+-A CNI-0123456789abcdef01234567 ! -d 224.0.0.0/4 -j MASQUERADE
+-A POSTROUTING -j KUBE-POSTROUTING
+-A POSTROUTING -s 10.0.0.9 -j CNI-0123456789abcdef01234567
+-A POSTROUTING -j MASQUERADE";
+    restore_nat(&namespace, Family::V4, rules).unwrap();
+    let report = Report::on(&namespace, "");
+    report.must_have(
+        "other-nat",
+        "ok",
+        &["KUBE-POSTROUTING rule 2, by kube-proxy"],
+    );
+    report.must_have(
+        "other-nat",
+        "warning",
+        &["CNI plugins", "\"ipMasq\": false"],
+    );
+    let command = "iptables -t nat -D POSTROUTING 3";
+    report.must_have(
+        "other-nat",
+        "warning",
+        &["chain POSTROUTING rule 3", command],
+    );
+    run(&namespace, command);
+    let again = Report::on(&namespace, "");
+    assert_eq!(again.of_check("other-nat").len(), 2);
+}
+
+/// Each writer as its sources have it, less what is of no matter here.
+#[test]
+fn each_known_writer_is_named_with_the_setting_that_turns_it_off() {
+    for (rules, writer, setting) in [
+        (
+            ":FLANNEL-POSTRTG - [0:0]\n-A POSTROUTING -j FLANNEL-POSTRTG\n-A FLANNEL-POSTRTG -j MASQUERADE",
+            "flannel",
+            "--ip-masq",
+        ),
+        (
+            ":cali-POSTROUTING - [0:0]\n:cali-nat-outgoing - [0:0]\n-A POSTROUTING -j cali-POSTROUTING\n-A cali-POSTROUTING -j cali-nat-outgoing\n-A cali-nat-outgoing -j MASQUERADE",
+            "Calico",
+            "natOutgoing: false",
+        ),
+        (
+            ":CILIUM_POST_nat - [0:0]\n-A POSTROUTING -j CILIUM_POST_nat\n-A CILIUM_POST_nat -j MASQUERADE",
+            "Cilium",
+            "enable-ipv4-masquerade",
+        ),
+        (
+            ":AWS-SNAT-CHAIN-0 - [0:0]\n-A POSTROUTING -j AWS-SNAT-CHAIN-0\n-A AWS-SNAT-CHAIN-0 -j SNAT --to-source 192.0.2.1",
+            "Amazon VPC CNI",
+            "AWS_VPC_K8S_CNI_EXTERNALSNAT=true",
+        ),
+        (
+            ":KIND-MASQ-AGENT - [0:0]\n-A POSTROUTING -j KIND-MASQ-AGENT\n-A KIND-MASQ-AGENT -j MASQUERADE",
+            "kindnet",
+            "--masquerading=false",
+        ),
+        (
+            ":KUBE-POSTROUTING - [0:0]\n-A POSTROUTING -j KUBE-POSTROUTING\n-A KUBE-POSTROUTING -j MASQUERADE",
+            "kube-proxy or the kubelet",
+            "looks at no mark",
+        ),
+    ] {
+        let namespace = Namespace::new().unwrap();
+        restore_nat(&namespace, Family::V4, rules).unwrap();
+        Report::on(&namespace, "").must_have("other-nat", "warning", &[writer, setting]);
+        Report::on(&namespace, "enforce: true\n").must_have("other-nat", "ok", &[writer]);
+    }
+}
+
+/// A hairpin, NodePort or HostPort connection would not come about without.
+#[test]
+fn what_is_masqueraded_by_a_mark_of_its_own_is_right() {
+    let namespace = Namespace::new().unwrap();
+    let rules = ":CNI-HOSTPORT-MASQ - [0:0]
+:KUBE-MARK-MASQ - [0:0]
+-A KUBE-MARK-MASQ -j MARK --or-mark 0x4000
+-A CNI-HOSTPORT-MASQ -m mark --mark 0x2000/0x2000 -j MASQUERADE
+-A POSTROUTING -j CNI-HOSTPORT-MASQ";
+    restore_nat(&namespace, Family::V4, rules).unwrap();
+    let kube_proxy = "table ip kube-proxy {
+        chain masquerading {
+            mark and 0x4000 == 0 return
+            mark set mark xor 0x4000
+            masquerade fully-random
+        }
+        chain nat-postrouting {
+            type nat hook postrouting priority srcnat;
+            jump masquerading
+        }
+    }";
+    Nft::host().apply(&namespace, kube_proxy).unwrap();
+    let report = Report::on(&namespace, "");
+    report.must_have(
+        "other-nat",
+        "ok",
+        &["by the CNI plugin portmap", "HostPort"],
+    );
+    report.must_have("other-nat", "ok", &["table ip kube-proxy", "by kube-proxy"]);
+    assert_eq!(report.of_check("other-nat").len(), 2);
+}
+
+#[test]
+fn a_foreign_table_that_cannot_be_listed_is_told_and_the_others_all_the_same() {
+    let namespace = Namespace::new().unwrap();
+    let rules = "table ip poisoned { chain p { type nat hook postrouting priority 100; }; }
+        table ip vpn { chain p { type nat hook postrouting priority 100; masquerade; }; }";
+    Nft::host().apply(&namespace, rules).unwrap();
+    poison::plant_in(&namespace, "poisoned").unwrap();
+    let report = Report::on(&namespace, "");
+    report.must_have(
+        "other-nat",
+        "warning",
+        &["not checked: table ip poisoned", "SIGSEGV", "newer nft"],
+    );
+    report.must_have("other-nat", "warning", &["table ip vpn masquerades"]);
+}
+
+#[test]
+fn a_leftover_of_another_name_or_family_is_gone_after_either_command_of_the_remedy() {
+    let namespace = Namespace::new().unwrap();
+    for (arguments, name) in [
+        ("--table=old", "ip old"),
+        ("--enable-ipv6", &*format!("ip6 {TABLE}")),
+    ] {
+        for number in [0, 1] {
+            let mut once = namespace.command(DAEMON);
+            succeed(once.args(["run", "--once", "--config=/nonexistent/config", arguments]))
+                .unwrap();
+            let remedy = Report::on(&namespace, "").remedy("other-tables", name);
+            let (_, commands) = remedy.split_once("then: ").unwrap();
+            let commands: Vec<&str> = commands.trim_end_matches(')').split(" (or ").collect();
+            run(&namespace, commands[number]);
+            Report::on(&namespace, "").must_have("other-tables", "ok", &[]);
+        }
+    }
+}
+
+/// The kernel's own iptables-legacy.
+#[test]
+fn the_nat_table_of_iptables_legacy_is_told_once_it_is_loaded() {
+    let namespace = Namespace::new().unwrap();
+    Report::on(&namespace, "").must_have("iptables-legacy", "ok", &["not loaded"]);
+    let rule = |program: &str, operation: &str| {
+        let mut iptables = namespace.command(program);
+        succeed(iptables.args([
+            "--wait",
+            "-t",
+            "nat",
+            operation,
+            "POSTROUTING",
+            "-j",
+            "MASQUERADE",
+        ]))
+        .unwrap();
+    };
+    rule("iptables-legacy", "-A");
+    let report = Report::on(&namespace, "");
+    report.must_have(
+        "iptables-legacy",
+        "warning",
+        &["of iptables-legacy is loaded", "enforce: true"],
+    );
+    rule("ip6tables-legacy", "-A");
+    let report = Report::on(&namespace, "");
+    report.must_have(
+        "iptables-legacy",
+        "warning",
+        &["iptables-legacy and ip6tables-legacy"],
+    );
+    let remedy = report.remedy("iptables-legacy", "is loaded");
+    let listings: Vec<&str> = remedy
+        .split('`')
+        .filter(|part| part.ends_with("-S"))
+        .collect();
+    assert_eq!(
+        listings,
+        ["iptables-legacy -t nat -S", "ip6tables-legacy -t nat -S"]
+    );
+    for listing in listings {
+        let output = succeed(namespace.command("sh").args(["-c", listing])).unwrap();
+        let rules = String::from_utf8(output.stdout).unwrap();
+        assert!(rules.contains("-A POSTROUTING -j MASQUERADE"), "{rules}");
+    }
+    let enforced = Report::on(&namespace, "enforce: true\n");
+    enforced.must_have("iptables-legacy", "ok", &["comes first"]);
+}
+
+/// As net/netfilter/ipvs/ip_vs_ctl.c writes it (`ip_vs_info_seq_show`), in the place of the /proc/net of the process that
+/// the doctor becomes: few kernels have IPVS built in.
+const IP_VS_SERVICES: &str = "
+net=/proc/$$/net
+mkdir -p /run/net
+cp $net/route $net/ipv6_route $net/netlink /run/net/
+cat > /run/net/ip_vs <<END
+IP Virtual Server version 1.2.1 (size=4096)
+Prot LocalAddress:Port Scheduler Flags
+  -> RemoteAddress:Port Forward Weight ActiveConn InActConn
+TCP  0A600001:01BB rr
+  -> 0AF40102:1BBB      Masq    1      0          0
+UDP  0A60000A:0035 rr
+END
+mount --bind /run/net $net
+";
+
+#[test]
+fn services_that_ipvs_balances_fail_beside_enforce() {
+    let namespace = Namespace::new().unwrap();
+    let report = |configuration: &str| Report::after(&namespace, IP_VS_SERVICES, configuration);
+    let enforced = report("enforce: true\n");
+    assert_eq!(enforced.code, 1, "{:#?}", enforced.findings);
+    enforced.must_have(
+        "ipvs",
+        "failure",
+        &["balances 2 services", "-> set enforce: false"],
+    );
+    let mended = report("enforce: false\n");
+    assert_eq!(mended.code, 0, "{:#?}", mended.findings);
+    mended.must_have("ipvs", "ok", &["balances 2 services", "has to stay so"]);
+    Report::on(&namespace, "enforce: true\n").must_have("ipvs", "ok", &["no service"]);
+}
+
+#[test]
+fn a_node_that_forwards_nothing_is_told_with_the_commands_that_mend_it() {
+    let namespace = Namespace::new().unwrap();
+    for setting in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        namespace.sysctl(setting, "0").unwrap();
+    }
+    let report = Report::on(&namespace, "enableIPv6: true\n");
+    for family in ["IPv4", "IPv6"] {
+        run(&namespace, &report.remedy("forwarding", family));
+    }
+    Report::on(&namespace, "enableIPv6: true\n").must_have("forwarding", "ok", &[]);
+}
+
+#[test]
+fn what_ip_masq_agent_leaves_is_gone_after_the_commands_of_the_remedy() {
+    let namespace = Namespace::new().unwrap();
+    // As cmd/ip-masq-agent/ip-masq-agent.go writes it, its quotes included.
+    let rules = r#":IP-MASQ-AGENT - [0:0]
+-A POSTROUTING -m comment --comment "\"ip-masq-agent: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom IP-MASQ-AGENT chain\"" -m addrtype ! --dst-type LOCAL -j IP-MASQ-AGENT
+-A IP-MASQ-AGENT -m comment --comment "ip-masq-agent: outbound traffic is subject to MASQUERADE (must be last in chain)" -j MASQUERADE --random-fully"#;
+    for family in Family::BOTH {
+        restore_nat(&namespace, family, rules).unwrap();
+    }
+    let report = Report::on(&namespace, "");
+    for (_, said) in report.of_check("ip-masq-agent") {
+        let (_, commands) = said.split_once("on the node: ").unwrap();
+        run(&namespace, commands);
+    }
+    let again = Report::on(&namespace, "");
+    again.must_have("ip-masq-agent", "ok", &[]);
+    again.must_have("other-nat", "ok", &["no other base chain"]);
+}
+
+#[test]
+fn ranges_of_pods_that_no_prefix_covers_are_guessed_from_the_routes() {
+    let namespace = Namespace::new().unwrap();
+    for words in [
+        "link add cni0 type bridge",
+        "link set cni0 up",
+        "address add 100.64.1.1/24 dev cni0",
+        "address add fd00:9::1/64 dev cni0 nodad",
+    ] {
+        namespace.ip(words).unwrap();
+    }
+    let report = Report::on(&namespace, "");
+    report.must_have(
+        "pod-ranges",
+        "warning",
+        &["a guess", "100.64.1.0/24 (by cni0), which"],
+    );
+    let both = Report::on(&namespace, "enableIPv6: true\n");
+    both.must_have("pod-ranges", "warning", &["fd00:9::/64"]);
+    let covered = "enableIPv6: true\nnonMasqueradeCIDRs: [100.64.0.0/10, 'fd00::/8']\n";
+    Report::on(&namespace, covered).must_have("pod-ranges", "ok", &[]);
+}
