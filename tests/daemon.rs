@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use support::daemon::Daemon;
 use support::netlink::generation;
-use support::netns::Namespace;
+use support::netns::{Namespace, succeed};
 use support::nft::{Nft, TABLE};
 use support::wait_until;
 
@@ -253,4 +253,22 @@ fn a_log_that_nobody_reads_does_not_stop_the_daemon() {
     child.wait().unwrap();
     done.unwrap();
     followed.unwrap();
+}
+
+/// A worker that is still there owns the table still, where tables can be owned: a `cleanup` that comes next would fail.
+#[test]
+fn run_once_ends_after_its_worker() {
+    let namespace = Namespace::new().unwrap();
+    let own = succeed(namespace.command("readlink").arg("/proc/self/ns/net")).unwrap();
+    let own = String::from_utf8(own.stdout).unwrap();
+    for _ in 0..20 {
+        let mut once = namespace.command(DAEMON);
+        succeed(once.args(["run", "--once", "--config", "/nowhere"])).unwrap();
+        let left = fs::read_dir("/proc").unwrap().flatten().find(|process| {
+            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            let namespace = fs::read_link(process.path().join("ns/net")).unwrap_or_default();
+            name == "nmd-nft-worker\n" && namespace.as_os_str() == own.trim_end()
+        });
+        assert!(left.is_none(), "{left:?}");
+    }
 }

@@ -123,25 +123,32 @@ fn sync_once(tables: &Tables, table_owner: TableOwner) -> std::io::Result<Vec<Ta
         .build()?;
     let mut kernel = Kernel::new(PathBuf::from(OWN_PROGRAM), table_owner);
     Ok(runtime.block_on(async {
-        let mut wait = FIRST_RETRY;
-        for _ in 1..TRIES {
-            let passes = kernel.sync_all(tables).await;
-            let failures = passes.iter().filter_map(|pass| pass.result.as_ref().err());
-            // The end of an owner is not to be waited for.
-            let is_owned =
-                |failure: &&KernelError| matches!(failure, KernelError::OwnedByAnother { .. });
-            let mut to_be_retried = failures.filter(|failure| !is_owned(failure)).peekable();
-            if to_be_retried.peek().is_none() {
-                return passes;
-            }
-            for error in to_be_retried {
-                warn!("{error}; tried again");
-            }
-            tokio::time::sleep(wait).await;
-            wait *= 2;
-        }
-        kernel.sync_all(tables).await
+        let passes = try_to_sync(&mut kernel, tables).await;
+        // Else a command that comes next may find the tables owned still.
+        kernel.close().await;
+        passes
     }))
+}
+
+async fn try_to_sync(kernel: &mut Kernel, tables: &Tables) -> Vec<TablePass> {
+    let mut wait = FIRST_RETRY;
+    for _ in 1..TRIES {
+        let passes = kernel.sync_all(tables).await;
+        let failures = passes.iter().filter_map(|pass| pass.result.as_ref().err());
+        // The end of an owner is not to be waited for.
+        let is_owned =
+            |failure: &&KernelError| matches!(failure, KernelError::OwnedByAnother { .. });
+        let mut to_be_retried = failures.filter(|failure| !is_owned(failure)).peekable();
+        if to_be_retried.peek().is_none() {
+            return passes;
+        }
+        for error in to_be_retried {
+            warn!("{error}; tried again");
+        }
+        tokio::time::sleep(wait).await;
+        wait *= 2;
+    }
+    kernel.sync_all(tables).await
 }
 
 pub(super) fn require_net_admin() -> Result<(), ExitStatus> {

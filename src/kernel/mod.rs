@@ -300,6 +300,11 @@ impl Kernel {
         how
     }
 
+    /// Ends the worker. The rules stay; they have no owner any more when this returns.
+    pub async fn close(self) {
+        self.access.worker.close().await;
+    }
+
     async fn read_back(&mut self, ruleset: &Ruleset) -> Result<ReadBack, KernelError> {
         // Before the listing: a commit in between is then one that is still to be looked at.
         let generation = self.access.generation()?;

@@ -6,6 +6,7 @@ use std::process::Command;
 use k8s_openapi::api::core::v1::{
     ConfigMapProjection, ContainerPort, KeyToPath, ProjectedVolumeSource, VolumeProjection,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::Value;
 
 use super::*;
@@ -135,6 +136,14 @@ fn projected_is_the_base_with_two_optional_config_maps_in_the_directory_that_is_
             .mount_path
             .clone();
         set_variable(container, "CONFIG", &directory);
+        let limits = container
+            .resources
+            .as_mut()
+            .unwrap()
+            .limits
+            .as_mut()
+            .unwrap();
+        limits.insert("memory".to_owned(), Quantity("1Gi".to_owned()));
     });
     assert_same(built_set("overlays/projected"), expected);
 }

@@ -147,6 +147,14 @@ impl Worker {
         ended
     }
 
+    /// Ends the worker, so that nothing is owned by its socket any more when this returns. It waits half a second at
+    /// most: one that is in the middle of a commit ends when the kernel is done with that.
+    pub async fn close(mut self) {
+        if let Some(mut running) = self.running.take() {
+            let _ = timeout(ENDING, running.kill()).await;
+        }
+    }
+
     /// Has libnftables run `document`.
     ///
     /// # Errors
