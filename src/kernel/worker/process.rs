@@ -20,7 +20,7 @@ use crate::kernel::libnftables::{Context, ContextError, Said};
 const KEPT_BYTES: usize = 64 * 1024;
 /// How long the worker keeps memory for the next request, in milliseconds. The requests of one repair follow each other
 /// within a millisecond, and to fault its pages in anew nearly doubles the time of a listing of 64 elements.
-const KEPT_MILLISECONDS: u16 = 500;
+const KEPT_MILLISECONDS: u16 = 50;
 
 /// Why a worker ended by itself.
 #[derive(Debug, thiserror::Error)]

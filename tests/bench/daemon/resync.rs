@@ -70,7 +70,7 @@ pub(crate) fn print(most_cidrs: usize) -> io::Result<()> {
 fn print_quiet() -> io::Result<()> {
     let (watched, _) = Watched::start(&Namespace::new()?, "")?;
     let [daemon, worker] = processes(&watched)?;
-    thread::sleep(Duration::from_millis(100));
+    thread::sleep(Duration::from_millis(200));
     let count = || Ok::<_, io::Error>(process::wake_ups(daemon)? + process::wake_ups(worker)?);
     let before = count()?;
     thread::sleep(QUIET);
