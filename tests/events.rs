@@ -7,7 +7,7 @@ mod support;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use support::foreign_hands::foreign_hands;
 use support::netlink::generation;
 use support::netns::Namespace;
 use support::nft::{Nft, TABLE};
+use support::volume::Volume;
 use support::wait_until;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
@@ -105,35 +106,6 @@ fn a_slow_writer_is_waited_for() {
     assert!(!log.contains("bad") && !log.contains("10.0.0.0/8"), "{log}");
 }
 
-/// A ConfigMap volume as kubelet writes it (atomic_writer.go): a directory of its own for each version, `..data` a
-/// link to it that is swapped by rename, the key a link through `..data`.
-struct Volume(PathBuf);
-
-impl Volume {
-    fn publish(&self, version: &str, text: &str) {
-        self.publish_all(version, &[("config", text.to_owned())]);
-    }
-
-    fn publish_all(&self, version: &str, texts: &[(&str, String)]) {
-        let directory = self.0.join(format!("..{version}"));
-        fs::create_dir(&directory).unwrap();
-        for (key, text) in texts {
-            fs::write(directory.join(key), text).unwrap();
-        }
-        let old = fs::read_link(self.0.join("..data")).ok();
-        symlink(format!("..{version}"), self.0.join("..data_tmp")).unwrap();
-        fs::rename(self.0.join("..data_tmp"), self.0.join("..data")).unwrap();
-        match old {
-            Some(old) => fs::remove_dir_all(self.0.join(old)).unwrap(),
-            None => {
-                for (key, _) in texts {
-                    symlink(format!("..data/{key}"), self.0.join(key)).unwrap();
-                }
-            }
-        }
-    }
-}
-
 /// A daemon that is not given a file of its own. Dropped, it is killed.
 struct Process(Child);
 
@@ -161,13 +133,15 @@ fn a_config_map_volume_is_followed_from_before_it_is_mounted() {
     fs::create_dir_all(&mount_point).unwrap();
     let volume = Volume(mount_point.clone());
     for n in 0..30 {
-        volume.publish(&format!("v{n}"), &list(&format!("192.0.2.{n}/32")));
+        volume
+            .publish(&format!("v{n}"), &list(&format!("192.0.2.{n}/32")))
+            .unwrap();
         wait_for(&namespace, &format!("192.0.2.{n}/32"));
     }
     fs::remove_dir_all(&mount_point).unwrap();
     wait_for(&namespace, "10.0.0.0/8");
     fs::create_dir_all(&mount_point).unwrap();
-    volume.publish("again", &list("198.51.100.0/24"));
+    volume.publish("again", &list("198.51.100.0/24")).unwrap();
     wait_for(&namespace, "198.51.100.0/24");
 }
 
@@ -209,7 +183,7 @@ fn a_directory_that_is_a_config_map_volume_with_two_keys_is_followed() {
     let publish = |n: u8| {
         let (provider, user) = (format!("192.0.2.{n}/32"), format!("198.51.100.{n}/32"));
         let texts = [("provider", list(&provider)), ("user", list(&user))];
-        volume.publish_all(&format!("v{n}"), &texts);
+        volume.publish_all(&format!("v{n}"), &texts).unwrap();
         [provider, user]
     };
     publish(0);

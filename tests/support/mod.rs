@@ -21,6 +21,7 @@ pub mod generations;
 pub mod http;
 pub mod judged;
 pub mod lab;
+pub mod moments;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
@@ -30,6 +31,7 @@ pub mod poison;
 pub mod probe;
 pub mod programmed;
 pub mod service;
+pub mod volume;
 pub mod wire;
 
 use std::io;
