@@ -92,6 +92,27 @@ fn an_editor_that_moves_the_file_away_does_not_bring_the_defaults() {
     assert!(!daemon.log().contains("10.0.0.0/8"), "{}", daemon.log());
 }
 
+/// Also where no file was good yet: an earlier run's table stays until one is.
+#[test]
+fn a_bad_file_at_the_start_that_is_moved_away_does_not_bring_the_defaults() {
+    let (namespace, mut daemon) = start(&list("192.0.2.0/24"));
+    let file = daemon.config_file();
+    for n in 1..10 {
+        fs::write(&file, "nonMasqueradeCIDRs:\n").unwrap();
+        daemon.kill_and_restart(DAEMON).unwrap();
+        wait_until(LIMIT, || {
+            let words = "the configuration is bad: nothing is changed until it is good";
+            daemon.log().matches(words).count() == n
+        })
+        .unwrap();
+        fs::rename(&file, file.with_extension("bak")).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        fs::write(&file, list(&format!("192.0.2.{n}/32"))).unwrap();
+        wait_for(&namespace, &format!("192.0.2.{n}/32"));
+    }
+    assert!(!daemon.log().contains("10.0.0.0/8"), "{}", daemon.log());
+}
+
 #[test]
 fn a_slow_writer_is_waited_for() {
     let (namespace, daemon) = start(&list("192.0.2.0/24"));
