@@ -13,13 +13,15 @@ ifdef ROOT
 TEST_PACKAGES += debootstrap
 endif
 
-.PHONY: help build run test bench golden install-test-packages clean
+.PHONY: help build run test bench chaos soak golden install-test-packages clean
 
 help:
 	@echo 'make build   the daemon, optimised: $(TARGET_DIR)/release/non-masquerade-daemon'
 	@echo 'make run     the main job: real packets through throw-away namespaces, with daemon-config/config'
 	@echo 'make test    all tests; what needs root is skipped and listed for an ordinary user'
 	@echo 'make bench   times and sizes of the daemon, beside those of libnftables alone; 10,000 CIDRs need root'
+	@echo 'make chaos   ten minutes of kills, foreign changes, bad files, limits and more under many flows; CHAOS_SECONDS=60 CHAOS_SEED=1'
+	@echo 'make soak    100,000 changes, after which the daemon is as large as before'
 	@echo 'make golden  rewrites tests/golden: what render, nft and --help print; as root'
 	@echo 'make clean   removes what was built'
 
@@ -48,6 +50,16 @@ endif
 bench:
 	@.ci/install-packages $(BENCH_PACKAGES)
 	cargo bench --locked --bench daemon
+
+# The daemon is that of the tests, whose arithmetic is checked. As root half of the time with Debian 13's libnftables.
+chaos: install-test-packages
+ifdef ROOT
+	.ci/install-debian-13 $(DEBIAN_13_ROOT)
+endif
+	cargo bench --locked --profile dev --bench chaos
+
+soak: install-test-packages
+	SOAK_CHANGES=100000 cargo test --locked --test soak -- --nocapture $(if $(ROOT),,--skip needs_root)
 
 # Look at the difference before you commit it.
 golden: install-test-packages
