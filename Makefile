@@ -37,7 +37,7 @@ ifdef ROOT
 TEST_PACKAGES += debootstrap golang-github-containers-common libcap2-bin runc
 endif
 
-.PHONY: help build run test bench golden install install-test-packages clean version
+.PHONY: help build run test bench chaos soak golden install install-test-packages clean version
 .PHONY: container push all-build all-container all-push test-image install-container-tool
 
 help:
@@ -45,6 +45,8 @@ help:
 	@echo 'make run     the main job: real packets through throw-away namespaces, with daemon-config/config'
 	@echo 'make test    all tests; what needs root is skipped and listed for an ordinary user'
 	@echo 'make bench   times and sizes of the daemon, beside those of libnftables alone; 10,000 CIDRs need root'
+	@echo 'make chaos   ten minutes of kills, foreign changes, bad files, limits and more under many flows; CHAOS_SECONDS=60 CHAOS_SEED=1'
+	@echo 'make soak    100,000 changes, after which the daemon is as large as before'
 	@echo 'make golden  rewrites tests/golden: what render, nft and --help print; as root'
 	@echo 'make install the built daemon and its systemd unit, below $(PREFIX); PREFIX and DESTDIR choose another place'
 	@echo 'make clean   removes what was built'
@@ -83,6 +85,16 @@ endif
 bench:
 	@.ci/install-packages $(BENCH_PACKAGES)
 	cargo bench --locked --bench daemon
+
+# The daemon is that of the tests, whose arithmetic is checked. As root half of the time with Debian 13's libnftables.
+chaos: install-test-packages
+ifdef ROOT
+	.ci/install-debian-13 $(DEBIAN_13_ROOT)
+endif
+	cargo bench --locked --profile dev --bench chaos
+
+soak: install-test-packages
+	SOAK_CHANGES=100000 cargo test --locked --test soak -- --nocapture $(if $(ROOT),,--skip needs_root)
 
 # Look at the difference before you commit it.
 golden: install-test-packages

@@ -168,6 +168,15 @@ pub fn load_existing(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadErr
     load_patiently(paths, flags)
 }
 
+/// The files at `paths`, and in the directories among them, that hold something, whatever it is.
+#[must_use]
+pub fn files_with_contents(paths: &[PathBuf]) -> Vec<PathBuf> {
+    // Where it is not known which files there are, none is known of.
+    let mut files = paths::files(paths).unwrap_or_default();
+    files.retain(|file| fs::metadata(file).is_ok_and(|metadata| metadata.len() > 0));
+    files
+}
+
 /// The files that were found, one after the other.
 struct Reading {
     files: Vec<Found>,

@@ -7,7 +7,7 @@ mod support;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use support::foreign_hands::foreign_hands;
 use support::netlink::generation;
 use support::netns::Namespace;
 use support::nft::{Nft, TABLE};
+use support::volume::Volume;
 use support::wait_until;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
@@ -91,6 +92,27 @@ fn an_editor_that_moves_the_file_away_does_not_bring_the_defaults() {
     assert!(!daemon.log().contains("10.0.0.0/8"), "{}", daemon.log());
 }
 
+/// Also where no file was good yet: an earlier run's table stays until one is.
+#[test]
+fn a_bad_file_at_the_start_that_is_moved_away_does_not_bring_the_defaults() {
+    let (namespace, mut daemon) = start(&list("192.0.2.0/24"));
+    let file = daemon.config_file();
+    for n in 1..10 {
+        fs::write(&file, "nonMasqueradeCIDRs:\n").unwrap();
+        daemon.kill_and_restart(DAEMON).unwrap();
+        wait_until(LIMIT, || {
+            let words = "the configuration is bad: nothing is changed until it is good";
+            daemon.log().matches(words).count() == n
+        })
+        .unwrap();
+        fs::rename(&file, file.with_extension("bak")).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        fs::write(&file, list(&format!("192.0.2.{n}/32"))).unwrap();
+        wait_for(&namespace, &format!("192.0.2.{n}/32"));
+    }
+    assert!(!daemon.log().contains("10.0.0.0/8"), "{}", daemon.log());
+}
+
 #[test]
 fn a_slow_writer_is_waited_for() {
     let (namespace, daemon) = start(&list("192.0.2.0/24"));
@@ -103,35 +125,6 @@ fn a_slow_writer_is_waited_for() {
     wait_for(&namespace, "198.51.100.0/24");
     let log = daemon.log();
     assert!(!log.contains("bad") && !log.contains("10.0.0.0/8"), "{log}");
-}
-
-/// A ConfigMap volume as kubelet writes it (atomic_writer.go): a directory of its own for each version, `..data` a
-/// link to it that is swapped by rename, the key a link through `..data`.
-struct Volume(PathBuf);
-
-impl Volume {
-    fn publish(&self, version: &str, text: &str) {
-        self.publish_all(version, &[("config", text.to_owned())]);
-    }
-
-    fn publish_all(&self, version: &str, texts: &[(&str, String)]) {
-        let directory = self.0.join(format!("..{version}"));
-        fs::create_dir(&directory).unwrap();
-        for (key, text) in texts {
-            fs::write(directory.join(key), text).unwrap();
-        }
-        let old = fs::read_link(self.0.join("..data")).ok();
-        symlink(format!("..{version}"), self.0.join("..data_tmp")).unwrap();
-        fs::rename(self.0.join("..data_tmp"), self.0.join("..data")).unwrap();
-        match old {
-            Some(old) => fs::remove_dir_all(self.0.join(old)).unwrap(),
-            None => {
-                for (key, _) in texts {
-                    symlink(format!("..data/{key}"), self.0.join(key)).unwrap();
-                }
-            }
-        }
-    }
 }
 
 /// A daemon that is not given a file of its own. Dropped, it is killed.
@@ -161,13 +154,15 @@ fn a_config_map_volume_is_followed_from_before_it_is_mounted() {
     fs::create_dir_all(&mount_point).unwrap();
     let volume = Volume(mount_point.clone());
     for n in 0..30 {
-        volume.publish(&format!("v{n}"), &list(&format!("192.0.2.{n}/32")));
+        volume
+            .publish(&format!("v{n}"), &list(&format!("192.0.2.{n}/32")))
+            .unwrap();
         wait_for(&namespace, &format!("192.0.2.{n}/32"));
     }
     fs::remove_dir_all(&mount_point).unwrap();
     wait_for(&namespace, "10.0.0.0/8");
     fs::create_dir_all(&mount_point).unwrap();
-    volume.publish("again", &list("198.51.100.0/24"));
+    volume.publish("again", &list("198.51.100.0/24")).unwrap();
     wait_for(&namespace, "198.51.100.0/24");
 }
 
@@ -209,7 +204,7 @@ fn a_directory_that_is_a_config_map_volume_with_two_keys_is_followed() {
     let publish = |n: u8| {
         let (provider, user) = (format!("192.0.2.{n}/32"), format!("198.51.100.{n}/32"));
         let texts = [("provider", list(&provider)), ("user", list(&user))];
-        volume.publish_all(&format!("v{n}"), &texts);
+        volume.publish_all(&format!("v{n}"), &texts).unwrap();
         [provider, user]
     };
     publish(0);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use support::daemon::Daemon;
-use support::http::{self, PORT, connect, exchange, get, metric};
+use support::http::{self, PORT, connect, exchange, get, metric, nonsense};
 use support::lab::Lab;
 use support::netns::Namespace;
 use support::nft::{Nft, TABLE};
@@ -316,27 +316,6 @@ fn what_is_not_there_is_not_found_and_nothing_can_be_changed() {
         head.status == 200 && head.body.is_empty() && head.head.contains("content-length: "),
         "{head:?}"
     );
-}
-
-/// What a client may say that is no request.
-fn nonsense() -> Vec<Vec<u8>> {
-    let long = "a".repeat(20_000);
-    let fields = (0..500).map(|n| format!("f{n}: v\r\n"));
-    vec![
-        format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n").into(),
-        format!("GET /metrics HTTP/1.1\r\nHost: {long}\r\n\r\n").into(),
-        format!(
-            "GET /metrics HTTP/1.1\r\n{}\r\n",
-            fields.collect::<String>()
-        )
-        .into(),
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
-        vec![0; 10_000],
-        b"GET /metrics HTTP/9.9\r\n\r\n".to_vec(),
-        b"GET /metrics HTTP/1.1\r\nContent-Length: x\r\n\r\n".to_vec(),
-        b"\r\n".repeat(5_000),
-    ]
 }
 
 #[test]

@@ -262,7 +262,9 @@ impl EventLoop {
                 self.log.bad_file(&error);
                 self.metrics.bad_load();
                 self.readiness.configuration_is_bad(&error.to_string());
-                Reading::Bad
+                Reading::Bad {
+                    files: config_source::files_with_contents(&settings.config),
+                }
             }
         }
     }

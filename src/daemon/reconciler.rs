@@ -51,7 +51,10 @@ pub enum Reading {
     /// Someone has it open for writing.
     BeingWritten,
     /// It is bad, or cannot be read.
-    Bad,
+    Bad {
+        /// The files that are there, but for those that say nothing.
+        files: Vec<PathBuf>,
+    },
 }
 
 /// What happened.
@@ -122,7 +125,7 @@ enum Pass {
 #[derive(Debug)]
 pub struct Reconciler {
     last_good: Option<Desired>,
-    /// The files of the last good configuration, but for those that say nothing.
+    /// The files of the last good configuration, or of a bad one before the first, but for those that say nothing.
     files: Vec<PathBuf>,
     /// The file is read because of something near it: what is the same needs no sync.
     reads_for_a_change: bool,
@@ -253,7 +256,9 @@ impl Reconciler {
                 self.files.retain(|file| !empty_files.contains(file));
                 self.last_good = Some(desired);
             }
-            Reading::Bad => {}
+            // They are not to be taken for gone either. After a good one, its files are what counts.
+            Reading::Bad { files } if self.last_good.is_none() => self.files = files,
+            Reading::Bad { .. } => {}
         }
         self.unsettled_since = None;
         let is_for_a_change = std::mem::take(&mut self.reads_for_a_change);

@@ -116,7 +116,8 @@ impl Daemon {
         arguments: &[&str],
     ) -> io::Result<Self> {
         let directory = TemporaryDirectory::new()?;
-        let command = on_debian_13(program.as_ref(), namespace, &directory, arguments)?;
+        let program = program.as_ref();
+        let command = on_debian_13(program, namespace, directory.path(), arguments)?;
         let mut daemon = Self::spawn(command, namespace, directory, configuration)?;
         daemon.is_on_debian_13 = true;
         Ok(daemon)
@@ -162,7 +163,8 @@ impl Daemon {
             .append(true)
             .open(log_file(&self.directory))?;
         let mut command = if self.is_on_debian_13 {
-            on_debian_13(program.as_ref(), &self.namespace, &self.directory, &[])?
+            let directory = self.directory.path();
+            on_debian_13(program.as_ref(), &self.namespace, directory, &[])?
         } else {
             let mut command = self.namespace.command(program.as_ref());
             command.arg("run").arg("--config").arg(self.config_file());
@@ -181,12 +183,7 @@ impl Daemon {
 
     /// The process id of its worker, if it has one now.
     pub fn worker(&self) -> Option<Pid> {
-        let parent = self.process_id();
-        fs::read_dir("/proc")
-            .ok()?
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .find(|process| is_worker_of(*process, parent))
-            .map(Pid::from_raw)
+        worker_of(self.process_id())
     }
 
     /// How often it and its worker have been woken: their voluntary context switches, proc(5). The worker is woken once
@@ -277,10 +274,11 @@ impl Drop for Daemon {
     }
 }
 
-fn on_debian_13(
+/// Runs the daemon with Debian 13's libraries, with the file `config` of the directory.
+pub fn on_debian_13(
     program: &Path,
     namespace: &Namespace,
-    directory: &TemporaryDirectory,
+    directory: &Path,
     arguments: &[&str],
 ) -> io::Result<Command> {
     let mut command = namespace.command("unshare");
@@ -288,16 +286,16 @@ fn on_debian_13(
     command
         .arg(debian_13_root())
         .arg(fs::canonicalize(program)?);
-    command.arg(directory.path()).args(arguments);
+    command.arg(directory).args(arguments);
     Ok(command)
 }
 
-fn spawn(mut command: Command) -> io::Result<Child> {
+/// Starts a process that ends with the thread that called this function.
+pub fn spawn(mut command: Command) -> io::Result<Child> {
     command.stdin(Stdio::null());
     // SAFETY: between fork and exec only prctl(2) is called, which is async-signal-safe.
     unsafe {
-        // An interrupted test must not leave its daemon behind. The signal comes when the thread
-        // that called this function ends.
+        // An interrupted test must not leave its daemon behind.
         command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?));
     }
     command.spawn()
@@ -330,6 +328,15 @@ fn voluntary_switches(process: Pid) -> u64 {
         .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     let switches = line.and_then(|switches| switches.trim().parse().ok());
     switches.expect("the number of context switches of a living process")
+}
+
+/// The process id of the worker of this daemon, if it has one now.
+pub fn worker_of(daemon: Pid) -> Option<Pid> {
+    fs::read_dir("/proc")
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .find(|process| is_worker_of(*process, daemon))
+        .map(Pid::from_raw)
 }
 
 fn is_worker_of(process: i32, parent: Pid) -> bool {

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv6Addr, SocketAddrV6, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +21,7 @@ use nix::sys::socket::{
 use super::bind_soon;
 use super::destinations::Row;
 use super::lab::{Family, Lab, mapped};
+use super::moments::{Moment, Moments};
 
 /// Port on which the outside receives the flows.
 const FLOWS_PORT: u16 = 7_001;
@@ -28,13 +29,14 @@ const FLOWS_PORT: u16 = 7_001;
 const BATCH: usize = 64;
 /// Source ports, all distinct from those of probes.
 const SOURCE_PORTS: std::ops::Range<u16> = 2_000..2_064;
-/// Destination address, IPv4-mapped if it is one of IPv4, then 1 if the flow must be masqueraded.
-const PAYLOAD_BYTES: usize = 17;
+/// Destination address, IPv4-mapped if it is one of IPv4, then 1 if the flow must be masqueraded, then the number of the
+/// moment in which it was sent.
+const PAYLOAD_BYTES: usize = 21;
 /// Room for about 80,000 small packets, more than three seconds of 20,000 a second.
 const RECEIVE_BUFFER_BYTES: usize = 64 << 20;
 /// How long the receiver waits for the last packets.
 const GRACE: Duration = Duration::from_millis(300);
-/// Wrong flows that are kept to be shown.
+/// Wrong flows that are shown.
 const EXAMPLES: usize = 5;
 /// One batch of so many goes to the list that must be masqueraded, if both lists are given.
 const MASQUERADED_EVERY: u64 = 8;
@@ -67,8 +69,8 @@ pub struct Counts {
     pub not_masqueraded: u64,
     /// Time of sending.
     pub elapsed: Duration,
-    /// Some wrong flows: how long after the start, the source seen, the destination.
-    pub examples: Vec<(Duration, IpAddr, IpAddr)>,
+    /// All of it by when it was sent.
+    pub moments: Moments,
     /// Failures that conntrack counted in the node: `insert_failed`, `drop` and `early_drop`.
     pub conntrack_failures: u64,
 }
@@ -99,12 +101,8 @@ impl fmt::Display for Counts {
             self.lost(),
             self.conntrack_failures,
         )?;
-        for (after, source, destination) in &self.examples {
-            write!(
-                f,
-                "\n  after {:.3} s: {destination} saw {source}",
-                after.as_secs_f64()
-            )?;
+        for wrong in self.moments.wrong_flows().take(EXAMPLES) {
+            write!(f, "\n  {wrong}")?;
         }
         Ok(())
     }
@@ -113,8 +111,10 @@ impl fmt::Display for Counts {
 /// Flows on their way; [`Running::stop`] ends them and counts.
 #[derive(Debug)]
 pub struct Running {
+    /// The moments are counted from here.
+    pub started: Instant,
     stop: Arc<AtomicBool>,
-    sender: JoinHandle<io::Result<(u64, Duration)>>,
+    sender: JoinHandle<io::Result<(Moments, Duration)>>,
     receiver: JoinHandle<io::Result<Counts>>,
     conntrack_failures_before: u64,
 }
@@ -137,15 +137,17 @@ impl Flows {
                 .map(|port| bind_soon(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))))
                 .collect::<io::Result<Vec<_>>>()
         })?;
+        let started = Instant::now();
         let sender = {
             let stop = stop.clone();
             std::thread::spawn(move || {
-                let result = send(&self, &sockets, &stop);
+                let result = send(&self, &sockets, started, &stop);
                 sent_all.store(true, Ordering::Release);
                 result
             })
         };
         Ok(Running {
+            started,
             stop,
             sender,
             receiver,
@@ -166,9 +168,10 @@ impl Running {
     pub fn stop(self, lab: &Lab) -> io::Result<Counts> {
         self.stop.store(true, Ordering::Release);
         let (sent, elapsed) = self.sender.join().expect("the sender's thread")?;
-        let counts = self.receiver.join().expect("the receiver's thread")?;
+        let mut counts = self.receiver.join().expect("the receiver's thread")?;
+        counts.moments.add(sent);
         Ok(Counts {
-            sent,
+            sent: counts.moments.sum(|moment| moment.sent),
             elapsed,
             conntrack_failures: conntrack_failures(lab)?
                 .saturating_sub(self.conntrack_failures_before),
@@ -177,10 +180,15 @@ impl Running {
     }
 }
 
-fn send(flows: &Flows, sockets: &[UdpSocket], stop: &AtomicBool) -> io::Result<(u64, Duration)> {
+fn send(
+    flows: &Flows,
+    sockets: &[UdpSocket],
+    started: Instant,
+    stop: &AtomicBool,
+) -> io::Result<(Moments, Duration)> {
     let mut exempt = Row::of_each_family(&flows.keep_source);
     let mut masqueraded = Row::of_each_family(&flows.masqueraded);
-    let started = Instant::now();
+    let mut moments = Moments::default();
     let mut sent = 0;
     let mut headers = MultiHeaders::<SockaddrIn6>::preallocate(BATCH, None);
     for batch in 1_u64.. {
@@ -200,16 +208,20 @@ fn send(flows: &Flows, sockets: &[UdpSocket], stop: &AtomicBool) -> io::Result<(
         };
         // The family that has sent less.
         let row = rows.iter_mut().min_by_key(|row| row.taken).expect("a row");
-        sent += send_batch(row, u8::from(masquerade), sockets, &mut headers)?;
+        let moment = Moment::after(started.elapsed());
+        let of_batch = send_batch(row, u8::from(masquerade), moment, sockets, &mut headers)?;
+        moments.at(moment).sent += of_batch;
+        sent += of_batch;
         let due = Duration::from_secs_f64(sent as f64 / f64::from(flows.rate));
         std::thread::sleep(due.saturating_sub(started.elapsed()));
     }
-    Ok((sent, started.elapsed()))
+    Ok((moments, started.elapsed()))
 }
 
 fn send_batch(
     row: &mut Row,
     must_be_masqueraded: u8,
+    moment: u32,
     sockets: &[UdpSocket],
     headers: &mut MultiHeaders<SockaddrIn6>,
 ) -> io::Result<u64> {
@@ -222,6 +234,7 @@ fn send_batch(
         .map(|destination| {
             let mut payload = [must_be_masqueraded; PAYLOAD_BYTES];
             payload[..16].copy_from_slice(&destination.octets());
+            payload[17..].copy_from_slice(&moment.to_be_bytes());
             payload
         })
         .collect();
@@ -246,14 +259,13 @@ fn receive_socket() -> io::Result<UdpSocket> {
 }
 
 fn receive(socket: &UdpSocket, judge: &Judge, sent_all: &AtomicBool) -> io::Result<Counts> {
-    let started = Instant::now();
     let mut counts = Counts::default();
     let mut headers = MultiHeaders::preallocate(BATCH, None);
     loop {
         match receive_batch(socket, &mut headers) {
             Ok(batch) => {
                 for (source, payload) in batch {
-                    judge.count(&mut counts, source, payload, started.elapsed());
+                    judge.count(&mut counts, source, payload);
                 }
             }
             // Nothing for the time of grace.
@@ -295,13 +307,8 @@ impl Judge {
         }
     }
 
-    fn count(
-        &self,
-        counts: &mut Counts,
-        source: Ipv6Addr,
-        payload: [u8; PAYLOAD_BYTES],
-        after: Duration,
-    ) {
+    fn count(&self, counts: &mut Counts, source: Ipv6Addr, payload: [u8; PAYLOAD_BYTES]) {
+        let [payload @ .., m1, m2, m3, m4] = payload;
         let [octets @ .., must_be_masqueraded] = payload;
         let destination = Ipv6Addr::from(octets);
         let is_ipv6 = destination.to_ipv4_mapped().is_none();
@@ -318,9 +325,10 @@ impl Judge {
             counts.wrong_source += u64::from(wrong);
             wrong
         };
-        if wrong && counts.examples.len() < EXAMPLES {
-            let (source, destination) = (source.to_canonical(), destination.to_canonical());
-            counts.examples.push((after, source, destination));
+        let moment = counts.moments.at(u32::from_be_bytes([m1, m2, m3, m4]));
+        moment.received += 1;
+        if wrong {
+            moment.is_wrong(source.to_canonical(), destination.to_canonical());
         }
     }
 }

@@ -64,3 +64,24 @@ pub fn metric(namespace: &Namespace, name: &str) -> io::Result<f64> {
     let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
     value.ok_or_else(|| io::Error::other(format!("no {name} in\n{page}")))
 }
+
+/// What a client may say that is no request.
+pub fn nonsense() -> Vec<Vec<u8>> {
+    let long = "a".repeat(20_000);
+    let fields = (0..500).map(|n| format!("f{n}: v\r\n"));
+    vec![
+        format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n").into(),
+        format!("GET /metrics HTTP/1.1\r\nHost: {long}\r\n\r\n").into(),
+        format!(
+            "GET /metrics HTTP/1.1\r\n{}\r\n",
+            fields.collect::<String>()
+        )
+        .into(),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
+        vec![0; 10_000],
+        b"GET /metrics HTTP/9.9\r\n\r\n".to_vec(),
+        b"GET /metrics HTTP/1.1\r\nContent-Length: x\r\n\r\n".to_vec(),
+        b"\r\n".repeat(5_000),
+    ]
+}

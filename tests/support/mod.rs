@@ -23,6 +23,7 @@ pub mod http;
 pub mod ip_masq_agent;
 pub mod judged;
 pub mod lab;
+pub mod moments;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
@@ -35,6 +36,7 @@ pub mod programmed;
 pub mod root_file_system;
 pub mod security_context;
 pub mod service;
+pub mod volume;
 pub mod wire;
 
 use std::io;

@@ -3,10 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use non_masquerade_daemon::kernel::difference::Difference;
+use non_masquerade_daemon::kernel::drift::Drift;
 use non_masquerade_daemon::kernel::error::KernelError;
 use non_masquerade_daemon::kernel::ownership::TableOwner;
-use non_masquerade_daemon::kernel::{Kernel, SyncReport};
-use non_masquerade_daemon::ruleset::Ruleset;
+use non_masquerade_daemon::kernel::{Kernel, Observation, SyncReport};
+use non_masquerade_daemon::ruleset::{Family, Ruleset, Tables};
 use tokio::runtime::Runtime;
 
 use super::daemon::TemporaryDirectory;
@@ -40,6 +42,11 @@ impl Programmed {
 
     /// A fresh one, with the libnftables of Debian 13 in the root that `make test` installs if it is run by root.
     pub fn on_debian_13(daemon: &str) -> io::Result<Self> {
+        Self::on_debian_13_within(Namespace::new()?, daemon)
+    }
+
+    /// The same in a namespace that is there.
+    pub fn on_debian_13_within(namespace: Namespace, daemon: &str) -> io::Result<Self> {
         let directory = TemporaryDirectory::new()?;
         let script = directory.path().join("worker");
         let daemon = Path::new(daemon).canonicalize()?;
@@ -53,7 +60,7 @@ impl Programmed {
         let write = r#"printf %s "$1" > "$0"; chmod 755 "$0""#;
         let mut writer = std::process::Command::new("sh");
         succeed(writer.args(["-c", write]).arg(&script).arg(text))?;
-        Self::by_worker(Namespace::new()?, script, Some(directory))
+        Self::by_worker(namespace, script, Some(directory))
     }
 
     fn by_worker(
@@ -75,6 +82,38 @@ impl Programmed {
     /// See [`Kernel::sync`].
     pub fn sync(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
         self.runtime.block_on(self.kernel.sync(ruleset))
+    }
+
+    /// In what the kernel differs from the tables, whoever owns them. A table that is too many is a difference.
+    pub fn differences(&mut self, tables: &Tables) -> Result<Vec<Difference>, KernelError> {
+        let mut differences = Vec::new();
+        for ruleset in tables.wanted() {
+            let observed = self.kernel.observe(ruleset.family, &ruleset.table);
+            differences.extend(match &self.runtime.block_on(observed)? {
+                Observation::Missing => Drift::of_missing_table(ruleset).differences,
+                Observation::Unreadable(header) => {
+                    Drift::of_unreadable_table(ruleset, *header).differences
+                }
+                Observation::Table(header, table) => {
+                    Drift::of_table(ruleset, *header, table)?.differences
+                }
+            });
+        }
+        let has_ip6 = self.kernel.found(Family::Ip6, &tables.ip.table)?.is_some();
+        if tables.ip6.is_none() && has_ip6 {
+            differences.push(Difference::TableUnwanted);
+        }
+        Ok(differences)
+    }
+
+    /// Whether each of the tables that are there has an owner.
+    pub fn are_owned(&mut self, tables: &Tables) -> Result<bool, KernelError> {
+        let mut are_owned = true;
+        for ruleset in tables.wanted() {
+            let found = self.kernel.found(ruleset.family, &ruleset.table)?;
+            are_owned &= found.is_none_or(|found| found.header.owner.is_some());
+        }
+        Ok(are_owned)
     }
 
     /// See [`Kernel::look`].

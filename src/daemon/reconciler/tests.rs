@@ -31,6 +31,13 @@ fn good(table: &str) -> Reading {
     }
 }
 
+/// Read from a file that is bad.
+fn bad() -> Reading {
+    Reading::Bad {
+        files: vec!["file".into()],
+    }
+}
+
 /// Read where there is none.
 fn absent(table: &str) -> Reading {
     Reading::Good {
@@ -65,7 +72,7 @@ fn a_bad_file_leaves_the_last_good_policy_in_force_and_under_repair() {
     let (mut reconciler, start) = in_step();
     let now = start + 60 * SECOND;
     assert_eq!(reconciler.on(Event::DeadlineReached, now), read(false));
-    assert_eq!(reconciler.on(Event::Read(Reading::Bad), now), sync("a"));
+    assert_eq!(reconciler.on(Event::Read(bad()), now), sync("a"));
 }
 
 #[test]
@@ -73,10 +80,29 @@ fn a_bad_file_at_first_start_writes_nothing_until_one_is_good() {
     let now = Instant::now();
     let mut reconciler = Reconciler::new(1);
     reconciler.on(Event::ReloadRequested, now);
-    assert_eq!(reconciler.on(Event::Read(Reading::Bad), now), None);
+    assert_eq!(reconciler.on(Event::Read(bad()), now), None);
     assert_eq!(reconciler.deadline(), Some(now + FIRST_RESYNC_INTERVAL));
     reconciler.on(Event::DeadlineReached, now);
     assert_eq!(reconciler.on(Event::Read(good("b")), now), sync("b"));
+}
+
+/// An editor may move it away to write a better one.
+#[test]
+fn a_bad_file_at_first_start_that_is_gone_for_a_moment_does_not_bring_the_defaults() {
+    let now = Instant::now();
+    let mut reconciler = Reconciler::new(1);
+    reconciler.on(Event::ReloadRequested, now);
+    assert_eq!(reconciler.on(Event::Read(bad()), now), None);
+    reconciler.on(Event::FileMayHaveChanged, now);
+    assert_eq!(reconciler.on(Event::Read(absent("d")), now), None);
+    assert_eq!(reconciler.deadline(), Some(now + LOOK_AGAIN));
+    let later = now + SECOND;
+    assert_eq!(reconciler.on(Event::DeadlineReached, later), read(true));
+    assert_eq!(
+        reconciler.on(Event::Read(absent("d")), later),
+        sync("d"),
+        "after a second it is gone"
+    );
 }
 
 #[test]
@@ -100,7 +126,7 @@ fn failures_are_retried_later_and_later_but_never_later_than_the_resync() {
     let mut last = Duration::ZERO;
     for failures in 1..40 {
         reconciler.on(Event::ReloadRequested, now);
-        reconciler.on(Event::Read(Reading::Bad), now);
+        reconciler.on(Event::Read(bad()), now);
         reconciler.on(Event::Done(Outcome::Failed), now);
         let deadline = reconciler.deadline();
         last = deadline.unwrap() - now;
@@ -108,7 +134,7 @@ fn failures_are_retried_later_and_later_but_never_later_than_the_resync() {
     }
     assert!(last >= LAST_RETRY / 2);
     reconciler.on(Event::DeadlineReached, now);
-    reconciler.on(Event::Read(Reading::Bad), now);
+    reconciler.on(Event::Read(bad()), now);
     reconciler.on(Event::Done(Outcome::InStep), now);
     assert_eq!(reconciler.deadline(), Some(now + 60 * SECOND));
 }
@@ -119,7 +145,7 @@ fn a_table_that_another_owns_is_looked_at_every_second() {
     let mut waits = Vec::new();
     for _ in 0..10 {
         reconciler.on(Event::ReloadRequested, now);
-        reconciler.on(Event::Read(Reading::Bad), now);
+        reconciler.on(Event::Read(bad()), now);
         reconciler.on(Event::Done(Outcome::Owned), now);
         waits.push((reconciler.deadline().unwrap() - now).as_millis());
     }
@@ -139,7 +165,7 @@ fn an_idle_worker_that_ends_is_replaced_at_once_but_not_again_and_again() {
         reconciler.on(Event::DeadlineReached, soon + SECOND),
         read(false)
     );
-    reconciler.on(Event::Read(Reading::Bad), soon + SECOND);
+    reconciler.on(Event::Read(bad()), soon + SECOND);
     reconciler.on(Event::Done(Outcome::InStep), soon + SECOND);
     let later = soon + 2 * SECOND;
     assert_eq!(reconciler.on(Event::WorkerEnded, later), sync("a"));
@@ -403,7 +429,7 @@ fn counters_are_not_read_where_the_tables_cannot_be() {
     let (mut reconciler, now) = in_step();
     for outcome in [Outcome::Failed, Outcome::Owned] {
         reconciler.on(Event::ReloadRequested, now);
-        reconciler.on(Event::Read(Reading::Bad), now);
+        reconciler.on(Event::Read(bad()), now);
         assert_eq!(reconciler.on(Event::CountWanted, now), None, "under way");
         reconciler.on(Event::Done(outcome), now);
         assert_eq!(reconciler.on(Event::CountWanted, now), None);

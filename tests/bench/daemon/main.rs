@@ -12,6 +12,7 @@ mod events;
 mod footprint;
 mod hands;
 mod memory;
+#[allow(dead_code)] // Tests use the rest of it.
 mod process;
 mod reload;
 mod resync;

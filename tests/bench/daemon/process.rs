@@ -22,6 +22,16 @@ pub(crate) fn pss_kibibytes(process: Pid) -> io::Result<u64> {
     field(process, "smaps_rollup", "Pss:")
 }
 
+/// What it has written to and shares with nobody: what others do on the machine does not change it.
+pub(crate) fn private_kibibytes(process: Pid) -> io::Result<u64> {
+    field(process, "smaps_rollup", "Private_Dirty:")
+}
+
+/// How many descriptors it has open.
+pub(crate) fn descriptors(process: Pid) -> io::Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{process}/fd"))?.count())
+}
+
 /// The most that it had resident.
 pub(crate) fn peak_kibibytes(process: Pid) -> io::Result<u64> {
     field(process, "status", "VmHWM:")
