@@ -37,7 +37,7 @@ ifdef ROOT
 TEST_PACKAGES += debootstrap golang-github-containers-common libcap2-bin runc
 endif
 
-.PHONY: help build run test bench golden install install-test-packages clean version
+.PHONY: help build run test bench deny golden install install-test-packages clean version
 .PHONY: container push all-build all-container all-push test-image install-container-tool
 
 help:
@@ -45,6 +45,7 @@ help:
 	@echo 'make run     the main job: real packets through throw-away namespaces, with daemon-config/config'
 	@echo 'make test    all tests; what needs root is skipped and listed for an ordinary user'
 	@echo 'make bench   times and sizes of the daemon, beside those of libnftables alone; 10,000 CIDRs need root'
+	@echo 'make deny    licences, advisories and sources of the crates, by cargo-deny; built at first, which takes minutes'
 	@echo 'make golden  rewrites tests/golden: what render, nft and --help print; as root'
 	@echo 'make install the built daemon and its systemd unit, below $(PREFIX); PREFIX and DESTDIR choose another place'
 	@echo 'make clean   removes what was built'
@@ -83,6 +84,10 @@ endif
 bench:
 	@.ci/install-packages $(BENCH_PACKAGES)
 	cargo bench --locked --bench daemon
+
+deny:
+	@.ci/install-packages $(BUILD_PACKAGES)
+	.ci/deny
 
 # Look at the difference before you commit it.
 golden: install-test-packages
