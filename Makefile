@@ -32,12 +32,15 @@ BUILD_PACKAGES := gcc libc6-dev libnftables-dev
 RUN_PACKAGES := $(BUILD_PACKAGES) iproute2 nftables util-linux
 TEST_PACKAGES := $(RUN_PACKAGES) conntrack iptables strace
 BENCH_PACKAGES := $(RUN_PACKAGES) strace
+FUZZ_PACKAGES := $(BUILD_PACKAGES) g++
+# How long each target of `make fuzz` runs.
+FUZZ_SECONDS ?= 60
 ROOT := $(filter 0,$(shell id -u))
 ifdef ROOT
 TEST_PACKAGES += debootstrap golang-github-containers-common libcap2-bin runc
 endif
 
-.PHONY: help build run test bench deny golden install install-test-packages clean version
+.PHONY: help build run test bench fuzz deny golden install install-test-packages clean version
 .PHONY: container push all-build all-container all-push test-image install-container-tool
 
 help:
@@ -45,6 +48,7 @@ help:
 	@echo 'make run     the main job: real packets through throw-away namespaces, with daemon-config/config'
 	@echo 'make test    all tests; what needs root is skipped and listed for an ordinary user'
 	@echo 'make bench   times and sizes of the daemon, beside those of libnftables alone; 10,000 CIDRs need root'
+	@echo 'make fuzz    looks for input that breaks a reader, $(FUZZ_SECONDS) s for each; FUZZ_SECONDS says how long'
 	@echo 'make deny    licences, advisories and sources of the crates, by cargo-deny; built at first, which takes minutes'
 	@echo 'make golden  rewrites tests/golden: what render, nft and --help print; as root'
 	@echo 'make install the built daemon and its systemd unit, below $(PREFIX); PREFIX and DESTDIR choose another place'
@@ -84,6 +88,10 @@ endif
 bench:
 	@.ci/install-packages $(BENCH_PACKAGES)
 	cargo bench --locked --bench daemon
+
+fuzz:
+	@.ci/install-packages $(FUZZ_PACKAGES)
+	.ci/fuzz $(FUZZ_SECONDS) $(abspath $(TARGET_DIR))/fuzz
 
 deny:
 	@.ci/install-packages $(BUILD_PACKAGES)
