@@ -32,12 +32,15 @@ BUILD_PACKAGES := gcc libc6-dev libnftables-dev
 RUN_PACKAGES := $(BUILD_PACKAGES) iproute2 nftables util-linux
 TEST_PACKAGES := $(RUN_PACKAGES) conntrack iptables strace
 BENCH_PACKAGES := $(RUN_PACKAGES) strace
+FUZZ_PACKAGES := $(BUILD_PACKAGES) g++
+# How long each target of `make fuzz` runs.
+FUZZ_SECONDS ?= 60
 ROOT := $(filter 0,$(shell id -u))
 ifdef ROOT
 TEST_PACKAGES += debootstrap golang-github-containers-common libcap2-bin runc
 endif
 
-.PHONY: help build run test bench chaos soak golden install install-test-packages clean version
+.PHONY: help build run test bench chaos soak fuzz deny golden install install-test-packages clean version
 .PHONY: container push all-build all-container all-push test-image install-container-tool
 
 help:
@@ -47,6 +50,8 @@ help:
 	@echo 'make bench   times and sizes of the daemon, beside those of libnftables alone; 10,000 CIDRs need root'
 	@echo 'make chaos   ten minutes of kills, foreign changes, bad files, limits and more under many flows; CHAOS_SECONDS=60 CHAOS_SEED=1'
 	@echo 'make soak    100,000 changes, after which the daemon is as large as before'
+	@echo 'make fuzz    looks for input that breaks a reader, $(FUZZ_SECONDS) s for each; FUZZ_SECONDS says how long'
+	@echo 'make deny    licences, advisories and sources of the crates, by cargo-deny; built at first, which takes minutes'
 	@echo 'make golden  rewrites tests/golden: what render, nft and --help print; as root'
 	@echo 'make install the built daemon and its systemd unit, below $(PREFIX); PREFIX and DESTDIR choose another place'
 	@echo 'make clean   removes what was built'
@@ -95,6 +100,14 @@ endif
 
 soak: install-test-packages
 	SOAK_CHANGES=100000 cargo test --locked --test soak -- --nocapture $(if $(ROOT),,--skip needs_root)
+
+fuzz:
+	@.ci/install-packages $(FUZZ_PACKAGES)
+	.ci/fuzz $(FUZZ_SECONDS) $(abspath $(TARGET_DIR))/fuzz
+
+deny:
+	@.ci/install-packages $(BUILD_PACKAGES)
+	.ci/deny
 
 # Look at the difference before you commit it.
 golden: install-test-packages

@@ -246,6 +246,13 @@ fn table_name(name: &str) -> Vec<u8> {
     attribute(NFTA_TABLE_NAME, &[name.as_bytes(), &[0]].concat())
 }
 
+/// A socket that is open already: messages come and go whole on it.
+impl From<OwnedFd> for Netlink {
+    fn from(socket: OwnedFd) -> Self {
+        Self { socket }
+    }
+}
+
 impl AsFd for Netlink {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
