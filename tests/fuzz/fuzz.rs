@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 
-static PROPERTY: LazyLock<fn(&[u8])> = LazyLock::new(|| {
+static PROPERTY: LazyLock<properties::Property> = LazyLock::new(|| {
     let chosen = std::env::var("FUZZ_TARGET").expect("FUZZ_TARGET names a target");
     let mut targets = properties::TARGETS.into_iter();
     let found = targets.find(|(name, _)| *name == chosen);

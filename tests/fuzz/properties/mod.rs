@@ -1,5 +1,5 @@
-//! What holds whatever the bytes are, one function for each reader of what others wrote: it panics where something does
-//! not hold. `make fuzz` looks for bytes that do that; tests/fuzz_seeds.rs tries the seeds, and random changes of them.
+//! What holds whatever the bytes are, one property for each reader of what others wrote. `make fuzz` looks for bytes of
+//! which it does not hold; tests/fuzz_seeds.rs tries the seeds, and random changes of them.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,8 +13,11 @@ mod listing;
 mod notifications;
 mod worker_protocol;
 
+/// Panics where something does not hold of the bytes.
+pub(crate) type Property = fn(&[u8]);
+
 /// Each target: its name, which its directory of seeds has, and its property.
-pub(crate) const TARGETS: [(&str, fn(&[u8])); 4] = [
+pub(crate) const TARGETS: [(&str, Property); 4] = [
     ("configuration", configuration::hold),
     ("listing", listing::hold),
     ("notifications", notifications::hold),
