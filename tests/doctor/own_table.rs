@@ -1,6 +1,9 @@
 //! libnftables, the kernel's features, and the daemon's own table.
 
+use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, Stdio};
 
 use crate::CHECKS;
@@ -23,6 +26,10 @@ fn apply(namespace: &Namespace, arguments: &[&str]) {
 fn report_with(namespace: &Namespace, picky: Picky<'_>) -> Report {
     let directory = TemporaryDirectory::new().unwrap();
     let worker = picky.install(directory.path()).unwrap();
+    report_by(namespace, &worker)
+}
+
+fn report_by(namespace: &Namespace, worker: &Path) -> Report {
     let planting = format!(
         "mkdir -p /run/proc; mount --rbind /proc /run/proc; mount -t tmpfs tmpfs /proc; mkdir /proc/self; \
          cp {} /proc/self/exe; ln -s /run/proc/$$/net /proc/net; ln -s /run/proc/sys /proc/sys",
@@ -143,6 +150,32 @@ fn a_kernel_that_knows_no_owner_is_a_warning() {
     let report = report_with(&namespace, picky);
     report.must_have("libnftables", "ok", &["version 1.1.3"]);
     report.must_have("owner", "warning", &["has no owner", "Linux 6.9"]);
+}
+
+#[test]
+fn a_libnftables_that_tells_no_version_is_named() {
+    let picky = Picky {
+        daemon: DAEMON,
+        refused: "'nothing is refused'",
+        said: "",
+        version: Some("unknown"),
+    };
+    let report = report_with(&Namespace::new().unwrap(), picky);
+    report.must_have("libnftables", "warning", &["tells no version"]);
+}
+
+#[test]
+fn a_libnftables_that_hangs_fails_each_check_that_asks_it_and_ends_no_other() {
+    let directory = TemporaryDirectory::new().unwrap();
+    let worker = directory.path().join("worker");
+    fs::write(&worker, "#!/bin/sh\nexec sleep 600\n").unwrap();
+    fs::set_permissions(&worker, fs::Permissions::from_mode(0o755)).unwrap();
+    let report = report_by(&Namespace::new().unwrap(), &worker);
+    assert_eq!(report.code, 1, "{:#?}", report.findings);
+    report.must_have("libnftables", "failure", &["gave no answer"]);
+    for check in CHECKS {
+        assert!(!report.of_check(check).is_empty(), "{check}");
+    }
 }
 
 /// A set that kills the host's libnftables 1.0.6: the daemon could not apply either.
