@@ -132,8 +132,10 @@ impl Course {
                     .around(sent.duration_since(self.timeline.started))
             )));
         }
-        if self.verdict.has_lost_too_many() {
-            return Err(io::Error::other(format!("too many flows lost: {counts}")));
+        if self.verdict.proves_nothing() {
+            return Err(io::Error::other(format!(
+                "too many flows lost, or too few sent: {counts}"
+            )));
         }
         stopped?;
         result

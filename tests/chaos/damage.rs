@@ -10,6 +10,9 @@ const UNDER_WAY: Duration = Duration::from_millis(50);
 /// So large a part of the flows may be lost: each burst is as long as the queue of a veth device.
 const MOST_LOST: f64 = 0.002;
 
+/// Fewer flows a second prove nothing, on however busy a machine.
+const LEAST_RATE: f64 = 2_000.0;
+
 /// The spans in which the table was not the daemon's work.
 #[derive(Debug, Default)]
 pub(crate) struct Damage {
@@ -92,8 +95,9 @@ impl Verdict {
         wrong
     }
 
-    /// Whether so many were lost that the others prove nothing.
-    pub(crate) fn has_lost_too_many(&self) -> bool {
-        self.lost as f64 > self.judged as f64 * MOST_LOST
+    /// Whether so many were lost, or so few sent, that the others prove nothing.
+    pub(crate) fn proves_nothing(&self) -> bool {
+        let has_lost_too_many = self.lost as f64 > self.judged as f64 * MOST_LOST;
+        has_lost_too_many || (self.sent as f64) < self.time.as_secs_f64() * LEAST_RATE
     }
 }
