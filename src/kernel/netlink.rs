@@ -208,6 +208,10 @@ impl Netlink {
     /// `WouldBlock` where there is none and the socket does not block; `ENOBUFS` where some were lost.
     pub fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
         let length = recv(self.socket.as_raw_fd(), buffer, MsgFlags::empty())?;
+        if length == 0 {
+            // No netlink socket says that; one that did would have a dump wait for its end for ever.
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+        }
         Ok(buffer.get(..length).unwrap_or_default())
     }
 

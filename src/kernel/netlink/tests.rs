@@ -43,6 +43,26 @@ fn the_messages_of_a_dump_are_read_one_by_one() {
     assert_eq!(first_of(nothing), None);
 }
 
+/// A dump would wait for its end for ever.
+#[test]
+fn a_socket_that_is_at_its_end_is_an_error() {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    let (own, other) = socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::empty(),
+    )
+    .unwrap();
+    send(other.as_raw_fd(), &[0; 20], MsgFlags::empty()).unwrap();
+    nix::sys::socket::shutdown(other.as_raw_fd(), nix::sys::socket::Shutdown::Write).unwrap();
+    let own = Netlink::from(own);
+    let mut buffer = [0; 64];
+    assert_eq!(own.receive(&mut buffer).unwrap().len(), 20);
+    let end = own.receive(&mut buffer).unwrap_err();
+    assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
+}
+
 proptest! {
     #[test]
     fn no_bytes_crash_the_reader(
