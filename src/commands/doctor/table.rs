@@ -240,77 +240,24 @@ mod tests {
 
     #[test]
     fn each_standing_of_the_table_is_told_with_what_to_do() {
+        use Outcome::{Failure, Warning};
+        use OwnerSupport::{KernelTooOld, LibraryTooOld, Possible};
         let header = |flags, owner| Some(TableHeader { flags, owner });
-        let ours = Some("nmd-nft-worker (pid 7)");
-        let possible = OwnerSupport::Possible;
+        let (ours, foreign) = (Some("nmd-nft-worker (pid 7)"), Some("nft (pid 8)"));
+        let (plain, orphan, owned) = (header(0, None), header(4, None), header(6, Some(9)));
+        let (can, library, kernel) = (Possible, LibraryTooOld, KernelTooOld);
         for (header, process, is_off, support, result, remedy) in [
-            (header(6, Some(9)), ours, false, possible, Outcome::Ok, ""),
-            (
-                header(6, Some(9)),
-                Some("nft (pid 8)"),
-                false,
-                possible,
-                Outcome::Failure,
-                "end that process",
-            ),
-            (
-                header(6, Some(9)),
-                None,
-                false,
-                possible,
-                Outcome::Warning,
-                "run doctor beside",
-            ),
-            (
-                header(4, None),
-                None,
-                false,
-                possible,
-                Outcome::Warning,
-                "start the daemon",
-            ),
-            (header(0, None), None, true, possible, Outcome::Ok, ""),
-            (
-                header(0, None),
-                None,
-                false,
-                possible,
-                Outcome::Warning,
-                "cleanup",
-            ),
-            (
-                header(0, None),
-                None,
-                false,
-                OwnerSupport::LibraryTooOld,
-                Outcome::Warning,
-                "libnftables to 1.1.0",
-            ),
-            (
-                header(0, None),
-                None,
-                false,
-                OwnerSupport::KernelTooOld,
-                Outcome::Warning,
-                "Linux 6.9",
-            ),
-            (None, None, false, possible, Outcome::Ok, ""),
-            (
-                None,
-                None,
-                true,
-                OwnerSupport::KernelTooOld,
-                Outcome::Ok,
-                "",
-            ),
-            (
-                None,
-                None,
-                false,
-                OwnerSupport::KernelTooOld,
-                Outcome::Warning,
-                "Linux 6.9",
-            ),
+            (owned, ours, false, can, Outcome::Ok, ""),
+            (owned, foreign, false, can, Failure, "end that process"),
+            (owned, None, false, can, Warning, "run doctor beside"),
+            (orphan, None, false, can, Warning, "start the daemon"),
+            (plain, None, true, can, Outcome::Ok, ""),
+            (plain, None, false, can, Warning, "cleanup"),
+            (plain, None, false, library, Warning, "libnftables to 1.1.0"),
+            (plain, None, false, kernel, Warning, "Linux 6.9"),
+            (None, None, false, can, Outcome::Ok, ""),
+            (None, None, true, kernel, Outcome::Ok, ""),
+            (None, None, false, kernel, Warning, "Linux 6.9"),
         ] {
             let found = owner("ip t", header, process, is_off, support);
             assert_eq!(found.result, result, "{}", found.finding);
