@@ -220,13 +220,13 @@ impl NatTable {
         found
     }
 
-    /// The rules that lead to `chain`: the chain that each stands in, and its place there, from 1.
+    /// The rules that lead to `chain`: the chain that each stands in, and its handle.
     #[must_use]
-    pub fn jumps_to(&self, chain: &str) -> Vec<(&str, usize)> {
+    pub fn jumps_to(&self, chain: &str) -> Vec<(&str, u64)> {
         let rules = self.rules.iter();
         rules
             .filter(|rule| self.targets_of(rule).contains(&chain))
-            .map(|rule| (rule.chain.as_str(), rule.number))
+            .map(|rule| (rule.chain.as_str(), rule.handle))
             .collect()
     }
 

@@ -1,17 +1,15 @@
 //! libnftables, the kernel's features, and the daemon's own table.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Stdio};
 
 use crate::CHECKS;
 use crate::report::{DAEMON, Report, run};
 use crate::support::daemon::{Daemon, TemporaryDirectory, WAIT_LIMIT};
 use crate::support::netlink::generation;
 use crate::support::netns::{Namespace, succeed};
-use crate::support::nft::{Nft, TABLE};
+use crate::support::nft::{Nft, Session, TABLE};
 use crate::support::picky::Picky;
 use crate::support::{poison, wait_until};
 
@@ -272,7 +270,7 @@ mod needs_root {
         report.must_have(
             "other-nat",
             "warning",
-            &["iptables -t nat -D POSTROUTING 1"],
+            &["nft delete rule ip nat POSTROUTING handle "],
         );
         let plain = format!("table ip {TABLE} {{ }}");
         Nft::host().apply(&namespace, &plain).unwrap();
@@ -286,19 +284,9 @@ mod needs_root {
     }
 
     /// The daemon's table, owned by an nft that lives as long as its input is open.
-    fn foreign_owner(namespace: &Namespace) -> Child {
-        let mut nft = Nft::debian_13().command(namespace);
-        let mut nft = nft
-            .arg("-i")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let command = format!("add table ip {TABLE} {{ flags owner, persist; }}\n");
-        nft.stdin
-            .as_mut()
-            .unwrap()
-            .write_all(command.as_bytes())
+    fn foreign_owner(namespace: &Namespace) -> Session {
+        let mut nft = Nft::debian_13().session(namespace).unwrap();
+        nft.say(&format!("add table ip {TABLE} {{ flags owner, persist; }}"))
             .unwrap();
         let is_there = || Nft::host().list_table_text(namespace, TABLE).is_ok();
         wait_until(WAIT_LIMIT, is_there).unwrap();
@@ -308,7 +296,7 @@ mod needs_root {
     #[test]
     fn a_foreign_owner_fails_until_that_process_has_ended() {
         let namespace = Namespace::new().unwrap();
-        let mut nft = foreign_owner(&namespace);
+        let nft = foreign_owner(&namespace);
         let daemon = Daemon::start_on_debian_13(DAEMON, &namespace, "", &[]).unwrap();
         daemon.wait_for_log("owned by nft").unwrap();
         let report = Report::on(&namespace, "");
@@ -319,8 +307,7 @@ mod needs_root {
             "-> end that process",
         ];
         report.must_have("owner", "failure", &words);
-        nft.kill().unwrap();
-        nft.wait().unwrap();
+        drop(nft);
         daemon.wait_for_log("the table is owned: ").unwrap();
         Report::on(&namespace, "").must_have("owner", "ok", &["owned by nmd-nft-worker"]);
     }

@@ -1,6 +1,6 @@
 //! What else on the node gets in the way: leftovers, iptables-legacy, IPVS, forwarding.
 
-use super::finding::{Finding, shell_word};
+use super::finding::{Finding, rule_deletion, shell_word};
 use crate::in_words;
 use crate::kernel::other_nat::{Chain, NatTable};
 use crate::kernel::removal::FoundTable;
@@ -29,7 +29,7 @@ pub(super) fn ip_masq_agent(chains: &[Chain], tables: &[(String, NatTable)]) -> 
                 ),
                 format!(
                     "remove its DaemonSet, then on the node: {}",
-                    removal(program, table.map(|(_, table)| table))
+                    removal(family, program, table.map(|(_, table)| table))
                 ),
             ));
         }
@@ -43,14 +43,13 @@ pub(super) fn ip_masq_agent(chains: &[Chain], tables: &[(String, NatTable)]) -> 
     found
 }
 
-/// The commands that remove its chain and what jumps to it, the last jump first, so that the numbers hold.
-fn removal(program: &str, table: Option<&NatTable>) -> String {
+/// The commands that remove its chain and what jumps to it.
+fn removal(family: &str, program: &str, table: Option<&NatTable>) -> String {
     let chain = CHAIN_OF_IP_MASQ_AGENT;
     let jumps = table.map(|table| table.jumps_to(chain)).unwrap_or_default();
     let mut commands: Vec<String> = jumps
         .iter()
-        .rev()
-        .map(|(from, number)| format!("{program} -t nat -D {} {number}", shell_word(from)))
+        .map(|(from, handle)| rule_deletion(family, "nat", from, *handle))
         .collect();
     commands.push(format!("{program} -t nat -F {chain}"));
     commands.push(format!("{program} -t nat -X {chain}"));
@@ -224,8 +223,8 @@ mod tests {
         };
         let listing = r#"{"nftables": [
             {"rule": {"chain": "POSTROUTING", "expr": [{"jump": {"target": "KUBE-POSTROUTING"}}]}},
-            {"rule": {"chain": "POSTROUTING", "expr": [{"jump": {"target": "IP-MASQ-AGENT"}}]}},
-            {"rule": {"chain": "POSTROUTING", "expr": [{"jump": {"target": "IP-MASQ-AGENT"}}]}}]}"#;
+            {"rule": {"chain": "POSTROUTING", "handle": 7, "expr": [{"jump": {"target": "IP-MASQ-AGENT"}}]}},
+            {"rule": {"chain": "POSTROUTING", "handle": 9, "expr": [{"jump": {"target": "IP-MASQ-AGENT"}}]}}]}"#;
         let tables = [("ip6 nat".to_owned(), serde_json::from_str(listing).unwrap())];
         let chains = [chain("ip", "nat"), chain("ip6", "nat"), chain("ip", "mine")];
         let [ipv4, ipv6] = ip_masq_agent(&chains, &tables).try_into().unwrap();
@@ -233,7 +232,7 @@ mod tests {
             "on the node: iptables -t nat -F IP-MASQ-AGENT; iptables -t nat -X IP-MASQ-AGENT"
         ));
         assert!(ipv6.remedy.unwrap().contains(
-            "ip6tables -t nat -D POSTROUTING 3; ip6tables -t nat -D POSTROUTING 2; ip6tables -t nat -F IP-MASQ-AGENT"
+            "nft delete rule ip6 nat POSTROUTING handle 7; nft delete rule ip6 nat POSTROUTING handle 9; ip6tables -t nat -F IP-MASQ-AGENT"
         ));
         let [nothing] = ip_masq_agent(&[chain("ip", "mine")], &[])
             .try_into()

@@ -96,6 +96,13 @@ fn one_line(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
+/// The command that deletes one rule, also one of iptables-nft. By its handle: places change whenever another rule comes
+/// or goes, as kube-proxy's do all the time.
+pub(super) fn rule_deletion(family: &str, table: &str, chain: &str, handle: u64) -> String {
+    let (table, chain) = (shell_word(table), shell_word(chain));
+    format!("nft delete rule {family} {table} {chain} handle {handle}")
+}
+
 /// A name as a shell takes it for one word: anyone in the namespace may have chosen it, and someone pastes the command.
 pub(super) fn shell_word(name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:+".contains(c);

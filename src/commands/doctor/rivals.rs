@@ -1,6 +1,6 @@
 //! Other base chains that translate source addresses, rule by rule, and what that means for exempt destinations.
 
-use super::finding::{Finding, shell_word};
+use super::finding::{Finding, rule_deletion};
 use crate::in_words;
 use crate::kernel::other_nat::{NatChain, SourceNatRule};
 use crate::ruleset::names::{ENFORCE_PRIORITY, POSTROUTING_PRIORITY};
@@ -200,34 +200,15 @@ fn position(priority: i64) -> String {
     }
 }
 
-/// The commands that delete the rules, the last of a chain first, so that the numbers hold.
+/// The commands that delete the rules.
 fn deletion(base: &BaseChain, rules: &[&SourceNatRule]) -> String {
-    let iptables = match base.chain.family.as_str() {
-        "ip" if base.chain.table == "nat" => Some("iptables"),
-        "ip6" if base.chain.table == "nat" => Some("ip6tables"),
-        _ => None,
-    };
-    let command = |rule: &&&SourceNatRule| match iptables {
-        Some(program) => format!(
-            "{program} -t nat -D {} {}",
-            shell_word(&rule.chain),
-            rule.number
-        ),
-        None => format!(
-            "nft delete rule {} {} {} handle {}",
-            base.chain.family,
-            shell_word(&base.chain.table),
-            shell_word(&rule.chain),
-            rule.handle
-        ),
-    };
-    let commands: Vec<String> = rules
-        .iter()
-        .rev()
-        .take(RULES_NAMED)
-        .map(|rule| command(&rule))
-        .collect();
-    format!("if nobody needs it: {}", commands.join("; "))
+    let BaseChain {
+        chain: NatChain { family, table, .. },
+        ..
+    } = base;
+    let named = rules.iter().take(RULES_NAMED);
+    let commands = named.map(|rule| rule_deletion(family, table, &rule.chain, rule.handle));
+    format!("if nobody needs it: {}", in_words::all(commands, "; "))
 }
 
 #[cfg(test)]
@@ -260,17 +241,16 @@ mod tests {
     #[test]
     fn a_rule_of_nobody_known_is_named_with_the_command_that_deletes_it() {
         let rules = vec![rule("POSTROUTING", 2, false), rule("POSTROUTING", 5, false)];
-        for (family, table, command) in [
+        for (family, table, commands) in [
             (
-                "ip",
+                "ip6",
                 "nat",
-                "iptables -t nat -D POSTROUTING 5; iptables -t nat -D POSTROUTING 2",
+                "nft delete rule ip6 nat POSTROUTING handle 42; nft delete rule ip6 nat POSTROUTING handle 45",
             ),
-            ("ip6", "nat", "ip6tables -t nat -D POSTROUTING 5; "),
             (
                 "inet",
                 "vpn",
-                "nft delete rule inet vpn POSTROUTING handle 45; ",
+                "nft delete rule inet vpn POSTROUTING handle 42; ",
             ),
         ] {
             let found = findings(&[base(family, table, 100, rules.clone())], false);
@@ -285,7 +265,7 @@ mod tests {
             );
             let remedy = finding.remedy.clone().unwrap();
             assert!(
-                remedy.contains(command) && remedy.ends_with("or set enforce: true"),
+                remedy.contains(commands) && remedy.ends_with("or set enforce: true"),
                 "{remedy}"
             );
         }
