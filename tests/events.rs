@@ -316,19 +316,14 @@ fn counters_that_are_reset_are_no_drift() {
 #[test]
 fn a_noisy_neighbour_costs_few_looks_and_slows_no_repair() {
     let (namespace, daemon) = start(&list("10.0.0.0/8"));
-    let mut neighbour = namespace
-        .command("nft")
-        .arg("-i")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut input = neighbour.stdin.take().unwrap();
+    let mut neighbour = Nft::host().session(&namespace).unwrap();
     let before = daemon.wakeups()[1];
     let started = Instant::now();
     let mut repaired = Vec::new();
     for n in 0..300 {
-        writeln!(input, "add table ip neighbour; delete table ip neighbour").unwrap();
+        neighbour
+            .say("add table ip neighbour; delete table ip neighbour")
+            .unwrap();
         if n % 100 == 99 {
             Nft::host()
                 .apply(
@@ -344,8 +339,7 @@ fn a_noisy_neighbour_costs_few_looks_and_slows_no_repair() {
     }
     let seconds = started.elapsed().as_secs_f64();
     let looks = daemon.wakeups()[1] - before;
-    drop(input);
-    neighbour.wait().unwrap();
+    neighbour.end().unwrap();
     // Five looks a second, and what each repair asks for.
     assert!(
         (looks as f64) < 10.0 * seconds + 30.0,
@@ -380,15 +374,10 @@ fn two_daemons_do_not_fight() {
 #[test]
 fn a_table_that_another_owns_is_named_and_taken_over_when_the_owner_ends() {
     let namespace = Namespace::new().unwrap();
-    let mut owner = namespace
-        .command("nft")
-        .arg("-i")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
+    let mut owner = Nft::host().session(&namespace).unwrap();
+    owner
+        .say(&format!("add table ip {TABLE} {{ flags owner; }}"))
         .unwrap();
-    let mut input = owner.stdin.take().unwrap();
-    writeln!(input, "add table ip {TABLE} {{ flags owner; }}").unwrap();
     wait_until(LIMIT, || text(&namespace).contains("owner")).unwrap();
     let daemon = Daemon::start(DAEMON, &namespace, &list("192.0.2.0/24"), &[]).unwrap();
     daemon
@@ -401,8 +390,7 @@ fn a_table_that_another_owns_is_named_and_taken_over_when_the_owner_ends() {
         "{}",
         daemon.log()
     );
-    drop(input);
-    owner.wait().unwrap();
+    owner.end().unwrap();
     wait_for(&namespace, "192.0.2.0/24");
 }
 

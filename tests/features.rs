@@ -4,14 +4,12 @@
 
 mod support;
 
-use std::io::Write;
-use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use support::daemon::Daemon;
 use support::judged::Judged;
 use support::lab::{Family, Lab};
-use support::nft::{Nft, TABLE};
+use support::nft::{Nft, Session, TABLE};
 use support::wait_until;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
@@ -163,16 +161,10 @@ fn link_local_destinations_of_ipv6_are_exempt_unless_the_file_says_otherwise() {
 }
 
 /// An `nft` that owns the daemon's table of this family, which it holds empty.
-fn own_table(lab: &Lab, family: Family) -> Child {
-    let mut owner = Nft::host()
-        .command(&lab.node)
-        .arg("-i")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+fn own_table(lab: &Lab, family: Family) -> Session {
+    let mut owner = Nft::host().session(&lab.node).unwrap();
     let add = format!("add table {} {TABLE} {{ flags owner; }}", family.nft());
-    writeln!(owner.stdin.as_mut().unwrap(), "{add}").unwrap();
+    owner.say(&add).unwrap();
     wait_until(LIMIT, || {
         let text = Nft::host().list_table_text_of(family, &lab.node, TABLE);
         text.is_ok_and(|text| text.contains("owner"))
@@ -184,7 +176,7 @@ fn own_table(lab: &Lab, family: Family) -> Child {
 /// While another owns the table of one family, the other family follows each file; then both do.
 fn assert_family_is_held_up_alone(held_up: Family, other: Family) {
     let lab = Lab::new().unwrap();
-    let mut owner = own_table(&lab, held_up);
+    let owner = own_table(&lab, held_up);
     let mut daemon = Daemon::start(DAEMON, &lab.node, DUAL_STACK, &["--enable-ipv6"]).unwrap();
     daemon.wait_for_table_of(other, LIMIT).unwrap();
     let judged = Judged::of(daemon, lab, &["--enable-ipv6"]);
@@ -195,8 +187,7 @@ fn assert_family_is_held_up_alone(held_up: Family, other: Family) {
     let text = table(&judged, held_up).unwrap();
     assert!(!text.contains("chain"), "{text}");
     // `nft -i` ends with its input, and its table with it.
-    drop(owner.stdin.take());
-    owner.wait().unwrap();
+    owner.end().unwrap();
     judged.assert_comes_to_follow(DUAL_STACK);
 }
 

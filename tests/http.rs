@@ -7,7 +7,6 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -252,15 +251,10 @@ fn ready_follows_the_file_and_the_table() {
 #[test]
 fn not_ready_while_another_owns_the_table_and_ready_when_that_ends() {
     let namespace = Namespace::new().unwrap();
-    let mut owner = namespace
-        .command("nft")
-        .arg("-i")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
+    let mut owner = Nft::host().session(&namespace).unwrap();
+    owner
+        .say(&format!("add table ip {TABLE} {{ flags owner; }}"))
         .unwrap();
-    let mut input = owner.stdin.take().unwrap();
-    writeln!(input, "add table ip {TABLE} {{ flags owner; }}").unwrap();
     let owned = || {
         let text = Nft::host().list_table_text(&namespace, TABLE);
         text.is_ok_and(|text| text.contains("owner"))
@@ -273,8 +267,7 @@ fn not_ready_while_another_owns_the_table_and_ready_when_that_ends() {
     })
     .unwrap();
     wait_for_metric(&namespace, "in_step{family=\"ip\"}", 0.0);
-    drop(input);
-    owner.wait().unwrap();
+    owner.end().unwrap();
     assert_eq!(wait_for_readiness(&namespace, 200), "ready\n");
 }
 

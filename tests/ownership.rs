@@ -236,19 +236,10 @@ mod needs_root {
     #[test]
     fn once_fails_against_another_owner_and_otherwise_leaves_a_table_to_be_adopted() {
         let namespace = Namespace::new().unwrap();
-        let mut other = namespace
-            .command("nft")
-            .arg("-i")
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::null())
-            .spawn()
+        let mut other = Nft::host().session(&namespace).unwrap();
+        other
+            .say(&format!("add table ip {TABLE} {{ flags owner; }}"))
             .unwrap();
-        let mut input = other.stdin.take().unwrap();
-        std::io::Write::write_all(
-            &mut input,
-            format!("add table ip {TABLE} {{ flags owner; }}\n").as_bytes(),
-        )
-        .unwrap();
         wait_until(LIMIT, || text(&namespace).contains("owner")).unwrap();
         let mut once = namespace.command(DAEMON);
         let output = once
@@ -258,8 +249,7 @@ mod needs_root {
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains(&format!("owned by nft (pid {})", other.id())));
-        drop(input);
-        other.wait().unwrap();
+        other.end().unwrap();
         succeed(
             namespace
                 .command(DAEMON)

@@ -222,8 +222,6 @@ fn without_cap_net_admin_it_is_exit_code_4() {
 
 /// Ownership takes libnftables 1.1.0: Debian 13's root, which only root can make.
 mod needs_root {
-    use std::io::Write;
-    use std::process::Stdio;
     use std::time::Duration;
 
     use super::*;
@@ -256,18 +254,14 @@ mod needs_root {
     #[test]
     fn an_owner_that_is_no_daemon_s_worker_is_named() {
         let namespace = Namespace::new().unwrap();
-        let mut other = namespace.command("nft");
-        other.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null());
-        let mut other = other.spawn().unwrap();
-        let mut input = other.stdin.take().unwrap();
-        let table = format!("add table ip {TABLE} {{ flags owner; }}\n");
-        input.write_all(table.as_bytes()).unwrap();
+        let mut other = Nft::host().session(&namespace).unwrap();
+        let table = format!("add table ip {TABLE} {{ flags owner; }}");
+        other.say(&table).unwrap();
         wait_until(LIMIT, || owner(&namespace)["kind"] == "other").unwrap();
         let told = text(&namespace, nowhere());
         told.assert_code(1);
         let expected = format!("nft (pid {}), which is no daemon's worker", other.id());
         assert!(told.output.contains(&expected), "{}", told.output);
-        drop(input);
-        other.wait().unwrap();
+        other.end().unwrap();
     }
 }

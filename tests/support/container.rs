@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,6 +16,7 @@ use super::netns::{Namespace, succeed};
 use super::outcome::Outcome;
 use super::root_file_system::{RootFileSystem, dockerfile};
 use super::security_context::Manifest;
+use super::volume::Volume;
 use super::wait_until;
 
 /// What containerd hides from a container that is not privileged, and what it makes read-only.
@@ -59,10 +59,6 @@ impl ConfigMapVolume {
             version: AtomicU32::new(0),
         };
         volume.update(text)?;
-        symlink(
-            Path::new("..data").join(FILE_NAME),
-            volume.path().join(FILE_NAME),
-        )?;
         Ok(volume)
     }
 
@@ -70,20 +66,13 @@ impl ConfigMapVolume {
         self.directory.path()
     }
 
-    /// Swaps `..data`, as the kubelet's atomic writer does, and removes the version before.
+    /// Swaps to the next version.
     pub fn update(&self, text: &str) -> io::Result<()> {
         let number = self.version.fetch_add(1, Ordering::Relaxed);
-        let name = |number| format!("..2026_01_01_00_00_00.{number}");
-        let version = self.path().join(name(number));
-        fs::create_dir(&version)?;
-        fs::write(version.join(FILE_NAME), text)?;
-        let link = self.path().join("..data_tmp");
-        symlink(name(number), &link)?;
-        fs::rename(link, self.path().join("..data"))?;
-        match number.checked_sub(1) {
-            Some(before) => fs::remove_dir_all(self.path().join(name(before))),
-            None => Ok(()),
-        }
+        Volume(self.path().to_owned()).publish_all(
+            &format!("version-{number}"),
+            &[(FILE_NAME, text.to_owned())],
+        )
     }
 }
 

@@ -1,13 +1,11 @@
 //! Every kind of change that others make to the daemon's table, and a neighbour that changes its own all the time.
 
-use std::io::Write;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use super::netns::Namespace;
-use super::nft::TABLE;
+use super::nft::{Nft, TABLE};
 
 const FOREIGN_HANDS: [&str; 23] = [
     "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs; add map ip TABLE non-masquerade-cidrs { type ipv4_addr : verdict; }",
@@ -49,23 +47,17 @@ pub fn neighbour_commits(
     pause: Duration,
     go_on: &AtomicBool,
 ) {
-    let mut neighbour = namespace
-        .command("nft")
-        .arg("-i")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut input = neighbour.stdin.take().unwrap();
+    let mut neighbour = Nft::host().session(namespace).unwrap();
     for _ in 0..commits {
         if !go_on.load(Ordering::Relaxed) {
             break;
         }
-        writeln!(input, "add table ip neighbour; delete table ip neighbour").unwrap();
+        neighbour
+            .say("add table ip neighbour; delete table ip neighbour")
+            .unwrap();
         thread::sleep(pause);
     }
-    drop(input);
-    neighbour.wait().unwrap();
+    neighbour.end().unwrap();
 }
 
 /// Says so when it is dropped, also by a test that fails.

@@ -1,8 +1,8 @@
 //! The real `nft`, the host's or Debian 13's, in a namespace.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use serde_json::Value;
 
@@ -29,6 +29,39 @@ pub struct Element {
     pub packets: u64,
 }
 
+/// An `nft -i`: what it makes as owned stays so until it ends, or is dropped.
+pub struct Session {
+    nft: Child,
+    input: Option<ChildStdin>,
+}
+
+impl Session {
+    /// Has it run one line of commands.
+    pub fn say(&mut self, line: &str) -> io::Result<()> {
+        let input = self.input.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        writeln!(input, "{line}")
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.nft.id()
+    }
+
+    /// Ends its input, and waits for its end.
+    pub fn end(mut self) -> io::Result<()> {
+        self.input = None;
+        self.nft.wait().map(drop)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.nft.kill();
+        let _ = self.nft.wait();
+    }
+}
+
 impl Nft {
     /// The host's.
     pub fn host() -> Self {
@@ -50,6 +83,18 @@ impl Nft {
         let mut command = namespace.command("chroot");
         command.arg(root).arg("/usr/sbin/nft");
         command
+    }
+
+    /// One that runs what it is told, on one socket.
+    pub fn session(&self, namespace: &Namespace) -> io::Result<Session> {
+        let mut command = self.command(namespace);
+        command
+            .arg("-i")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
+        let mut nft = command.spawn()?;
+        let input = nft.stdin.take();
+        Ok(Session { nft, input })
     }
 
     /// Runs one or more nft commands as one transaction.
