@@ -8,8 +8,8 @@ use tracing::debug;
 
 use super::error::{KernelError, UNSUPPORTED};
 use super::libnftables::Said;
-use super::netlink::{Netlink, TableHeader};
-use super::observed::{self, ObservedTable};
+use super::netlink::{Elements, Netlink, TableHeader};
+use super::observed::{self, ObservedSet, ObservedTable};
 use super::worker::{Worker, WorkerError};
 use crate::ruleset::Family;
 use crate::ruleset::json::{self, Form, TableFlags};
@@ -126,7 +126,7 @@ impl Access {
         };
         let request = json::list_table(family, table);
         for _ in 0..LISTING_TRIES {
-            let said = match self.worker.run(&request).await {
+            let said = match self.worker.run_tersely(&request).await {
                 Err(death @ WorkerError::Ended { .. }) => {
                     return Err(KernelError::DiedOfContents(death));
                 }
@@ -140,11 +140,38 @@ impl Access {
                 return Err(KernelError::refused(doing, &said.error));
             }
             match observed::read(&said.output) {
-                Ok(table) => return Ok(Observation::Table(header, table)),
+                Ok(mut listed) => {
+                    for set in &mut listed.sets {
+                        self.read_elements(family, table, set)?;
+                    }
+                    return Ok(Observation::Table(header, listed));
+                }
                 Err(error) => debug!("a listing that is no JSON: {error}"),
             }
         }
         Ok(Observation::Unreadable(header))
+    }
+
+    /// Reads what the set has. Where commits come too fast to read it in one, what is missing because of one of them is
+    /// seen by the look to which that commit leads.
+    fn read_elements(
+        &mut self,
+        family: Family,
+        table: &str,
+        set: &mut ObservedSet,
+    ) -> Result<(), KernelError> {
+        let has_intervals = set.flags.iter().any(|flag| flag == "interval");
+        let mut elements = Elements::default();
+        for _ in 0..LISTING_TRIES {
+            elements =
+                self.ask(|netlink| netlink.elements(family, table, &set.name, has_intervals))?;
+            if elements.is_consistent {
+                break;
+            }
+        }
+        set.elements = elements.readable;
+        set.strange_elements = elements.strange;
+        Ok(())
     }
 
     /// Has libnftables list what `request` asks for, `doing` that.

@@ -98,6 +98,8 @@ fn growth(last: u64, seen: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use ipnet::Ipv4Net;
+
     use super::*;
     use crate::config::Config;
     use crate::kernel::observed;
@@ -118,20 +120,22 @@ mod tests {
 
     /// A table whose counter shows `masqueraded`, with elements as prefix length of 10.0.0.0, comment and count.
     fn table(masqueraded: u64, elements: &[(u8, &str, u64)]) -> ObservedTable {
-        let elements: Vec<_> = elements
-            .iter()
-            .map(|(length, comment, packets)| {
-                serde_json::json!({"elem": {
-                    "val": {"prefix": {"addr": "10.0.0.0", "len": length}},
-                    "comment": comment, "counter": {"packets": packets, "bytes": 0},
-                }})
-            })
-            .collect();
+        let elements = elements.iter().map(|(length, comment, packets)| {
+            let cidr: Ipv4Net = format!("10.0.0.0/{length}").parse().unwrap();
+            ObservedElement {
+                first: cidr.network().into(),
+                last: cidr.broadcast().into(),
+                comment: Some((*comment).to_owned()),
+                connections: Some(*packets),
+            }
+        });
         let listing = serde_json::json!({"nftables": [
             {"counter": {"name": "masqueraded", "packets": masqueraded}},
-            {"set": {"name": "non-masquerade-cidrs", "elem": elements}},
+            {"set": {"name": "non-masquerade-cidrs"}},
         ]});
-        observed::read(&listing.to_string()).unwrap()
+        let mut table = observed::read(&listing.to_string()).unwrap();
+        table.sets[0].elements = elements.collect();
+        table
     }
 
     fn sums(counts: &ConnectionCounts) -> (u64, u64) {

@@ -1,7 +1,7 @@
 //! A safe libnftables context. Only the worker process makes one: libnftables may call `exit()`
 //! and may crash its caller (design §6).
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_uint};
 use std::ptr::NonNull;
 
 use super::sys;
@@ -43,15 +43,13 @@ impl Context {
     pub fn new() -> Result<Self, ContextError> {
         // SAFETY: takes flags only; NULL is the one failure it knows.
         let ctx = unsafe { sys::nft_ctx_new(sys::NFT_CTX_DEFAULT) };
-        let context = Self {
+        let mut context = Self {
             ctx: NonNull::new(ctx).ok_or(ContextError::New)?,
         };
+        context.set_output_flags(sys::NFT_CTX_OUTPUT_JSON);
         let ctx = context.ctx.as_ptr();
         // SAFETY: `ctx` came from nft_ctx_new and lives until `drop`.
-        let failures = unsafe {
-            sys::nft_ctx_output_set_flags(ctx, sys::NFT_CTX_OUTPUT_JSON);
-            sys::nft_ctx_buffer_output(ctx) | sys::nft_ctx_buffer_error(ctx)
-        };
+        let failures = unsafe { sys::nft_ctx_buffer_output(ctx) | sys::nft_ctx_buffer_error(ctx) };
         if failures == 0 {
             Ok(context)
         } else {
@@ -88,6 +86,17 @@ impl Context {
         Ok(self.run(&CString::new(document)?))
     }
 
+    /// Runs `document`, which must not hold a NUL; what it lists has no elements of named sets and maps.
+    ///
+    /// # Errors
+    /// Where it does.
+    pub fn run_tersely(&mut self, document: &str) -> Result<Said, std::ffi::NulError> {
+        self.set_output_flags(sys::NFT_CTX_OUTPUT_JSON | sys::NFT_CTX_OUTPUT_TERSE);
+        let said = self.run_str(document);
+        self.set_output_flags(sys::NFT_CTX_OUTPUT_JSON);
+        said
+    }
+
     /// Has the kernel judge `document`, which must not hold a NUL, and apply nothing of it.
     ///
     /// # Errors
@@ -110,6 +119,11 @@ impl Context {
         let said = self.run(document);
         self.set_dry_run(false);
         said
+    }
+
+    fn set_output_flags(&mut self, flags: c_uint) {
+        // SAFETY: the context is live, and nobody else holds it (`&mut self`).
+        unsafe { sys::nft_ctx_output_set_flags(self.ctx.as_ptr(), flags) }
     }
 
     fn set_dry_run(&mut self, is_dry_run: bool) {

@@ -38,13 +38,13 @@ pub struct ObservedSet {
     pub statements: Value,
     /// It has a timeout, a size limit, `auto-merge` or something else that the daemon never gives.
     pub is_limited: bool,
-    /// Its elements.
+    /// Its elements, in order and disjoint.
     pub elements: Vec<ObservedElement>,
-    /// Elements that are no interval of addresses, or that expire.
+    /// Elements that are no interval of addresses, that expire, or that do more than to count.
     pub strange_elements: usize,
 }
 
-/// An element of an interval set as listed.
+/// An element of an interval set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ObservedElement {
     /// The first address in it.
@@ -99,7 +99,7 @@ pub struct ObservedRule {
     pub comment: Option<String>,
 }
 
-/// Reads the listing of one table.
+/// Reads the listing of one table; its sets have no elements yet.
 ///
 /// # Errors
 /// Where it is not JSON: libnftables prints a cut listing where a writer came in between, and
@@ -180,8 +180,8 @@ impl From<ListedSet> for ObservedSet {
             value_type: set.value_type,
             flags: set.flags.0,
             statements: set.stmt,
-            elements: set.elem.readable,
-            strange_elements: set.elem.strange,
+            elements: Vec::new(),
+            strange_elements: 0,
         }
     }
 }
@@ -208,44 +208,6 @@ mod tests {
 
     fn table(objects: Value) -> ObservedTable {
         read(&json!({ "nftables": objects }).to_string()).unwrap()
-    }
-
-    #[test]
-    fn each_way_to_print_an_element_is_read() {
-        let set = json!({"set": {"name": "s", "type": "ipv4_addr", "flags": ["interval"], "elem": [
-            "192.0.2.1",
-            {"prefix": {"addr": "0.0.0.0", "len": 0}},
-            {"elem": {"val": {"range": ["10.0.0.0", "10.0.0.6"]}, "comment": "c", "counter": {"packets": 1, "bytes": 2}}},
-        ]}});
-        let element = |first: &str, last: &str, comment: Option<&str>| ObservedElement {
-            first: first.parse().unwrap(),
-            last: last.parse().unwrap(),
-            comment: comment.map(str::to_owned),
-            connections: comment.map(|_| 1),
-        };
-        assert_eq!(
-            table(json!([set])).sets[0].elements,
-            [
-                element("192.0.2.1", "192.0.2.1", None),
-                element("0.0.0.0", "255.255.255.255", None),
-                element("10.0.0.0", "10.0.0.6", Some("c")),
-            ]
-        );
-    }
-
-    #[test]
-    fn elements_that_expire_or_are_no_addresses_are_strange() {
-        let set = json!({"set": {"name": "s", "elem": [
-            {"elem": {"val": "192.0.2.1", "timeout": 5, "expires": 3}},
-            {"concat": ["192.0.2.1", 80]},
-            "eth0",
-            17,
-            {"prefix": {"addr": "10.0.0.0", "len": 33}},
-            {"range": ["10.0.0.0"]},
-        ]}});
-        let observed = table(json!([set]));
-        assert_eq!(observed.sets[0].strange_elements, 6);
-        assert!(observed.sets[0].elements.is_empty());
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::ffi::{c_char, c_int, c_uint};
 pub(super) const NFT_CTX_DEFAULT: u32 = 0;
 /// `NFT_CTX_OUTPUT_JSON`
 pub(super) const NFT_CTX_OUTPUT_JSON: c_uint = 1 << 4;
+/// `NFT_CTX_OUTPUT_TERSE`
+pub(super) const NFT_CTX_OUTPUT_TERSE: c_uint = 1 << 11;
 
 /// `struct nft_ctx`, opaque.
 #[repr(C)]

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::kernel::observed::{ObservedElement, ObservedSet};
+use crate::kernel::observed::ObservedSet;
 use crate::ruleset::transaction::{self, Command};
 use crate::ruleset::{Element, Set};
 
@@ -18,10 +18,7 @@ pub(super) struct ElementChanges<'a> {
 
 impl<'a> ElementChanges<'a> {
     pub(super) fn between(set: &'a Set, observed: &ObservedSet) -> Self {
-        let mut present: Vec<&ObservedElement> = observed.elements.iter().collect();
-        // As each libnftables lists them, so that this is a walk.
-        present.sort_by_key(|element| (element.first, element.last));
-        let mut present = present.into_iter().peekable();
+        let mut present = observed.elements.iter().peekable();
         let (mut foreign, mut missing) = (Vec::new(), Vec::new());
         for wanted in &set.elements {
             let interval = (wanted.first, wanted.last);

@@ -1,10 +1,12 @@
 //! Messages as the kernel writes them, and what is none.
 
-use super::*;
 use proptest::prelude::*;
 
+use super::message::attribute;
+use super::*;
+
 fn message(kind: u16, attributes: &[u8]) -> Vec<u8> {
-    super::message(kind, 0, 0, attributes).unwrap()
+    super::message::message(kind, 0, 0, attributes).unwrap()
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::{Answer, COMMAND_WORKER_NAME, Request, WORKER_ARGUMENT, WORKER_NAME};
+use super::{Answer, COMMAND_WORKER_NAME, Mode, Request, WORKER_ARGUMENT, WORKER_NAME};
 use crate::kernel::libnftables::Said;
 
 /// How long a short request may take at first.
@@ -161,7 +161,16 @@ impl Worker {
     /// Where there is no answer, and no worker any more. Whether the document took effect is then
     /// unknown: read back. What libnftables refuses is an answer.
     pub async fn run(&mut self, document: &str) -> Result<Said, WorkerError> {
-        only(self.request(&[document], false).await?)
+        only(self.request(&[document], Mode::Full).await?)
+    }
+
+    /// The same, and what `document` lists has no elements of named sets and maps: of 10,000, libnftables makes 1.3 MB of
+    /// JSON in 120 ms.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_tersely(&mut self, document: &str) -> Result<Said, WorkerError> {
+        only(self.request(&[document], Mode::Terse).await?)
     }
 
     /// Has libnftables run `documents` up to the first that it refuses, and gives what it said to each: one exchange
@@ -171,7 +180,7 @@ impl Worker {
     /// As [`Self::run`].
     pub async fn run_all(&mut self, documents: &[String]) -> Result<Vec<Said>, WorkerError> {
         let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
-        self.request(&documents, false).await
+        self.request(&documents, Mode::Full).await
     }
 
     /// Has libnftables and the kernel judge `document`, and apply nothing of it.
@@ -179,14 +188,10 @@ impl Worker {
     /// # Errors
     /// As [`Self::run`].
     pub async fn check(&mut self, document: &str) -> Result<Said, WorkerError> {
-        only(self.request(&[document], true).await?)
+        only(self.request(&[document], Mode::DryRun).await?)
     }
 
-    async fn request(
-        &mut self,
-        documents: &[&str],
-        is_dry_run: bool,
-    ) -> Result<Vec<Said>, WorkerError> {
+    async fn request(&mut self, documents: &[&str], mode: Mode) -> Result<Vec<Said>, WorkerError> {
         let bytes: usize = documents.iter().map(|document| document.len()).sum();
         let seconds = u64::try_from(bytes / BYTES_PER_SECOND).unwrap_or(u64::MAX);
         let deadline = self.deadline.saturating_add(Duration::from_secs(seconds));
@@ -197,7 +202,7 @@ impl Worker {
             .map_err(WorkerError::Request)?;
         // Out of `self` while the request is under way: dropped at any point, it is killed.
         let mut running = self.take_running()?;
-        match timeout(deadline, running.exchange(documents, is_dry_run)).await {
+        match timeout(deadline, running.exchange(documents, mode)).await {
             Ok(Ok(said)) => {
                 self.running = Some(running);
                 Ok(said)
@@ -275,13 +280,13 @@ impl Running {
     async fn exchange(
         &mut self,
         documents: Vec<&RawValue>,
-        is_dry_run: bool,
+        mode: Mode,
     ) -> Result<Vec<Said>, Exchange> {
         self.last_id += 1;
         let id = self.last_id;
         let request = Request {
             id,
-            is_dry_run,
+            mode,
             documents,
         };
         let mut line = serde_json::to_vec(&request)

@@ -37,11 +37,23 @@ pub const COMMAND_WORKER_NAME: &CStr = c"nmd-nft-command";
 pub struct Request<'a> {
     /// The answer carries the same number.
     pub id: u64,
-    /// The kernel judges it, and nothing is applied.
-    pub is_dry_run: bool,
+    /// How it is to take them.
+    pub mode: Mode,
     /// What libnftables is to run, one after the other up to the first that it refuses.
     #[serde(borrow)]
     pub documents: Vec<&'a RawValue>,
+}
+
+/// How libnftables takes a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Whole.
+    Full,
+    /// It lists no elements of named sets and maps.
+    Terse,
+    /// The kernel judges it, and nothing is applied.
+    DryRun,
 }
 
 /// The worker answers.

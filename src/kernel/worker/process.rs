@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigHandler, Signal, signal};
 
-use super::{Answer, COMMAND_WORKER_NAME, Request, WORKER_NAME, Words};
+use super::{Answer, COMMAND_WORKER_NAME, Mode, Request, WORKER_NAME, Words};
 use crate::kernel::capability;
 use crate::kernel::libnftables::{Context, ContextError, Said};
 
@@ -106,10 +106,11 @@ fn run_up_to_a_refusal(
 ) -> Result<Vec<Said>, ServeError> {
     let mut all = Vec::new();
     for document in &request.documents {
-        let said = if request.is_dry_run {
-            context.check_str(document.get())?
-        } else {
-            context.run_str(document.get())?
+        let document = document.get();
+        let said = match request.mode {
+            Mode::Full => context.run_str(document)?,
+            Mode::Terse => context.run_tersely(document)?,
+            Mode::DryRun => context.check_str(document)?,
         };
         let goes_on = said.succeeded;
         all.push(said);

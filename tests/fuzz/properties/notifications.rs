@@ -3,7 +3,8 @@
 use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
-use non_masquerade_daemon::kernel::netlink::{Commit, Netlink, commit_of};
+use non_masquerade_daemon::kernel::netlink::{Commit, Elements, Netlink, commit_of};
+use non_masquerade_daemon::ruleset::Family;
 
 /// The most pieces of one answer; a socket holds them all.
 const MOST_PIECES: usize = 8;
@@ -12,7 +13,8 @@ const MOST_PIECES: usize = 8;
 const NEW_GENERATION: u16 = 10 << 8 | 15;
 
 /// A notification that can be read says the same when it is written out and read again. An answer that the kernel gives
-/// in pieces, each behind its length in two bytes, comes to an end, and the names in it hold no NUL.
+/// in pieces, each behind its length in two bytes, comes to an end, the names in it hold no NUL, and elements are in order
+/// and disjoint.
 pub(super) fn hold(bytes: &[u8]) {
     if let Some(commit) = commit_of(bytes) {
         assert!(!commit.process_name.contains('\0'));
@@ -21,9 +23,25 @@ pub(super) fn hold(bytes: &[u8]) {
     if let Ok(names) = answered(bytes, |kernel| kernel.tables("ip")) {
         assert!(names.iter().all(|name| !name.contains('\0')));
     }
+    for family in [Family::Ip, Family::Ip6] {
+        for has_intervals in [false, true] {
+            let ask = |kernel: &Netlink| kernel.elements(family, "t", "s", has_intervals);
+            if let Ok(elements) = answered(bytes, ask) {
+                assert_are_in_order(&elements);
+            }
+        }
+    }
     let _ = answered(bytes, |kernel| kernel.table("ip6", "t"));
     let _ = answered(bytes, Netlink::generation);
     let _ = answered(bytes, |kernel| kernel.delete_table("inet", "t"));
+}
+
+fn assert_are_in_order(elements: &Elements) {
+    let elements = &elements.readable;
+    assert!(elements.iter().all(|element| element.first <= element.last));
+    assert!(elements.is_sorted_by(|one, next| one.last < next.first));
+    let mut comments = elements.iter().flat_map(|element| &element.comment);
+    assert!(comments.all(|comment| !comment.contains('\0')));
 }
 
 /// What `ask` makes of an answer that has come already.

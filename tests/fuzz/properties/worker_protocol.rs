@@ -37,10 +37,7 @@ fn assert_reads_the_same(request: &Request<'_>) {
             .collect()
     };
     assert_eq!(documents(&again), documents(request));
-    assert_eq!(
-        (again.id, again.is_dry_run),
-        (request.id, request.is_dry_run)
-    );
+    assert_eq!((again.id, again.mode), (request.id, request.mode));
 }
 
 fn assert_is_read(answer: &Answer<'_>) {
