@@ -1,5 +1,7 @@
 //! What is wrong with lists of CIDRs once all files are read.
 
+use std::collections::HashMap;
+
 use ipnet::IpNet;
 
 use super::Config;
@@ -93,16 +95,15 @@ fn refuse_in_both_lists(files: AllSaid<'_>, default_list: &[IpNet], remarks: &mu
     if is_default && !files.are_complete() {
         return;
     }
-    let mut listed: Vec<(IpNet, Option<Spot>)> = if is_default {
-        default_list.iter().map(|cidr| (*cidr, None)).collect()
-    } else {
-        let cidrs = files.cidrs(exempt);
-        cidrs.map(|(spot, cidr)| (cidr, Some(spot))).collect()
-    };
-    listed.sort_unstable();
+    let mut listed: HashMap<IpNet, Option<Spot>> = HashMap::new();
+    if is_default {
+        listed.extend(default_list.iter().map(|cidr| (*cidr, None)));
+    }
+    for (spot, cidr) in files.cidrs(exempt) {
+        listed.entry(cidr).or_insert(Some(spot));
+    }
     for (spot, cidr) in files.cidrs(masqueraded) {
-        let first = listed.partition_point(|(before, _)| *before < cidr);
-        let Some((_, other)) = listed.get(first).filter(|(found, _)| *found == cidr) else {
+        let Some(other) = listed.get(&cidr) else {
             continue;
         };
         remarks.error(spot, || Remark {

@@ -105,7 +105,9 @@ impl Allowance {
     /// their size (`\L`, an escape of two bytes, is a character of three), and their nodes are few enough for
     /// [`super::scan`], where each one counted there is at most six here (a key and its value, both with tags).
     pub(super) fn for_bytes(bytes: usize) -> Self {
-        Self(Cell::new(bytes.saturating_mul(8).saturating_add(4 << 20)))
+        Self(Cell::new(
+            (bytes.saturating_mul(13) / 2).saturating_add(4 << 20),
+        ))
     }
 
     /// What is left, for [`Self::reset`].

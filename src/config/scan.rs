@@ -17,6 +17,13 @@ pub(super) const MAX_DIRECTIVE_BYTES: usize = 64;
 /// shortest form, `1.0.0.0/8,`, that fits in them.
 const MAX_NODES_OF_ANY_SIZE: usize = 1 << 16;
 
+/// So many open brackets make each key and item cost as much again: libyaml looks at each of them.
+const BRACKETS_OF_A_NODE: usize = 16;
+
+/// As how many nodes an alias counts. What it stands for is read again for each, until serde_yaml refuses: as many nodes
+/// again as 100 times those that are written.
+const NODES_OF_AN_ALIAS: usize = 16;
+
 /// The bytes of `1.0.0.0/8,`.
 const SHORTEST_ITEM_BYTES: usize = 10;
 
@@ -41,15 +48,17 @@ impl NodeLimit {
 /// [`ReadError::NestedTooDeeply`], [`ReadError::TooManyNodes`], [`ReadError::DirectivesTooLong`].
 pub(super) fn refuse_costly(text: &str, nodes: &NodeLimit) -> Result<(), ReadError> {
     let is_bracket = |byte: &u8| matches!(byte, b'[' | b'{');
-    if text.bytes().filter(is_bracket).count() > MAX_NESTED_BRACKETS {
-        refuse_deep_nesting(text)?;
+    let mut deepest = text.bytes().filter(is_bracket).count();
+    // The ones in comments and those that are closed do not count.
+    if deepest >= BRACKETS_OF_A_NODE {
+        deepest = deepest_nesting(text)?;
     }
-    refuse_many_nodes(text, nodes)?;
+    refuse_many_nodes(text, deepest, nodes)?;
     refuse_long_directives(text)
 }
 
 /// serde_yaml keeps some 200 bytes for each key and item: 8 MiB of `? ` take it 1.5 GiB and 3 s.
-fn refuse_many_nodes(text: &str, allowed: &NodeLimit) -> Result<(), ReadError> {
+fn refuse_many_nodes(text: &str, deepest: usize, allowed: &NodeLimit) -> Result<(), ReadError> {
     let after = text.bytes().skip(1).chain([b'\n']);
     let mut before = b'\n';
     let mut nodes = 0;
@@ -57,6 +66,7 @@ fn refuse_many_nodes(text: &str, allowed: &NodeLimit) -> Result<(), ReadError> {
         nodes += most_nodes_at(before, byte, after);
         before = byte;
     }
+    nodes *= 1 + deepest / BRACKETS_OF_A_NODE;
     let Some(left) = allowed.left.get().checked_sub(nodes) else {
         return Err(ReadError::TooManyNodes {
             limit: allowed.limit,
@@ -73,6 +83,10 @@ fn most_nodes_at(before: u8, byte: u8, after: u8) -> usize {
         b',' | b'[' | b'{' | b'?' => 1,
         b'-' => usize::from(!after.is_ascii_graphic()),
         b'&' => usize::from(!before.is_ascii_alphanumeric()),
+        // The names that libyaml takes (yaml_parser_scan_anchor).
+        b'*' if after.is_ascii_alphanumeric() || matches!(after, b'_' | b'-') => {
+            NODES_OF_AN_ALIAS * usize::from(!before.is_ascii_alphanumeric())
+        }
         // Within an IPv6 address it stands between digits.
         b':' => {
             let within = |neighbour: u8| neighbour.is_ascii_alphanumeric() || neighbour == b':';
@@ -94,7 +108,8 @@ fn refuse_long_directives(text: &str) -> Result<(), ReadError> {
     Ok(())
 }
 
-fn refuse_deep_nesting(text: &str) -> Result<(), ReadError> {
+fn deepest_nesting(text: &str) -> Result<usize, ReadError> {
+    let mut deepest = None;
     let mut depths = Depths {
         structure: Some(0),
         ..Depths::default()
@@ -103,13 +118,14 @@ fn refuse_deep_nesting(text: &str) -> Result<(), ReadError> {
     let mut line = 1;
     for c in text.chars() {
         depths = depths.after(before, c);
-        if depths.structure > Some(MAX_NESTED_BRACKETS) {
+        deepest = deepest.max(depths.structure);
+        if deepest > Some(MAX_NESTED_BRACKETS) {
             return Err(ReadError::NestedTooDeeply { line });
         }
         line += usize::from(c == '\n');
         before = c;
     }
-    Ok(())
+    Ok(deepest.unwrap_or_default())
 }
 
 /// How many brackets may be open, for each state that the YAML reader may be in; none: it cannot be in it.
@@ -273,6 +289,15 @@ mod tests {
         assert_eq!(error(&"- a\n".repeat(1 << 16)), Ok(()));
         assert!(error(&"- a\n".repeat(1 << 18)).is_err());
         assert_eq!(error(&"- fd00:1:2:3:4:5:6::/112\n".repeat(1 << 17)), Ok(()));
+        assert_eq!(error(&"- *a\n".repeat(1 << 11)), Ok(()));
+        assert!(error(&"- *a\n".repeat(1 << 13)).is_err());
+        assert_eq!(error(&"- a*b\n".repeat(1 << 13)), Ok(()));
+        assert_eq!(error(&"# ***\n".repeat(1 << 13)), Ok(()));
+        let nested = |items: usize| "[".repeat(63) + &"a,".repeat(items) + &"]".repeat(63);
+        assert_eq!(error(&nested(1 << 14)), Ok(()));
+        assert!(error(&nested(1 << 15)).is_err());
+        let commented = "# [a]\n".repeat(60) + &"- a\n".repeat(1 << 15);
+        assert_eq!(error(&commented), Ok(()));
         assert_eq!(error(&"%\n".repeat(64)), Ok(()));
         assert!(error(&"%\r".repeat(65)).is_err());
         assert_eq!(
