@@ -24,11 +24,11 @@ use super::readiness::Readiness;
 use super::reconciler::{Action, Desired, Event, Outcome, Reading, Reconciler};
 use crate::config::Flags;
 use crate::config_source::{self, LoadError, Writers};
-use crate::kernel::Kernel;
 use crate::kernel::netlink::Commit;
 use crate::kernel::notifications::{Arrived, Notifications};
 use crate::kernel::ownership::TableOwner;
 use crate::kernel::tables::TablePass;
+use crate::kernel::{Kernel, give_freed_memory_back};
 use crate::policy::Policy;
 use crate::ruleset::{ChosenNames, Family, Tables};
 use crate::startup_signals;
@@ -225,6 +225,9 @@ impl EventLoop {
         self.answer_scrapes();
         self.happened(Event::Done(outcome));
         self.committed();
+        if self.worker.is_idle() {
+            give_freed_memory_back();
+        }
     }
 
     /// Others have committed, if the ledger says so.

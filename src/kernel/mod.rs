@@ -39,6 +39,7 @@ use difference::Difference;
 use drift::Drift;
 use error::KernelError;
 use ownership::{Claims, Protection, Standing, TableOwner};
+pub(crate) use sys::give_freed_memory_back;
 use worker::{Worker, WorkerError};
 
 /// How often the table is written before what still differs is an error: others may write as well.

@@ -33,7 +33,7 @@ unsafe extern "C" {
 
 /// Gives the pages of freed allocations back to the kernel, malloc_trim(3): the C library keeps what was freed below
 /// something that is still in use. Other C libraries than glibc have no such function.
-pub(super) fn give_freed_memory_back() {
+pub(crate) fn give_freed_memory_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim takes a number, and may be called at any time.
     unsafe {
