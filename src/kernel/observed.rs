@@ -1,4 +1,5 @@
-//! What the kernel has: a tolerant reader of libnftables' listing of the daemon's table.
+//! What the kernel has: a tolerant reader of libnftables' listing of the daemon's table. The elements of its sets, which
+//! are not in it, come by [`super::netlink`].
 //!
 //! Anyone may have written anything into it, and each libnftables prints a little differently, so
 //! nothing that is found is an error: what is not known is foreign. Handles are
