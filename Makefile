@@ -31,7 +31,7 @@ DOC_DIR := $(DESTDIR)$(PREFIX)/share/doc/non-masquerade-daemon
 BUILD_PACKAGES := gcc libc6-dev libnftables-dev
 RUN_PACKAGES := $(BUILD_PACKAGES) iproute2 nftables util-linux
 TEST_PACKAGES := $(RUN_PACKAGES) conntrack iptables strace
-BENCH_PACKAGES := $(RUN_PACKAGES) strace
+BENCH_PACKAGES := $(RUN_PACKAGES) conntrack iptables strace
 FUZZ_PACKAGES := $(BUILD_PACKAGES) g++
 # How long each target of `make fuzz` runs.
 FUZZ_SECONDS ?= 60
@@ -47,7 +47,7 @@ help:
 	@echo 'make build   the daemon, optimised: $(TARGET_DIR)/release/non-masquerade-daemon'
 	@echo 'make run     the main job: real packets through throw-away namespaces, with daemon-config/config'
 	@echo 'make test    all tests; what needs root is skipped and listed for an ordinary user'
-	@echo 'make bench   times and sizes of the daemon, beside those of libnftables alone; 10,000 CIDRs need root'
+	@echo 'make bench   times and sizes of the daemon beside libnftables alone and iptables, in minutes; 10,000 CIDRs and more need root'
 	@echo 'make chaos   ten minutes of kills, foreign changes, bad files, limits and more under many flows; CHAOS_SECONDS=60 CHAOS_SEED=1'
 	@echo 'make soak    100,000 changes, after which the daemon is as large as before'
 	@echo 'make fuzz    looks for input that breaks a reader, $(FUZZ_SECONDS) s for each; FUZZ_SECONDS says how long'
@@ -86,7 +86,7 @@ test: install-test-packages
 	@cargo test --locked --quiet -- --list --format terse needs_root | sed -n 's/^\(.*\): test$$/  \1/p'
 endif
 
-# Two cores without other work, or the times say little.
+# Two cores without other work, or the times say little. One part: cargo bench --bench daemon flows.
 bench:
 	@.ci/install-packages $(BENCH_PACKAGES)
 	cargo bench --locked --bench daemon

@@ -25,7 +25,7 @@ impl Agent {
 
     /// What `syncMasqRules` of cmd/ip-masq-agent/ip-masq-agent.go does in each family, in its order: chain, jump, then
     /// all rules at once. It does so at each resync.
-    pub fn sync(self, node: &Namespace, exempt: &[&str]) -> io::Result<()> {
+    pub fn sync(self, node: &Namespace, exempt: &[impl AsRef<str>]) -> io::Result<()> {
         for family in Family::BOTH {
             ensure_chain(node, family)?;
             ensure_jump(node, family)?;
@@ -34,13 +34,14 @@ impl Agent {
         Ok(())
     }
 
-    fn rules(self, family: Family, exempt: &[&str]) -> String {
+    /// The lines of its chain, as it gives them to iptables-restore: link-local first, then the list.
+    pub fn rules(self, family: Family, exempt: &[impl AsRef<str>]) -> String {
         let link_local = match family {
             Family::V4 => "169.254.0.0/16",
             Family::V6 => "fe80::/10",
         };
-        let is_of_family = |cidr: &&&str| cidr.contains(':') == (family == Family::V6);
-        let exempt = exempt.iter().filter(is_of_family).copied();
+        let is_of_family = |cidr: &&str| cidr.contains(':') == (family == Family::V6);
+        let exempt = exempt.iter().map(AsRef::as_ref).filter(is_of_family);
         let mut lines = vec![format!(":{CHAIN} - [0:0]")];
         for cidr in std::iter::once(link_local).chain(exempt) {
             lines.push(format!(

@@ -14,8 +14,6 @@ pub(crate) enum Change {
     Half,
     /// The one in the middle.
     One,
-    /// The defaults, with and without the exemption of link-local addresses.
-    LinkLocal,
 }
 
 /// A file that is changed to and fro.
@@ -27,21 +25,15 @@ pub(crate) struct Flip {
 
 impl fmt::Display for Flip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self.change {
-            Change::Half => format!("{} CIDRs, half of them changed", self.cidrs),
-            Change::One => format!("{} CIDRs, one changed", self.cidrs),
-            Change::LinkLocal => "the defaults".to_owned(),
-        };
-        f.pad(&text)
+        let cidrs = with_separators(self.cidrs);
+        f.pad(&match self.change {
+            Change::Half => format!("{cidrs} CIDRs, half of them changed"),
+            Change::One => format!("{cidrs} CIDRs, one changed"),
+        })
     }
 }
 
 impl Flip {
-    pub(crate) const DEFAULTS: Self = Self {
-        cidrs: 3,
-        change: Change::LinkLocal,
-    };
-
     pub(crate) const fn half_of(cidrs: usize) -> Self {
         Self {
             cidrs,
@@ -56,23 +48,25 @@ impl Flip {
         }
     }
 
-    /// The file: version 0 for even numbers, version 1 for odd ones.
-    pub(crate) fn file(self, version: usize) -> String {
+    /// The list: version 0 for even numbers, version 1 for odd ones. Neighbours, from 10.0.0.0/24 on; what is changed
+    /// goes to where no other version has a CIDR.
+    pub(crate) fn cidrs(self, version: usize) -> Vec<String> {
         let is_changed = version % 2 == 1;
-        if self.change == Change::LinkLocal {
-            return format!("masqLinkLocal: {is_changed}\n");
-        }
-        let mut file = String::from("nonMasqueradeCIDRs:\n");
-        for index in 0..self.cidrs {
+        let cidr = |index| {
             let is_other = match self.change {
                 Change::Half => index % 2 == 0,
                 Change::One => index == self.cidrs / 2,
-                Change::LinkLocal => false,
             };
-            let net = if is_changed && is_other { 11 } else { 10 };
-            file += &format!("  - {net}.{}.{}.0/24\n", index / 256, index % 256);
-        }
-        file
+            let net = if is_changed && is_other { 12 } else { 10 };
+            let (net, index) = (net + index / 65_536, index % 65_536);
+            format!("{net}.{}.{}.0/24", index / 256, index % 256)
+        };
+        (0..self.cidrs).map(cidr).collect()
+    }
+
+    /// The same as a file.
+    pub(crate) fn file(self, version: usize) -> String {
+        file_of(&self.cidrs(version))
     }
 
     /// What the daemon makes of [`Self::file`].
@@ -85,4 +79,18 @@ impl Flip {
         };
         Ok(Ruleset::ipv4(&Policy::new(&judged.config), &names))
     }
+}
+
+/// A file that exempts these, and nothing else of its own.
+pub(crate) fn file_of(cidrs: &[String]) -> String {
+    let items: String = cidrs.iter().map(|cidr| format!("  - {cidr}\n")).collect();
+    format!("nonMasqueradeCIDRs:\n{items}")
+}
+
+/// 10,000 rather than 10000.
+pub(crate) fn with_separators(number: usize) -> String {
+    if number < 1_000 {
+        return number.to_string();
+    }
+    format!("{},{:03}", with_separators(number / 1_000), number % 1_000)
 }

@@ -1,4 +1,4 @@
-//! Times and sizes of the daemon, each beside what libnftables alone needs for the same in the same run:
+//! Times and sizes of the daemon, beside what libnftables alone and iptables need for the same in the same run:
 //! `make bench`, or a part of it by its name, `cargo bench --bench daemon events`. Bounds are printed, and nothing fails because it took long.
 
 // A benchmark that cannot be set up must fail.
@@ -7,14 +7,19 @@
 #[path = "../../support/mod.rs"]
 mod support;
 
+mod change;
 mod configurations;
 mod events;
+mod flow_nodes;
+mod flow_sender;
+mod flows;
 mod footprint;
 mod hands;
+mod iptables;
 mod memory;
+mod netlink_buffer;
 #[allow(dead_code)] // Tests use the rest of it.
 mod process;
-mod reload;
 mod resync;
 mod samples;
 mod start;
@@ -26,25 +31,22 @@ use std::io;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
 
-/// More CIDRs than this in one transaction outgrow the netlink send buffer, unless root of the host raises
-/// it: EMSGSIZE.
-const MOST_CIDRS_WITHOUT_ROOT: usize = 1_000;
-
 fn main() -> io::Result<()> {
     let has_root = has_root_of_the_host()?;
     if !has_root {
-        println!("10,000 CIDRs are left out: they need root (netlink send buffer).");
+        println!("10,000 CIDRs and more are left out: they need root (netlink send buffer).");
     }
     let most_cidrs = if has_root {
         usize::MAX
     } else {
-        MOST_CIDRS_WITHOUT_ROOT
+        netlink_buffer::MOST_CIDRS_WITHOUT_ROOT
     };
     let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-'));
     type Part<'a> = (&'a str, &'a dyn Fn() -> io::Result<()>);
-    let parts: [Part<'_>; 7] = [
-        ("reload", &|| reload::print(most_cidrs)),
-        ("events", &events::print),
+    let parts: [Part<'_>; 8] = [
+        ("change", &|| change::print(most_cidrs)),
+        ("flows", &|| flows::print(most_cidrs)),
+        ("events", &|| events::print(most_cidrs)),
         ("hands", &|| hands::print(has_root)),
         ("start", &|| start::print(most_cidrs)),
         ("resync", &|| resync::print(most_cidrs)),

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
-use crate::configurations::Flip;
+use crate::configurations::{Flip, with_separators};
 use crate::process;
 use crate::samples::{milliseconds, ratio, verdict};
 use crate::support::daemon::TemporaryDirectory;
@@ -21,10 +21,9 @@ use crate::yardstick::Yardstick;
 
 /// The shortest that a file may ask for.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// Resyncs whose CPU time is measured.
-const RESYNCS: u32 = 40;
-/// Resyncs whose system calls are counted: strace(1) slows them down.
-const TRACED_RESYNCS: u32 = 20;
+/// How many CIDRs, and how many resyncs: once for their CPU time, once for their system calls, because strace(1) slows
+/// them down.
+const CASES: [(usize, u32); 5] = [(4, 40), (64, 40), (1_000, 40), (10_000, 20), (100_000, 3)];
 /// How long the daemon is left alone.
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -45,24 +44,16 @@ pub(crate) fn print(most_cidrs: usize) -> io::Result<()> {
         "  {:<14}{:>6}{:>9}{:>9}{:>9}{:>9}{:>8}{:>22}",
         "CPU time, ms", "n", "daemon", "worker", "both", "alone", "ratio", "system calls d + w"
     );
-    for cidrs in [64, 10_000] {
+    for (cidrs, resyncs) in CASES {
         if cidrs > most_cidrs {
             continue;
         }
         let alone = Namespace::new()?;
-        let cost = alone.run(|| measure(Flip::one_of(cidrs), &alone))?;
-        let both = cost.daemon + cost.worker;
-        println!(
-            "  {:<14}{RESYNCS:>6}{:>9.2}{:>9.2}{:>9.2}{:>9.2}{:>8.2}{:>22}",
-            format!("{cidrs} CIDRs"),
-            milliseconds(cost.daemon),
-            milliseconds(cost.worker),
-            milliseconds(both),
-            milliseconds(cost.alone),
-            ratio(both, cost.alone),
-            cost.system_calls
-                .map_or("no strace".to_owned(), |[d, w]| format!("{d} + {w}")),
-        );
+        let name = format!("{} CIDRs", with_separators(cidrs));
+        match alone.run(|| measure(Flip::one_of(cidrs), resyncs, &alone))? {
+            Some(cost) => cost.print(&name, resyncs),
+            None => println!("  {name:<14}  left out: a worker was too slow, and was replaced"),
+        }
     }
     print_quiet()
 }
@@ -80,25 +71,57 @@ fn print_quiet() -> io::Result<()> {
     Ok(())
 }
 
-fn measure(flip: Flip, alone: &Namespace) -> io::Result<Cost> {
-    let mut yardstick = Yardstick::new(alone)?;
-    yardstick.prepare(flip)?;
+impl Cost {
+    fn print(&self, name: &str, n: u32) {
+        let both = self.daemon + self.worker;
+        println!(
+            "  {name:<14}{n:>6}{:>9.2}{:>9.2}{:>9.2}{:>9.2}{:>8.2}{:>22}",
+            milliseconds(self.daemon),
+            milliseconds(self.worker),
+            milliseconds(both),
+            milliseconds(self.alone),
+            ratio(both, self.alone),
+            self.system_calls
+                .map_or("no strace".to_owned(), |[d, w]| format!("{d} + {w}")),
+        );
+    }
+}
+
+/// Nothing if the worker did not live until the end of it.
+fn measure(flip: Flip, n: u32, alone: &Namespace) -> io::Result<Option<Cost>> {
     let file = format!("resyncInterval: {INTERVAL:?}\n{}", flip.file(0));
     let (watched, _) = Watched::start(&Namespace::new()?, &file)?;
-    let [daemon, worker] = processes(&watched)?;
-    let resyncs = Resyncs::of(&watched)?;
-    resyncs.wait(1)?;
-    let before = [process::cpu_time(daemon)?, process::cpu_time(worker)?];
-    resyncs.wait(RESYNCS)?;
-    let spent =
-        |process, before| Ok::<_, io::Error>((process::cpu_time(process)? - before) / RESYNCS);
-    Ok(Cost {
-        daemon: spent(daemon, before[0])?,
-        worker: spent(worker, before[1])?,
-        system_calls: traced(&resyncs, [daemon, worker])?,
-        alone: listing_alone(&mut yardstick)?,
-    })
+    let processes = processes(&watched)?;
+    let counted = count(&watched, processes, n);
+    if watched.daemon.worker() != Some(processes[1]) {
+        return Ok(None);
+    }
+    let ([daemon, worker], system_calls) = counted?;
+    watched.daemon.terminate()?;
+    let mut yardstick = Yardstick::new(alone)?;
+    let creation = yardstick.creation(&flip.ruleset(0)?)?;
+    yardstick.apply(&creation)?;
+    Ok(Some(Cost {
+        daemon,
+        worker,
+        system_calls,
+        alone: listing_alone(&mut yardstick, n)?,
+    }))
 }
+
+/// CPU time of both processes in a resync, and their system calls.
+fn count(watched: &Watched, processes: [Pid; 2], n: u32) -> io::Result<Counted> {
+    let resyncs = Resyncs::of(watched)?;
+    resyncs.wait(1)?;
+    let [daemon, worker] = processes.map(process::cpu_time);
+    let before = [daemon?, worker?];
+    resyncs.wait(n)?;
+    let [daemon, worker] = processes.map(process::cpu_time);
+    let spent = [(daemon? - before[0]) / n, (worker? - before[1]) / n];
+    Ok((spent, traced(&resyncs, n, processes)?))
+}
+
+type Counted = ([Duration; 2], Option<[u32; 2]>);
 
 fn processes(watched: &Watched) -> io::Result<[Pid; 2]> {
     let worker = watched.daemon.worker();
@@ -107,15 +130,15 @@ fn processes(watched: &Watched) -> io::Result<[Pid; 2]> {
 }
 
 /// At the daemon's pace: a CPU that has slept is slower than one that has not.
-fn listing_alone(yardstick: &mut Yardstick) -> io::Result<Duration> {
+fn listing_alone(yardstick: &mut Yardstick, n: u32) -> io::Result<Duration> {
     let mut spent = Duration::ZERO;
-    for _ in 0..RESYNCS {
+    for _ in 0..n {
         thread::sleep(INTERVAL);
         let before = own_cpu_time()?;
         yardstick.list()?;
         spent += own_cpu_time()? - before;
     }
-    Ok(spent / RESYNCS)
+    Ok(spent / n)
 }
 
 fn own_cpu_time() -> io::Result<Duration> {
@@ -144,7 +167,7 @@ impl Resyncs {
 }
 
 /// System calls of each process in a resync, if strace(1) is there to count them.
-fn traced(resyncs: &Resyncs, processes: [Pid; 2]) -> io::Result<Option<[u32; 2]>> {
+fn traced(resyncs: &Resyncs, n: u32, processes: [Pid; 2]) -> io::Result<Option<[u32; 2]>> {
     let directory = TemporaryDirectory::new()?;
     let summaries = ["daemon", "worker"].map(|name| directory.path().join(name));
     let mut traces = Vec::new();
@@ -157,10 +180,10 @@ fn traced(resyncs: &Resyncs, processes: [Pid; 2]) -> io::Result<Option<[u32; 2]>
             Err(error) => return Err(error),
         }
     }
-    resyncs.wait(TRACED_RESYNCS)?;
+    resyncs.wait(n)?;
     traces.into_iter().try_for_each(end)?;
     let [daemon, worker] = summaries.map(|summary| calls(&fs::read_to_string(summary)?));
-    Ok(Some([daemon? / TRACED_RESYNCS, worker? / TRACED_RESYNCS]))
+    Ok(Some([daemon? / n, worker? / n]))
 }
 
 fn end(mut trace: Child) -> io::Result<()> {

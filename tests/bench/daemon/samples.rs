@@ -11,6 +11,10 @@ impl Samples {
         self.0.push(took);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn median(&self) -> Duration {
         self.percentile(50)
     }
@@ -36,15 +40,22 @@ pub(crate) fn print_head(title: &str) {
     );
 }
 
-/// One line: `ratio` compares with `yardstick` by p50.
-pub(crate) fn print_line(what: &str, samples: &Samples, yardstick: &Samples, verdict: &str) {
+/// One line: `ratio` compares with `yardstick` by p50, if there is one.
+pub(crate) fn print_line(
+    what: &str,
+    samples: &Samples,
+    yardstick: Option<&Samples>,
+    verdict: &str,
+) {
+    let ratio = yardstick.map_or("-".to_owned(), |yardstick| {
+        format!("{:.2}", ratio(samples.median(), yardstick.median()))
+    });
     println!(
-        "  {what:<34}{:>6}{:>10.2}{:>10.2}{:>10.2}{:>8.2}  {verdict}",
+        "  {what:<34}{:>6}{:>10.2}{:>10.2}{:>10.2}{ratio:>8}  {verdict}",
         samples.0.len(),
         milliseconds(samples.median()),
         milliseconds(samples.percentile(99)),
         milliseconds(samples.percentile(100)),
-        ratio(samples.median(), yardstick.median()),
     );
 }
 

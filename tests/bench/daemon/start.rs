@@ -4,7 +4,7 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use crate::configurations::Flip;
+use crate::configurations::{Flip, with_separators};
 use crate::samples::{Samples, print_head, print_line, verdict};
 use crate::support::netns::{Namespace, succeed};
 use crate::support::nft::{Nft, TABLE};
@@ -18,11 +18,13 @@ const BOUND_CIDRS: usize = 64;
 /// Until the worker of the daemon before has ended too.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// With which file, and how many times.
-const CASES: [(Flip, usize); 3] = [
-    (Flip::DEFAULTS, 50),
-    (Flip::one_of(64), 50),
-    (Flip::one_of(10_000), 10),
+/// With how many CIDRs, and how many times.
+const CASES: [(usize, usize); 5] = [
+    (4, 50),
+    (BOUND_CIDRS, 100),
+    (1_000, 20),
+    (10_000, 10),
+    (100_000, 2),
 ];
 
 #[derive(Default)]
@@ -35,22 +37,19 @@ struct Times {
 /// Prints the table.
 pub(crate) fn print(most_cidrs: usize) -> io::Result<()> {
     print_head("Process made, no table there → rules in the kernel, and read back");
-    for (flip, n) in CASES {
-        if flip.cidrs > most_cidrs {
+    for (cidrs, n) in CASES {
+        if cidrs > most_cidrs {
             continue;
         }
+        let flip = Flip::one_of(cidrs);
         let alone = Namespace::new()?;
         let times = alone.run(|| measure(flip, n, &alone))?;
-        println!(" {}", name(flip));
-        print_line("daemon: in the kernel", &times.in_kernel, &times.alone, "");
-        let judged = judged(flip, &times);
-        print_line("daemon: read back", &times.read_back, &times.alone, &judged);
-        print_line(
-            "libnftables alone: read back",
-            &times.alone,
-            &times.alone,
-            "",
-        );
+        println!(" {} CIDRs", with_separators(cidrs));
+        let alone = Some(&times.alone);
+        print_line("daemon: in the kernel", &times.in_kernel, alone, "");
+        let judged = judged(cidrs, &times);
+        print_line("daemon: read back", &times.read_back, alone, &judged);
+        print_line("libnftables alone: read back", &times.alone, alone, "");
     }
     Ok(())
 }
@@ -75,17 +74,8 @@ fn measure(flip: Flip, n: usize, alone: &Namespace) -> io::Result<Times> {
     Ok(times)
 }
 
-/// A start changes nothing, so a flip's own name does not fit.
-fn name(flip: Flip) -> String {
-    if flip.cidrs == Flip::DEFAULTS.cidrs {
-        flip.to_string()
-    } else {
-        format!("{} CIDRs", flip.cidrs)
-    }
-}
-
-fn judged(flip: Flip, times: &Times) -> String {
-    if flip.cidrs > BOUND_CIDRS {
+fn judged(cidrs: usize, times: &Times) -> String {
+    if cidrs > BOUND_CIDRS {
         return String::new();
     }
     verdict("p99 at most 20 ms", times.read_back.percentile(99) <= BOUND)

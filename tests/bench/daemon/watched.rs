@@ -17,8 +17,12 @@ use crate::support::netns::Namespace;
 
 /// The line after each change and each repair.
 const READ_BACK: &str = " and read back";
-/// The line after which no [`READ_BACK`] comes soon.
+/// The line after which no [`READ_BACK`] comes soon,
 const FAILED: &str = " ERROR ";
+/// unless it is only that another worker has to do it, with more time. That is part of how long the change took.
+const HAS_MORE_TIME: &str = "was killed; the next one gets longer";
+/// What that worker finds if the one before was too slow to read back only.
+const IN_STEP: &str = "in step already, nothing written";
 /// Far more than the largest change takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -34,6 +38,8 @@ pub(crate) struct Watched {
 pub(crate) struct Done {
     pub(crate) in_kernel: Duration,
     pub(crate) read_back: Duration,
+    /// Workers that were too slow and were replaced meanwhile.
+    pub(crate) killed_workers: usize,
 }
 
 impl Watched {
@@ -60,18 +66,6 @@ impl Watched {
         };
         let done = watched.wait_until_read_back(started)?;
         Ok((watched, done))
-    }
-
-    /// Renames a file with this text into place and sends SIGHUP.
-    pub(crate) fn reload(&mut self, file: &str) -> io::Result<Done> {
-        let path = self.daemon.config_file();
-        let new = path.with_extension("new");
-        fs::write(&new, file)?;
-        self.prepare()?;
-        let started = Instant::now();
-        fs::rename(new, path)?;
-        self.daemon.reload()?;
-        self.wait_until_read_back(started)
     }
 
     /// Renames a file with this text into place, and nothing else.
@@ -110,13 +104,18 @@ impl Watched {
                 continue;
             }
             self.read_log()?;
-            if self.said.contains(READ_BACK) {
+            let killed_workers = self.said.matches(HAS_MORE_TIME).count();
+            let is_in_step = killed_workers > 0 && self.said.contains(IN_STEP);
+            if self.said.contains(READ_BACK) || is_in_step {
                 return Ok(Done {
                     in_kernel: in_kernel.ok_or_else(|| self.error("no transaction was seen"))?,
                     read_back: now,
+                    killed_workers,
                 });
             }
-            if self.said.contains(FAILED) {
+            let has_failed = |line: &str| line.contains(FAILED) && !line.contains(HAS_MORE_TIME);
+            let (lines, _unfinished) = self.said.rsplit_once('\n').unwrap_or_default();
+            if lines.lines().any(has_failed) {
                 return Err(self.error("the daemon failed"));
             }
         }

@@ -5,9 +5,10 @@ use std::ffi::CString;
 use std::io;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::SockFlag;
 use non_masquerade_daemon::kernel::drift::Drift;
 use non_masquerade_daemon::kernel::libnftables::{Context, Said};
-use non_masquerade_daemon::kernel::netlink::TableHeader;
+use non_masquerade_daemon::kernel::netlink::{Netlink, TableHeader};
 use non_masquerade_daemon::kernel::observed::{self, ObservedTable};
 use non_masquerade_daemon::ruleset::json::{self, Form, TableFlags};
 use non_masquerade_daemon::ruleset::transaction::Transaction;
@@ -29,13 +30,20 @@ pub(crate) struct Yardstick {
 /// A change of the table: to version 0 and to version 1.
 pub(crate) struct Documents([Vec<CString>; 2]);
 
+/// How long a change took, and how long the listing of what it made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Changed {
+    pub(crate) applied: Duration,
+    pub(crate) listed: Duration,
+}
+
 impl Yardstick {
     /// To be called inside of `namespace`: the context's socket belongs where it was made.
     pub(crate) fn new(namespace: &Namespace) -> io::Result<Self> {
         Ok(Self {
             context: Context::new().map_err(io::Error::other)?,
             form: form()?,
-            listing: CString::new(json::list_table(Family::Ip, names::DEFAULT_TABLE))?,
+            listing: listing()?,
             generations: Generations::of(namespace)?,
         })
     }
@@ -57,17 +65,17 @@ impl Yardstick {
         self.written(&ruleset.creation())
     }
 
-    /// Changes the table to the version and lists it: how long both took.
-    pub(crate) fn change(&mut self, documents: &Documents, version: usize) -> io::Result<Duration> {
+    /// Changes the table to the version and lists it.
+    pub(crate) fn change(&mut self, documents: &Documents, version: usize) -> io::Result<Changed> {
         let [back, there] = &documents.0;
-        let changed = self.timed(if version.is_multiple_of(2) {
+        let applied = self.timed(if version.is_multiple_of(2) {
             back
         } else {
             there
         })?;
         let listed = self.list()?;
         self.generations.take()?;
-        Ok(changed + listed)
+        Ok(Changed { applied, listed })
     }
 
     /// Makes a context, the table, and lists it: how long it took.
@@ -107,9 +115,7 @@ impl Yardstick {
     }
 
     fn observe(&mut self) -> io::Result<ObservedTable> {
-        let said = self.context.run(&self.listing);
-        succeeded(&said)?;
-        Ok(observed::read(&said.output)?)
+        observe(&mut self.context, &self.listing)
     }
 
     fn written(&self, transactions: &[Transaction<'_>]) -> io::Result<Vec<CString>> {
@@ -124,23 +130,48 @@ impl Yardstick {
             })
             .collect()
     }
+}
 
-    /// An error unless the table is what the file in this version asks for: otherwise the times are of
-    /// something else.
-    pub(crate) fn check(&mut self, flip: Flip, version: usize) -> io::Result<()> {
-        let ruleset = flip.ruleset(version)?;
-        let table = self.observe()?;
-        let differences = Drift::of_table(&ruleset, TableHeader::default(), &table)?.differences;
-        if differences.is_empty() {
-            return Ok(());
-        }
-        Err(io::Error::other(format!("{flip}: {differences:?}")))
+/// An error unless the namespace's table is what the file in this version asks for: otherwise the times are of something
+/// else.
+pub(crate) fn check(namespace: &Namespace, flip: Flip, version: usize) -> io::Result<()> {
+    let ruleset = flip.ruleset(version)?;
+    let listing = listing()?;
+    let table = namespace.run(|| {
+        let mut context = Context::new().map_err(io::Error::other)?;
+        observe(&mut context, &listing)
+    })?;
+    let differences = Drift::of_table(&ruleset, TableHeader::default(), &table)?.differences;
+    if differences.is_empty() {
+        return Ok(());
     }
+    Err(io::Error::other(format!("{flip}: {differences:?}")))
+}
+
+/// In the network namespace where the context was made.
+fn observe(context: &mut Context, listing: &CString) -> io::Result<ObservedTable> {
+    let said = context.run(listing);
+    succeeded(&said)?;
+    let mut table = observed::read(&said.output)?;
+    let netlink = Netlink::open(0, SockFlag::empty())?;
+    for set in &mut table.sets {
+        let elements = netlink.elements(Family::Ip, names::DEFAULT_TABLE, &set.name, true)?;
+        set.elements = elements.readable;
+        set.strange_elements = elements.strange;
+    }
+    Ok(table)
+}
+
+fn listing() -> io::Result<CString> {
+    Ok(CString::new(json::list_table(
+        Family::Ip,
+        names::DEFAULT_TABLE,
+    ))?)
 }
 
 /// The form that this libnftables takes, found as the daemon finds it: by trying.
 fn form() -> io::Result<Form> {
-    let ruleset = Flip::DEFAULTS.ruleset(0)?;
+    let ruleset = Flip::one_of(4).ruleset(0)?;
     let mut context = Context::new().map_err(io::Error::other)?;
     let creation = ruleset.creation();
     let objects = creation.first().expect("the table and its sets");
