@@ -245,6 +245,8 @@ impl EventLoop {
             Writers::Await
         };
         let settings = &self.settings;
+        // What is moved away while it is read, or as soon as it is said to be bad, was there nevertheless.
+        let mut found = config_source::files_with_contents(&settings.config);
         match config_source::load(&settings.config, &settings.flags, writers) {
             Ok(loaded) => {
                 let policy = Policy::new(&loaded.config);
@@ -262,12 +264,11 @@ impl EventLoop {
             }
             Err(LoadError::BeingWritten { .. }) => Reading::BeingWritten,
             Err(error) => {
+                found.extend(config_source::files_with_contents(&settings.config));
                 self.log.bad_file(&error);
                 self.metrics.bad_load();
                 self.readiness.configuration_is_bad(&error.to_string());
-                Reading::Bad {
-                    files: config_source::files_with_contents(&settings.config),
-                }
+                Reading::Bad { files: found }
             }
         }
     }
