@@ -95,15 +95,18 @@ impl Watched {
     fn wait_until_read_back(&mut self, since: Instant) -> io::Result<Done> {
         let mut in_kernel = None;
         loop {
-            let [has_generation, has_log] = self.wait()?;
+            let has_log = self.wait()?;
             let now = since.elapsed();
-            if has_generation && self.generations.take()? > 0 {
+            if has_log {
+                self.read_log()?;
+            }
+            // Behind the log: the poll may have looked at this socket before the transaction, and at the log after it.
+            if self.generations.take()? > 0 {
                 in_kernel = Some(now);
             }
             if !has_log {
                 continue;
             }
-            self.read_log()?;
             let killed_workers = self.said.matches(HAS_MORE_TIME).count();
             let is_in_step = killed_workers > 0 && self.said.contains(IN_STEP);
             if self.said.contains(READ_BACK) || is_in_step {
@@ -121,7 +124,8 @@ impl Watched {
         }
     }
 
-    fn wait(&self) -> io::Result<[bool; 2]> {
+    /// Whether there is more of the log. Otherwise there is a transaction.
+    fn wait(&self) -> io::Result<bool> {
         let mut waited = [
             PollFd::new(self.generations.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.log.as_fd(), PollFlags::POLLIN),
@@ -130,7 +134,8 @@ impl Watched {
         if poll(&mut waited, patience)? == 0 {
             return Err(self.error("nothing came in time"));
         }
-        Ok(waited.map(|descriptor| descriptor.any().unwrap_or(false)))
+        let [_generations, log] = waited;
+        Ok(log.any().unwrap_or(false))
     }
 
     fn read_log(&mut self) -> io::Result<()> {
