@@ -229,8 +229,7 @@ mod needs_root {
         assert!(first.terminate().unwrap().success());
         let ended = Instant::now();
         second.wait_for_log(OWNED).unwrap();
-        // A look a second: the first may come while the kernel still has the name of an owner that is no process any more.
-        assert!(ended.elapsed() < Duration::from_millis(2_500));
+        assert!(ended.elapsed() < Duration::from_millis(1_500));
         assert!(text(&namespace).contains("192.0.2.0/24"));
     }
 
