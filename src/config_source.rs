@@ -81,6 +81,19 @@ pub enum LoadError {
     Several(Vec<LoadError>),
 }
 
+impl LoadError {
+    /// Of a file that cannot be read: why may pass without any event near the file (no descriptor is free, a disk fails
+    /// for a moment).
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Read { .. } => true,
+            Self::Several(errors) => errors.iter().any(Self::may_pass),
+            _ => false,
+        }
+    }
+}
+
 struct Lines<'a>(&'a [LoadError]);
 
 impl fmt::Display for Lines<'_> {

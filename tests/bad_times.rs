@@ -11,7 +11,7 @@ mod inputs;
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -190,6 +190,28 @@ fn a_file_that_cannot_be_read_leaves_the_last_good_policy_in_force_and_under_rep
     fs::remove_file(&file).unwrap();
     fs::write(&file, "nonMasqueradeCIDRs: [192.0.2.0/24]").unwrap();
     wait_until(LIMIT, || text(&namespace).contains("192.0.2.0/24")).unwrap();
+}
+
+/// Nothing tells that a descriptor is free again, and the next resync comes in a minute.
+#[test]
+fn a_file_for_which_no_descriptor_was_free_is_read_soon_after_one_is() {
+    let (namespace, daemon) = start(CONFIGURATION);
+    let limit_descriptors = |limit: &str| {
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args(["--pid", &daemon.process_id().to_string()]);
+        prlimit.arg(format!("--nofile={limit}:"));
+        assert!(prlimit.status().unwrap().success());
+    };
+    limit_descriptors("0");
+    daemon
+        .replace_configuration("nonMasqueradeCIDRs: [192.0.2.0/24]")
+        .unwrap();
+    daemon.wait_for_log("Too many open files").unwrap();
+    thread::sleep(Duration::from_millis(500));
+    limit_descriptors("1024");
+    wait_until(LIMIT, || text(&namespace).contains("192.0.2.0/24"))
+        .unwrap_or_else(|error| panic!("{error}\n{}", daemon.log()));
+    assert_eq!(bad_files(&daemon), 1, "{}", daemon.log());
 }
 
 #[test]

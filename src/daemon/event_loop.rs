@@ -268,7 +268,10 @@ impl EventLoop {
                 self.log.bad_file(&error);
                 self.metrics.bad_load();
                 self.readiness.configuration_is_bad(&error.to_string());
-                Reading::Bad { files: found }
+                Reading::Bad {
+                    files: found,
+                    may_pass: error.may_pass(),
+                }
             }
         }
     }

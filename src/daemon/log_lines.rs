@@ -36,8 +36,8 @@ struct TableLines {
     /// What the kernel had after the last sync.
     applied: Option<Rc<Tables>>,
     failures_in_a_row: u32,
-    /// Since when another owns the table.
-    owned_since: Option<Instant>,
+    /// Since when another owns the table, and whether its process was to be seen.
+    owner: Option<(Instant, bool)>,
     protection: Option<Protection>,
     other_daemon: Option<String>,
 }
@@ -184,15 +184,21 @@ impl LogLines {
     pub(super) fn failed(&mut self, family: Family, failure: &KernelError) {
         let lines = self.tables.entry(family).or_default();
         lines.failures_in_a_row = lines.failures_in_a_row.saturating_add(1);
-        let text = if matches!(failure, KernelError::OwnedByAnother { .. }) {
-            let since = *lines.owned_since.get_or_insert_with(Instant::now);
+        let text = if let KernelError::OwnedByAnother { process, .. } = failure {
+            let is_seen = process.is_some();
+            let since = match lines.owner {
+                // One that was to be seen and is not any more is ending.
+                Some((since, was_seen)) if is_seen || !was_seen => since,
+                _ => Instant::now(),
+            };
+            lines.owner = Some((since, is_seen));
             if since.elapsed() < OWNER_MAY_BE_ENDING {
                 return;
             }
             // It says itself how it goes on.
             format!("table {}: {failure}", family.name())
         } else {
-            lines.owned_since = None;
+            lines.owner = None;
             format!(
                 "table {}: {failure}; retried until it succeeds",
                 family.name()
@@ -207,7 +213,7 @@ impl LogLines {
 
     fn succeeded(&mut self, family: Family) -> &mut TableLines {
         let lines = self.tables.entry(family).or_default();
-        lines.owned_since = None;
+        lines.owner = None;
         match std::mem::take(&mut lines.failures_in_a_row) {
             0 => {}
             failures => info!(

@@ -111,7 +111,9 @@ pub(super) fn outcome(pass: &TablePass) -> Outcome {
     match &pass.result {
         Ok(report) if report.differences.is_empty() => Outcome::InStep,
         Ok(_) => Outcome::Differed,
-        Err(KernelError::OwnedByAnother { .. }) => Outcome::Owned,
+        Err(KernelError::OwnedByAnother { process, .. }) => Outcome::Owned {
+            is_seen: process.is_some(),
+        },
         Err(_) => Outcome::Failed,
     }
 }

@@ -54,6 +54,8 @@ pub enum Reading {
     Bad {
         /// The files that are there, but for those that say nothing.
         files: Vec<PathBuf>,
+        /// One cannot be read, and nothing may tell when it can be.
+        may_pass: bool,
     },
 }
 
@@ -89,7 +91,10 @@ pub enum Outcome {
     /// It had not; after a sync it has.
     Differed,
     /// Another owns a table.
-    Owned,
+    Owned {
+        /// Its process is to be seen from here.
+        is_seen: bool,
+    },
     /// Whether it has is not known.
     Failed,
 }
@@ -131,6 +136,8 @@ pub struct Reconciler {
     reads_for_a_change: bool,
     /// Since when the file is gone or open for writing.
     unsettled_since: Option<Instant>,
+    /// How often in a row a file could not be read.
+    unreadable: u32,
     under_way: Option<Pass>,
     /// A reload was asked for during the pass.
     reloads_after_pass: bool,
@@ -139,6 +146,8 @@ pub struct Reconciler {
     failures: u32,
     /// How often in a row another was found to own the table.
     looks_at_owner: u32,
+    /// Its process was to be seen at the last look.
+    owner_was_seen: bool,
     worker_ended: Option<Instant>,
     /// When the counting began that is under way, or was the last.
     count_began: Option<Instant>,
@@ -148,7 +157,7 @@ pub struct Reconciler {
     pace: Pace,
     /// When file and kernel are compared without any event.
     resync_due: Option<Instant>,
-    /// When the file that is gone or open for writing is read again.
+    /// When the file that is gone, open for writing or unreadable is read again.
     reading_due: Option<Instant>,
     /// When a look that had to wait is due.
     look_due: Option<Instant>,
@@ -165,11 +174,13 @@ impl Reconciler {
             files: Vec::new(),
             reads_for_a_change: false,
             unsettled_since: None,
+            unreadable: 0,
             under_way: None,
             reloads_after_pass: false,
             reads_after_pass: false,
             failures: 0,
             looks_at_owner: 0,
+            owner_was_seen: false,
             worker_ended: None,
             count_began: None,
             next_count: None,
@@ -204,7 +215,7 @@ impl Reconciler {
             Event::ReloadRequested => Some(self.read(now)),
             Event::FileMayHaveChanged => {
                 // A reading that waits for a sync is not to lose it.
-                self.reads_for_a_change |= self.reading_due.is_none();
+                self.reads_for_a_change |= !self.waits_for_a_file();
                 Some(self.read(now))
             }
             Event::WorkerEnded => self.on_worker_ended(now),
@@ -223,6 +234,7 @@ impl Reconciler {
             return Some(self.read(now));
         }
         if is_due(self.reading_due) {
+            self.reads_for_a_change |= !self.waits_for_a_file();
             return Some(self.read(now));
         }
         is_due(self.look_due).then(|| self.look()).flatten()
@@ -242,6 +254,10 @@ impl Reconciler {
 
     fn on_read(&mut self, reading: Reading, now: Instant) -> Option<Action> {
         let before = self.last_good.clone();
+        self.unreadable = match reading {
+            Reading::Bad { may_pass: true, .. } => self.unreadable.saturating_add(1),
+            _ => 0,
+        };
         match reading {
             Reading::BeingWritten => return self.read_again(now),
             Reading::Good { files, .. } if self.lacks_a_file(&files) && !self.has_waited(now) => {
@@ -257,10 +273,14 @@ impl Reconciler {
                 self.last_good = Some(desired);
             }
             // They are not to be taken for gone either. After a good one, its files are what counts.
-            Reading::Bad { files } if self.last_good.is_none() => self.files = files,
+            Reading::Bad { files, .. } if self.last_good.is_none() => self.files = files,
             Reading::Bad { .. } => {}
         }
         self.unsettled_since = None;
+        if self.unreadable > 0 {
+            let retry = self.jitter.around(retry_after(self.unreadable));
+            self.reading_due = now.checked_add(retry.min(self.resync_interval()));
+        }
         let is_for_a_change = std::mem::take(&mut self.reads_for_a_change);
         match &self.last_good {
             Some(same) if is_for_a_change && before.as_ref() == Some(same) => None,
@@ -374,10 +394,7 @@ impl Reconciler {
         if pass == Some(Pass::Look) {
             self.pace.looked(outcome, now);
         }
-        self.looks_at_owner = match outcome {
-            Outcome::Owned => self.looks_at_owner.saturating_add(1),
-            _ => 0,
-        };
+        self.count_looks_at_owner(outcome);
         match outcome {
             Outcome::Failed => {
                 self.failures = self.failures.saturating_add(1);
@@ -385,7 +402,7 @@ impl Reconciler {
                 self.resync_due = now.checked_add(retry.min(self.resync_interval()));
             }
             // The end of an owner sends no notification.
-            Outcome::Owned => {
+            Outcome::Owned { .. } => {
                 let look = look_at_owner_after(self.looks_at_owner);
                 self.resync_due = now.checked_add(look.min(self.resync_interval()));
             }
@@ -401,10 +418,21 @@ impl Reconciler {
         self.reload_after_pass().then(|| self.read(now))
     }
 
+    fn count_looks_at_owner(&mut self, outcome: Outcome) {
+        let is_seen = outcome == Outcome::Owned { is_seen: true };
+        // Its process has ended, and the kernel is about to let go of its tables.
+        let is_ending = std::mem::replace(&mut self.owner_was_seen, is_seen) && !is_seen;
+        self.looks_at_owner = match outcome {
+            Outcome::Owned { .. } if is_ending => 1,
+            Outcome::Owned { .. } => self.looks_at_owner.saturating_add(1),
+            _ => 0,
+        };
+    }
+
     fn reload_after_pass(&mut self) -> bool {
         let reloads = std::mem::take(&mut self.reloads_after_pass);
         let reads = std::mem::take(&mut self.reads_after_pass);
-        self.reads_for_a_change |= reads && self.reading_due.is_none();
+        self.reads_for_a_change |= reads && !self.waits_for_a_file();
         self.reads_for_a_change &= !reloads;
         reloads || reads
     }

@@ -35,6 +35,15 @@ fn good(table: &str) -> Reading {
 fn bad() -> Reading {
     Reading::Bad {
         files: vec!["file".into()],
+        may_pass: false,
+    }
+}
+
+/// Of a file that cannot be read.
+fn unreadable() -> Reading {
+    Reading::Bad {
+        files: vec!["file".into()],
+        may_pass: true,
     }
 }
 
@@ -73,6 +82,38 @@ fn a_bad_file_leaves_the_last_good_policy_in_force_and_under_repair() {
     let now = start + 60 * SECOND;
     assert_eq!(reconciler.on(Event::DeadlineReached, now), read(false));
     assert_eq!(reconciler.on(Event::Read(bad()), now), sync("a"));
+}
+
+/// That a descriptor is free again is told by nothing.
+#[test]
+fn a_file_that_cannot_be_read_is_read_again_later_and_later() {
+    let (mut reconciler, mut now) = in_step();
+    reconciler.on(Event::FileMayHaveChanged, now);
+    let mut wait = Duration::ZERO;
+    for readings in 1..12 {
+        assert_eq!(reconciler.on(Event::Read(unreadable()), now), None);
+        wait = reconciler.deadline().unwrap() - now;
+        assert!(wait <= retry_after(readings) && wait >= retry_after(readings) / 2);
+        now += wait;
+        assert_eq!(reconciler.on(Event::DeadlineReached, now), read(false));
+        reconciler.resync_due = now.checked_add(60 * SECOND);
+    }
+    assert!(wait >= LAST_RETRY / 2);
+    assert_eq!(reconciler.on(Event::Read(good("b")), now), sync("b"));
+    reconciler.on(Event::Done(Outcome::InStep), now);
+    assert_eq!(reconciler.deadline(), Some(now + 60 * SECOND));
+}
+
+#[test]
+fn an_unreadable_file_at_first_start_is_read_again_as_well() {
+    let now = Instant::now();
+    let mut reconciler = Reconciler::new(1);
+    reconciler.on(Event::ReloadRequested, now);
+    assert_eq!(reconciler.on(Event::Read(unreadable()), now), None);
+    let due = reconciler.deadline().unwrap();
+    assert!(due <= now + retry_after(1));
+    assert_eq!(reconciler.on(Event::DeadlineReached, due), read(false));
+    assert_eq!(reconciler.on(Event::Read(good("b")), due), sync("b"));
 }
 
 #[test]
@@ -141,16 +182,34 @@ fn failures_are_retried_later_and_later_but_never_later_than_the_resync() {
 
 #[test]
 fn a_table_that_another_owns_is_looked_at_every_second() {
+    for is_seen in [true, false] {
+        // Sooner at first: the owner may have been killed a moment ago.
+        assert_eq!(
+            waits_for_owners(&[is_seen; 10]),
+            [10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000]
+        );
+    }
+}
+
+/// nf_tables lets go of what a socket owned when that is closed, which waits for the commits that are under way; the
+/// process is gone before.
+#[test]
+fn an_owner_that_is_not_to_be_seen_any_more_is_looked_at_soon() {
+    let mut owners = [true; 12];
+    owners[9..].fill(false);
+    assert_eq!(waits_for_owners(&owners)[7..], [1000, 1000, 10, 20, 40]);
+}
+
+/// The milliseconds until the next look, after looks that found owners that were to be seen or not.
+fn waits_for_owners(owners: &[bool]) -> Vec<u128> {
     let (mut reconciler, now) = in_step();
-    let mut waits = Vec::new();
-    for _ in 0..10 {
+    let looks = owners.iter().map(|&is_seen| {
         reconciler.on(Event::ReloadRequested, now);
         reconciler.on(Event::Read(bad()), now);
-        reconciler.on(Event::Done(Outcome::Owned), now);
-        waits.push((reconciler.deadline().unwrap() - now).as_millis());
-    }
-    // Sooner at first: the owner may have been killed a moment ago.
-    assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000]);
+        reconciler.on(Event::Done(Outcome::Owned { is_seen }), now);
+        (reconciler.deadline().unwrap() - now).as_millis()
+    });
+    looks.collect()
 }
 
 #[test]
@@ -427,7 +486,7 @@ fn counters_are_not_read_where_the_tables_cannot_be() {
     let mut reconciler = Reconciler::new(1);
     assert_eq!(reconciler.on(Event::CountWanted, now), None);
     let (mut reconciler, now) = in_step();
-    for outcome in [Outcome::Failed, Outcome::Owned] {
+    for outcome in [Outcome::Failed, Outcome::Owned { is_seen: true }] {
         reconciler.on(Event::ReloadRequested, now);
         reconciler.on(Event::Read(bad()), now);
         assert_eq!(reconciler.on(Event::CountWanted, now), None, "under way");
