@@ -80,14 +80,16 @@ impl Course {
         let bytes = bad_file(&mut self.dice);
         let way = *self.dice.one_of(&[Way::Rename, Way::Swap, Way::InPlace]);
         self.timeline.note(format!("a bad file by {way:?}"));
-        let knows_a_good_one = self.subject.process_id();
+        // One that is still starting has not read the file before.
+        let has_started = self.subject.worker().is_some();
+        let knows_a_good_one = has_started.then(|| self.subject.process_id());
         self.subject.write(way, &bytes, &mut self.dice)?;
         self.count("bad files");
         std::thread::sleep(self.dice.milliseconds(0..150));
         for _ in 0..self.dice.below(3) {
             match self.dice.below(4) {
                 0 => self.subject.reload(),
-                1 if self.subject.process_id() == knows_a_good_one => {
+                1 if knows_a_good_one == Some(self.subject.process_id()) => {
                     self.foreign_hand_under_a_bad_file()?;
                 }
                 2 if self.has_kills => self.kill_worker(),

@@ -152,7 +152,10 @@ impl Course {
         }
         let after = self.at_rest()?;
         match before {
-            Some(before) => self.growth.add(before, after),
+            Some(before) => self.growth.add(before, after).map_err(|error| {
+                let said = self.subject.log.lines_with("worker", LAST_LINES);
+                io::Error::other(format!("{error}\nOf the worker was said:\n{said}"))
+            }),
             None => Ok(()),
         }
     }

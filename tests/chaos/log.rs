@@ -97,6 +97,17 @@ impl Log {
         lines.join("\n")
     }
 
+    /// The last lines with these words, each with when it was read.
+    pub(crate) fn lines_with(&self, words: &str, number: usize) -> String {
+        let said = self.said.iter().flat_map(|(when, text)| {
+            let lines = text.lines().filter(|line| line.contains(words));
+            lines.map(move |line| format!("{:9.3} s  {}", when.as_secs_f64(), shortened(line)))
+        });
+        let lines: Vec<String> = said.collect();
+        let last = lines.len().saturating_sub(number);
+        lines.get(last..).unwrap_or_default().join("\n")
+    }
+
     /// Where a file may be that takes all the room that is left.
     pub(crate) fn ballast(&self) -> PathBuf {
         self.directory.path().join("ballast")
