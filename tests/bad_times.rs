@@ -17,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use non_masquerade_daemon::config::MAX_FILE_BYTES;
 use support::daemon::{Daemon, TemporaryDirectory};
 use support::foreign_hands::{Stop, neighbour_commits};
@@ -192,26 +193,47 @@ fn a_file_that_cannot_be_read_leaves_the_last_good_policy_in_force_and_under_rep
     wait_until(LIMIT, || text(&namespace).contains("192.0.2.0/24")).unwrap();
 }
 
+/// prlimit(1), of what it may open from now on.
+fn limit_descriptors(process: Pid, limit: &str) {
+    let mut prlimit = Command::new("prlimit");
+    prlimit.args(["--pid", &process.to_string()]);
+    prlimit.arg(format!("--nofile={limit}:"));
+    assert!(prlimit.status().unwrap().success());
+}
+
 /// Nothing tells that a descriptor is free again, and the next resync comes in a minute.
 #[test]
 fn a_file_for_which_no_descriptor_was_free_is_read_soon_after_one_is() {
     let (namespace, daemon) = start(CONFIGURATION);
-    let limit_descriptors = |limit: &str| {
-        let mut prlimit = Command::new("prlimit");
-        prlimit.args(["--pid", &daemon.process_id().to_string()]);
-        prlimit.arg(format!("--nofile={limit}:"));
-        assert!(prlimit.status().unwrap().success());
-    };
-    limit_descriptors("0");
+    limit_descriptors(daemon.process_id(), "0");
     daemon
         .replace_configuration("nonMasqueradeCIDRs: [192.0.2.0/24]")
         .unwrap();
     daemon.wait_for_log("Too many open files").unwrap();
     thread::sleep(Duration::from_millis(500));
-    limit_descriptors("1024");
+    limit_descriptors(daemon.process_id(), "1024");
     wait_until(LIMIT, || text(&namespace).contains("192.0.2.0/24"))
         .unwrap_or_else(|error| panic!("{error}\n{}", daemon.log()));
     assert_eq!(bad_files(&daemon), 1, "{}", daemon.log());
+}
+
+/// poll(2) refuses to watch more descriptors than may be open, be it one.
+#[test]
+fn a_worker_that_may_open_nothing_goes_on() {
+    let (namespace, daemon) = start(CONFIGURATION);
+    let worker = daemon.worker().unwrap();
+    limit_descriptors(worker, "0");
+    for n in 0..3 {
+        daemon
+            .replace_configuration(&format!("nonMasqueradeCIDRs: [192.0.2.{n}/32]"))
+            .unwrap();
+        let address = format!("192.0.2.{n}");
+        wait_until(LIMIT, || text(&namespace).contains(&address)).unwrap();
+        assert_repairs(&namespace, &daemon);
+        // Idle for longer than it keeps its memory.
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(daemon.worker(), Some(worker), "{}", daemon.log());
 }
 
 #[test]
