@@ -6,10 +6,16 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use non_masquerade_daemon::config::{self, Flags};
+use non_masquerade_daemon::kernel::Kernel;
+use non_masquerade_daemon::kernel::ownership::TableOwner;
 use non_masquerade_daemon::kernel::worker::{Worker, WorkerError};
+use non_masquerade_daemon::policy::Policy;
+use non_masquerade_daemon::ruleset::{ChosenNames, Tables};
 use support::daemon::{Daemon, TemporaryDirectory};
 use support::netns::Namespace;
 use support::nft::{Nft, TABLE};
@@ -108,6 +114,58 @@ fn each_way_to_end_says_what_happened() {
     assert!(error_of(killed).to_string().contains("killed by SIGKILL"));
     let message = error_of("/nonexistent/program").to_string();
     assert!(message.contains("did not start"), "{message}");
+}
+
+/// A table, of which each listing ends the worker by `end`: how long the daemon's syncs of it, ten a second, leave it as it
+/// is before they make it anew, and how many they are.
+fn syncs_until_the_table_is_made_anew(end: &str) -> (u32, Duration) {
+    let namespace = Namespace::new().unwrap();
+    let directory = TemporaryDirectory::new().unwrap();
+    // All but a listing is for the real one.
+    let text = format!(
+        r#"read -r first; case $first in *'"list"'*) {end};; esac; {{ echo "$first"; cat; }} | {DAEMON} "$@""#
+    );
+    let worker = script(&directory, &text);
+    let left = format!("add table ip {TABLE}; add chain ip {TABLE} left");
+    Nft::host().apply(&namespace, &left).unwrap();
+    let is_left = || {
+        let table = Nft::host().list_table_text(&namespace, TABLE).unwrap();
+        table.contains("chain left")
+    };
+    namespace.run(|| {
+        let mut kernel = Kernel::new(worker, TableOwner::Off);
+        let policy = Policy::new(&config::defaults(&Flags::default()));
+        let names = ChosenNames {
+            table: TABLE.to_owned(),
+            masq_chain: "m".to_owned(),
+        };
+        let ruleset = Tables::new(&policy, &names).ip;
+        let (started, mut syncs) = (Instant::now(), 0);
+        while is_left() {
+            assert!(started.elapsed() < Duration::from_secs(20), "{end}");
+            thread::sleep(Duration::from_millis(100));
+            syncs += 1;
+            let _ = block_on(kernel.sync(&ruleset));
+        }
+        (syncs, started.elapsed())
+    })
+}
+
+#[test]
+fn a_table_of_which_the_worker_crashes_is_made_anew_at_the_third_time() {
+    let (syncs, _) = syncs_until_the_table_is_made_anew("kill -SEGV $$");
+    assert_eq!(syncs, 3);
+}
+
+/// What is made anew is not in force for a moment.
+#[test]
+fn a_table_is_not_made_anew_because_memory_is_short_for_seconds() {
+    let ends = ["kill -KILL $$", "exit 2"]
+        .map(|end| thread::spawn(move || syncs_until_the_table_is_made_anew(end).1));
+    for end in ends {
+        let passed = end.join().unwrap();
+        assert!(passed > Duration::from_secs(10), "{passed:?}");
+    }
 }
 
 #[test]

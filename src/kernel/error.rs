@@ -1,12 +1,16 @@
 //! What can go wrong between the daemon and the kernel.
 
 use std::io;
+use std::time::Duration;
 
 use crate::in_words;
 
 use super::difference::Difference;
 use super::features::Feature;
 use super::worker::WorkerError;
+
+/// Memory that is short may be so for as long as something else on the node has a peak.
+const WANT_PASSES: Duration = Duration::from_secs(10);
 
 /// Why the kernel's table could not be made right.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +19,7 @@ pub enum KernelError {
     #[error(transparent)]
     Worker(#[from] WorkerError),
     /// The worker died of listing the table, or of deleting a foreign object.
-    #[error("over the table's contents {0}")]
+    #[error("while it read or changed the table's contents, {0}")]
     DiedOfContents(#[source] WorkerError),
     /// A document could not be written.
     #[error("the transaction cannot be written as JSON: {0}")]
@@ -64,13 +68,17 @@ pub enum KernelError {
 }
 
 impl KernelError {
-    /// Whether it may be the table's contents that cannot be listed or changed, and will not be the next time either.
+    /// For how long failures like this one must have gone on before it is taken for sure that it is the table's contents
+    /// that cannot be listed or changed, and never will be; `None`: it is not about them.
     #[must_use]
-    pub(super) fn is_about_the_contents(&self) -> bool {
-        matches!(
-            self,
-            Self::DiedOfContents(_) | Self::Refused { .. } | Self::StillDiffers { .. }
-        )
+    pub(super) fn patience(&self) -> Option<Duration> {
+        match self {
+            Self::DiedOfContents(death) if !death.is_a_crash() => Some(WANT_PASSES),
+            Self::DiedOfContents(_) | Self::Refused { .. } | Self::StillDiffers { .. } => {
+                Some(Duration::ZERO)
+            }
+            _ => None,
+        }
     }
 
     /// The kernel refused with EOPNOTSUPP. libnftables tells it by strerror(3) only, in English: it never calls setlocale.

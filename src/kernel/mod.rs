@@ -26,6 +26,7 @@ pub mod worker;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use tracing::warn;
 
@@ -64,7 +65,21 @@ pub struct Kernel {
 struct Memory {
     last_read_back: Option<ReadBack>,
     /// Syncs in a row that failed over the table's contents.
-    defeats: u32,
+    defeats: Option<Defeats>,
+}
+
+struct Defeats {
+    number: u32,
+    began: Instant,
+}
+
+impl Default for Defeats {
+    fn default() -> Self {
+        Self {
+            number: 0,
+            began: Instant::now(),
+        }
+    }
 }
 
 /// What the kernel had in a generation.
@@ -168,17 +183,18 @@ impl Kernel {
             other => other,
         };
         if let Err(error) = &result
-            && error.is_about_the_contents()
+            && let Some(patience) = error.patience()
         {
-            let defeats = &mut self.memory(ruleset.family).defeats;
-            *defeats = defeats.saturating_add(1);
-            if *defeats >= DEFEATS && self.recreate(ruleset).await.is_ok() {
+            let defeats = self.memory(ruleset.family).defeats.get_or_insert_default();
+            defeats.number = defeats.number.saturating_add(1);
+            let is_sure = defeats.number >= DEFEATS && defeats.began.elapsed() >= patience;
+            if is_sure && self.recreate(ruleset).await.is_ok() {
                 warn!("the table was deleted and made anew, because nothing else helped: {error}");
                 result = self.converge(ruleset).await;
             }
         }
         if result.is_ok() {
-            self.memory(ruleset.family).defeats = 0;
+            self.memory(ruleset.family).defeats = None;
             self.access.worker.succeeded();
         }
         result

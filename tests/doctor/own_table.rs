@@ -207,7 +207,7 @@ fn a_table_of_which_libnftables_dies_is_a_failure() {
             check,
             "failure",
             &[
-                "over the table's contents",
+                "while it read or changed the table's contents",
                 "remove the set that it dies of",
             ],
         );

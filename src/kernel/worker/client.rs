@@ -66,6 +66,26 @@ pub enum WorkerError {
     Answer(String),
 }
 
+/// `NFT_EXIT_NOMEM` and `NFT_EXIT_NONL`, include/nftables.h of nftables: libnftables ends its caller with these where
+/// memory or a netlink socket is not to be had.
+const EXITS_FOR_WANT: [i32; 2] = [2, 3];
+
+impl WorkerError {
+    /// It ended by itself, and not for want of memory or a socket: what it was asked for is the cause, and would be again.
+    #[must_use]
+    pub fn is_a_crash(&self) -> bool {
+        let Self::Ended { status, .. } = self else {
+            return false;
+        };
+        match (status.signal(), status.code()) {
+            // Also how the kernel ends processes where memory is short.
+            (Some(signal), _) => signal != Signal::SIGKILL as i32,
+            (None, Some(code)) => !EXITS_FOR_WANT.contains(&code),
+            (None, None) => false,
+        }
+    }
+}
+
 fn how_it_ended(status: ExitStatus) -> String {
     match (status.signal().map(Signal::try_from), status.code()) {
         (Some(Ok(Signal::SIGSEGV)), _) => "crashed inside of libnftables (SIGSEGV): libnftables \
