@@ -243,11 +243,14 @@ impl Course {
         self.timeline.note("SIGTERM");
         self.count("SIGTERMs");
         let may_be_stopped = self.conditions.is_going_on(STOPPED_PROCESS);
-        self.subject.terminate(if may_be_stopped {
+        let status = self.subject.terminate(if may_be_stopped {
             END_LIMIT_OF_THE_STOPPED
         } else {
             END_LIMIT
         })?;
+        if !status.success() {
+            self.was_ended_by_its_memory_limit(status)?;
+        }
         self.start_after_a_while()
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use crate::DAEMON;
@@ -264,14 +265,20 @@ impl Course {
         let Some(status) = self.subject.end()? else {
             return Ok(());
         };
+        self.was_ended_by_its_memory_limit(status)?;
+        self.subject.start_again()?;
+        self.steps.is_out(Cause::Hindered);
+        Ok(())
+    }
+
+    /// An error where it has none.
+    pub(crate) fn was_ended_by_its_memory_limit(&mut self, status: ExitStatus) -> io::Result<()> {
         let limited_until = self.memory_limited_until;
         if limited_until.is_none_or(|until| until < Instant::now()) {
             return Err(io::Error::other(format!("the daemon ended: {status}")));
         }
         self.count("ended by its memory limit");
         self.timeline.note(format!("the daemon ended: {status}"));
-        self.subject.start_again()?;
-        self.steps.is_out(Cause::Hindered);
         Ok(())
     }
 
