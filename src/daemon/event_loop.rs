@@ -204,10 +204,11 @@ impl EventLoop {
                     next = Some(Event::Read(self.read(while_written)));
                 }
                 Some(Action::Sync(desired)) => {
-                    self.log.policy(&desired.policy, desired.resync_interval);
-                    self.metrics.wants(&desired.tables);
-                    let wanted = desired.tables.wanted().map(|ruleset| ruleset.family);
-                    self.readiness.wants(wanted);
+                    if self.log.policy(&desired.policy, desired.resync_interval) {
+                        self.metrics.wants(&desired.tables);
+                        let wanted = desired.tables.wanted().map(|ruleset| ruleset.family);
+                        self.readiness.wants(wanted);
+                    }
                     self.worker.sync(desired.tables);
                 }
                 Some(Action::Look(desired)) => self.worker.look(desired.tables),

@@ -72,20 +72,20 @@ impl LogLines {
     }
 
     /// One line for each policy that is not the one before, and what has changed in it.
-    pub(super) fn policy(&mut self, policy: &Rc<Policy>, resync_interval: Duration) {
-        let Some((before, interval_before)) = &self.policy else {
+    /// Whether it is another one than before, and said.
+    pub(super) fn policy(&mut self, policy: &Rc<Policy>, resync_interval: Duration) -> bool {
+        let before = self.policy.replace((Rc::clone(policy), resync_interval));
+        let Some((before, interval_before)) = before else {
             info!("policy: {policy}");
-            self.policy = Some((Rc::clone(policy), resync_interval));
-            return;
+            return true;
         };
-        let mut change = PolicyChange::between(before, policy);
-        if *interval_before != resync_interval {
+        if before == *policy && interval_before == resync_interval {
+            return false;
+        }
+        let mut change = PolicyChange::between(&before, policy);
+        if interval_before != resync_interval {
             let interval = format!("resyncInterval now {resync_interval:?}");
             change.words.push(interval);
-        }
-        let is_same = before == policy;
-        if is_same && change.words.is_empty() {
-            return;
         }
         let PolicyChange { added, removed, .. } = change;
         if change.words.is_empty() {
@@ -93,7 +93,7 @@ impl LogLines {
         } else {
             info!(added, removed, change = %change, "policy: {change}; now: {policy}");
         }
-        self.policy = Some((Rc::clone(policy), resync_interval));
+        true
     }
 
     /// What the worker runs on, once it is known.

@@ -358,8 +358,10 @@ impl Kernel {
         };
         let is_current = last.worker == self.access.worker.number()
             && last.generation == self.access.generation()?;
-        let is_to_be_changed = !drift_of(ruleset, &last.observation)?.differences.is_empty();
-        Ok((is_current && is_to_be_changed).then_some(last))
+        if !is_current || drift_of(ruleset, &last.observation)?.differences.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(last))
     }
 
     /// Reads the table.

@@ -15,6 +15,7 @@ use std::collections::HashSet;
 use nftables::schema::{self, NfCmd, NfListObject, SetFlag, SetType, SetTypeValue};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use super::transaction::{Command, Transaction};
@@ -62,8 +63,8 @@ pub fn document(
     transaction: &Transaction<'_>,
     form: Form,
     flags: TableFlags,
-) -> serde_json::Result<String> {
-    documents([transaction], form, flags)
+) -> serde_json::Result<Box<RawValue>> {
+    to_raw_value(&Document::of([transaction], form, flags)?)
 }
 
 /// One JSON document with the commands of all `transactions`, in order.
@@ -75,13 +76,7 @@ pub fn documents<'a>(
     form: Form,
     flags: TableFlags,
 ) -> serde_json::Result<String> {
-    let mut commands = Vec::new();
-    for transaction in transactions {
-        for command in &transaction.commands {
-            commands.push(written(transaction.ruleset, command, form, flags)?);
-        }
-    }
-    serde_json::to_string(&Document { nftables: commands })
+    serde_json::to_string(&Document::of(transactions, form, flags)?)
 }
 
 /// The JSON document that asks libnftables for one table with all that stands in it. (`list
@@ -115,6 +110,22 @@ pub fn set_type(family: Family, field: AddressField, form: Form) -> Value {
 #[derive(Serialize)]
 struct Document<'a> {
     nftables: Vec<Written<'a>>,
+}
+
+impl<'a> Document<'a> {
+    fn of(
+        transactions: impl IntoIterator<Item = &'a Transaction<'a>>,
+        form: Form,
+        flags: TableFlags,
+    ) -> serde_json::Result<Self> {
+        let mut nftables = Vec::new();
+        for transaction in transactions {
+            for command in &transaction.commands {
+                nftables.push(written(transaction.ruleset, command, form, flags)?);
+            }
+        }
+        Ok(Self { nftables })
+    }
 }
 
 #[derive(Serialize)]

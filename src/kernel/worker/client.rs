@@ -181,7 +181,7 @@ impl Worker {
     /// Where there is no answer, and no worker any more. Whether the document took effect is then
     /// unknown: read back. What libnftables refuses is an answer.
     pub async fn run(&mut self, document: &str) -> Result<Said, WorkerError> {
-        only(self.request(&[document], Mode::Full).await?)
+        only(self.request(&[raw(document)?], Mode::Full).await?)
     }
 
     /// The same, and what `document` lists has no elements of named sets and maps: of 10,000, libnftables makes 1.3 MB of
@@ -190,7 +190,7 @@ impl Worker {
     /// # Errors
     /// As [`Self::run`].
     pub async fn run_tersely(&mut self, document: &str) -> Result<Said, WorkerError> {
-        only(self.request(&[document], Mode::Terse).await?)
+        only(self.request(&[raw(document)?], Mode::Terse).await?)
     }
 
     /// Has libnftables run `documents` up to the first that it refuses, and gives what it said to each: one exchange
@@ -198,8 +198,8 @@ impl Worker {
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub async fn run_all(&mut self, documents: &[String]) -> Result<Vec<Said>, WorkerError> {
-        let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
+    pub async fn run_all(&mut self, documents: &[Box<RawValue>]) -> Result<Vec<Said>, WorkerError> {
+        let documents: Vec<&RawValue> = documents.iter().map(AsRef::as_ref).collect();
         self.request(&documents, Mode::Full).await
     }
 
@@ -207,19 +207,18 @@ impl Worker {
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub async fn check(&mut self, document: &str) -> Result<Said, WorkerError> {
+    pub async fn check(&mut self, document: &RawValue) -> Result<Said, WorkerError> {
         only(self.request(&[document], Mode::DryRun).await?)
     }
 
-    async fn request(&mut self, documents: &[&str], mode: Mode) -> Result<Vec<Said>, WorkerError> {
-        let bytes: usize = documents.iter().map(|document| document.len()).sum();
+    async fn request(
+        &mut self,
+        documents: &[&RawValue],
+        mode: Mode,
+    ) -> Result<Vec<Said>, WorkerError> {
+        let bytes: usize = documents.iter().map(|document| document.get().len()).sum();
         let seconds = u64::try_from(bytes / BYTES_PER_SECOND).unwrap_or(u64::MAX);
         let deadline = self.deadline.saturating_add(Duration::from_secs(seconds));
-        let documents: Vec<&RawValue> = documents
-            .iter()
-            .map(|document| serde_json::from_str(document))
-            .collect::<Result<_, _>>()
-            .map_err(WorkerError::Request)?;
         // Out of `self` while the request is under way: dropped at any point, it is killed.
         let mut running = self.take_running()?;
         match timeout(deadline, running.exchange(documents, mode)).await {
@@ -263,6 +262,10 @@ impl Worker {
     }
 }
 
+fn raw(document: &str) -> Result<&RawValue, WorkerError> {
+    serde_json::from_str(document).map_err(WorkerError::Request)
+}
+
 fn only(said: Vec<Said>) -> Result<Said, WorkerError> {
     let missing = || WorkerError::Answer("it holds none".to_owned());
     said.into_iter().next().ok_or_else(missing)
@@ -299,7 +302,7 @@ impl Running {
 
     async fn exchange(
         &mut self,
-        documents: Vec<&RawValue>,
+        documents: &[&RawValue],
         mode: Mode,
     ) -> Result<Vec<Said>, Exchange> {
         self.last_id += 1;
@@ -307,7 +310,7 @@ impl Running {
         let request = Request {
             id,
             mode,
-            documents,
+            documents: documents.to_vec(),
         };
         let mut line = serde_json::to_vec(&request)
             .map_err(|error| Exchange::Wrong(WorkerError::Request(error)))?;

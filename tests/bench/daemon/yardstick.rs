@@ -122,11 +122,8 @@ impl Yardstick {
         transactions
             .iter()
             .map(|transaction| {
-                Ok(CString::new(json::document(
-                    transaction,
-                    self.form,
-                    TableFlags::Plain,
-                )?)?)
+                let document = json::document(transaction, self.form, TableFlags::Plain)?;
+                Ok(CString::new(document.get())?)
             })
             .collect()
     }
@@ -175,7 +172,8 @@ fn form() -> io::Result<Form> {
     let mut context = Context::new().map_err(io::Error::other)?;
     let creation = ruleset.creation();
     let objects = creation.first().expect("the table and its sets");
-    let document = CString::new(json::document(objects, Form::Typeof, TableFlags::Plain)?)?;
+    let document = json::document(objects, Form::Typeof, TableFlags::Plain)?;
+    let document = CString::new(document.get())?;
     if !context.run(&document).succeeded {
         return Ok(Form::Portable);
     }
