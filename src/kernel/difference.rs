@@ -1,8 +1,19 @@
 //! In what the kernel's table differs, said in words.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::in_words;
+
+/// The addresses from the first to the last. Written out only where it is said: a set that was flushed lacks thousands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interval(pub IpAddr, pub IpAddr);
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.0, self.1)
+    }
+}
 
 /// One thing in which the kernel's table differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,9 +31,11 @@ pub enum Difference {
     /// The set has another type, other flags or statements, a timeout or a size.
     SetOfWrongKind(String),
     /// Elements are missing or have another comment.
-    ElementsMissing(String, Vec<String>),
+    ElementsMissing(String, Vec<Interval>),
     /// Elements are there that should not be.
-    ElementsForeign(String, Vec<String>),
+    ElementsForeign(String, Vec<Interval>),
+    /// So many elements are no intervals of addresses, expire, or do more than to count.
+    ElementsStrange(String, usize),
     /// The named counter does not exist.
     CounterMissing(String),
     /// The chain does not exist.
@@ -40,7 +53,7 @@ pub enum Difference {
 /// How many elements a message names.
 const ELEMENTS_NAMED: usize = 4;
 
-fn named(elements: &[String]) -> String {
+fn named(elements: &[Interval]) -> String {
     in_words::first(elements, ELEMENTS_NAMED, ", ")
 }
 
@@ -58,6 +71,9 @@ impl fmt::Display for Difference {
             }
             Self::ElementsForeign(set, elements) => {
                 write!(f, "set {set} has {} too many", named(elements))
+            }
+            Self::ElementsStrange(set, number) => {
+                write!(f, "set {set} has {number} strange elements too many")
             }
             Self::CounterMissing(name) => write!(f, "counter {name} is missing"),
             Self::ChainMissing(name) => write!(f, "chain {name} is missing"),

@@ -11,7 +11,7 @@ mod repair;
 
 use serde_json::Value;
 
-use super::difference::Difference;
+use super::difference::{Difference, Interval};
 use super::netlink::TableHeader;
 use super::observed::{
     ObservedChain, ObservedHook, ObservedRule, ObservedSet, ObservedTable, canonical,
@@ -19,7 +19,7 @@ use super::observed::{
 use crate::ruleset::json::{self, Form};
 use crate::ruleset::transaction::{self, Command, Transaction};
 use crate::ruleset::{Chain, Family, Rule, Ruleset, Set};
-use elements::{ElementChanges, interval};
+use elements::ElementChanges;
 use repair::Commands;
 
 /// In what the kernel's table differs, and what mends it.
@@ -127,8 +127,8 @@ impl<'a> Comparison<'a> {
                         .extend(transaction::create_set(set.name, set));
                 }
                 Some(observed) if observed.strange_elements > 0 => {
-                    let strange = format!("{} strange elements", observed.strange_elements);
-                    self.differs(Difference::ElementsForeign(name(), vec![strange]));
+                    let strange = observed.strange_elements;
+                    self.differs(Difference::ElementsStrange(name(), strange));
                     let refilling = elements::refill(set);
                     self.commands.elements.push((set, refilling));
                 }
@@ -143,13 +143,13 @@ impl<'a> Comparison<'a> {
             foreign, missing, ..
         } = &changes;
         if !foreign.is_empty() {
-            let named = foreign.iter().copied().map(interval).collect();
-            self.differs(Difference::ElementsForeign(set.name.to_owned(), named));
+            let intervals = foreign.iter().map(|&(first, last)| Interval(first, last));
+            let intervals = intervals.collect();
+            self.differs(Difference::ElementsForeign(set.name.to_owned(), intervals));
         }
         if !missing.is_empty() {
-            let named = missing.iter().map(|e| interval((e.first, e.last)));
-            let named = named.collect();
-            self.differs(Difference::ElementsMissing(set.name.to_owned(), named));
+            let intervals = missing.iter().map(|e| Interval(e.first, e.last)).collect();
+            self.differs(Difference::ElementsMissing(set.name.to_owned(), intervals));
         }
         let changes = changes.commands(set);
         if !changes.is_empty() {

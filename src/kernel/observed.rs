@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::listing::{ListedChain, ListedSet, Listing, Object};
 
@@ -147,8 +147,10 @@ pub fn canonical(value: Value) -> Value {
     match value {
         Value::Array(items) => Value::Array(items.into_iter().map(canonical).collect()),
         Value::Object(object) => {
-            let is_protocol_match =
-                object.get("left") == Some(&json!({ "meta": { "key": "l4proto" } }));
+            let key = object
+                .get("left")
+                .and_then(|left| left.pointer("/meta/key"));
+            let is_protocol_match = key.is_some_and(|key| key == "l4proto");
             let canonical_member = |(key, value): (String, Value)| match (key.as_str(), value) {
                 ("flags", Value::String(flag)) => (key, Value::from(vec![flag])),
                 ("right", value) if is_protocol_match => (key, protocol_number(value)),
@@ -205,6 +207,8 @@ impl From<ListedChain> for ObservedChain {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn table(objects: Value) -> ObservedTable {

@@ -203,7 +203,9 @@ fn other_differences(
     let is_other = |difference: &&Difference| {
         !matches!(
             difference,
-            Difference::ElementsMissing(..) | Difference::ElementsForeign(..)
+            Difference::ElementsMissing(..)
+                | Difference::ElementsForeign(..)
+                | Difference::ElementsStrange(..)
         )
     };
     match Drift::of_table(ruleset, header, table) {

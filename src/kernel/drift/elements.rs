@@ -74,8 +74,3 @@ fn deletion_is_dear(deleted: usize, present: usize) -> bool {
     const MOST_DELETED: usize = 500;
     deleted > MOST_DELETED || deleted.saturating_mul(present) > MOST_COMPARISONS
 }
-
-/// As a message names it.
-pub(super) fn interval((first, last): (IpAddr, IpAddr)) -> String {
-    format!("{first}-{last}")
-}
