@@ -66,23 +66,22 @@ pub enum WorkerError {
     Answer(String),
 }
 
-/// `NFT_EXIT_NOMEM` and `NFT_EXIT_NONL`, include/nftables.h of nftables: libnftables ends its caller with these where
-/// memory or a netlink socket is not to be had.
-const EXITS_FOR_WANT: [i32; 2] = [2, 3];
+/// What libnftables ("Memory allocation failure") and Rust's `handle_alloc_error` say before they end the process.
+const NO_MEMORY: &str = "emory allocation";
 
 impl WorkerError {
-    /// It ended by itself, and not for want of memory or a socket: what it was asked for is the cause, and would be again.
+    /// It crashed, and not for want of memory: what it was asked for is the cause, and would be again. libnftables calls
+    /// `exit()` only where memory or a netlink socket is not to be had.
     #[must_use]
     pub fn is_a_crash(&self) -> bool {
-        let Self::Ended { status, .. } = self else {
+        let Self::Ended { status, said } = self else {
             return false;
         };
-        match (status.signal(), status.code()) {
-            // Also how the kernel ends processes where memory is short.
-            (Some(signal), _) => signal != Signal::SIGKILL as i32,
-            (None, Some(code)) => !EXITS_FOR_WANT.contains(&code),
-            (None, None) => false,
-        }
+        // SIGKILL is also how the kernel ends processes where memory is short.
+        let crashed = status
+            .signal()
+            .is_some_and(|signal| signal != Signal::SIGKILL as i32);
+        crashed && !said.contains(NO_MEMORY)
     }
 }
 
