@@ -212,8 +212,13 @@ impl Reconciler {
                 self.reads_after_pass = true;
                 None
             }
-            Event::ReloadRequested => Some(self.read(now)),
+            Event::ReloadRequested => {
+                self.unreadable = 0;
+                Some(self.read(now))
+            }
             Event::FileMayHaveChanged => {
+                // Only retries are to come later and later: not what follows the last of many changes.
+                self.unreadable = 0;
                 // A reading that waits for a sync is not to lose it.
                 self.reads_for_a_change |= !self.waits_for_a_file();
                 Some(self.read(now))
@@ -434,6 +439,9 @@ impl Reconciler {
         let reads = std::mem::take(&mut self.reads_after_pass);
         self.reads_for_a_change |= reads && !self.waits_for_a_file();
         self.reads_for_a_change &= !reloads;
+        if reloads || reads {
+            self.unreadable = 0;
+        }
         reloads || reads
     }
 

@@ -104,6 +104,17 @@ fn a_file_that_cannot_be_read_is_read_again_later_and_later() {
     assert_eq!(reconciler.deadline(), Some(now + 60 * SECOND));
 }
 
+/// The last of them is what is to be read soon.
+#[test]
+fn many_changes_of_a_file_that_cannot_be_read_do_not_put_off_the_next_reading() {
+    let (mut reconciler, now) = in_step();
+    for _ in 0..20 {
+        reconciler.on(Event::FileMayHaveChanged, now);
+        assert_eq!(reconciler.on(Event::Read(unreadable()), now), None);
+        assert!(reconciler.deadline().unwrap() <= now + retry_after(1));
+    }
+}
+
 #[test]
 fn an_unreadable_file_at_first_start_is_read_again_as_well() {
     let now = Instant::now();
