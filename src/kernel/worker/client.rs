@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::value::RawValue;
@@ -115,6 +115,8 @@ pub struct Worker {
     /// How many were started.
     number: u32,
     deadline: Duration,
+    /// Of the requests since the last success.
+    longest: Duration,
 }
 
 struct Running {
@@ -135,6 +137,7 @@ impl Worker {
             running: None,
             number: 0,
             deadline: FIRST_DEADLINE,
+            longest: Duration::ZERO,
         }
     }
 
@@ -220,8 +223,10 @@ impl Worker {
         let deadline = self.deadline.saturating_add(Duration::from_secs(seconds));
         // Out of `self` while the request is under way: dropped at any point, it is killed.
         let mut running = self.take_running()?;
+        let asked = Instant::now();
         match timeout(deadline, running.exchange(documents, mode)).await {
             Ok(Ok(said)) => {
+                self.longest = self.longest.max(asked.elapsed());
                 self.running = Some(running);
                 Ok(said)
             }
@@ -235,9 +240,11 @@ impl Worker {
         }
     }
 
-    /// All that was asked for has been done: the next request that misses its deadline is the first one again.
+    /// All that was asked for has been done: the next request that misses its deadline is the first one again. What took
+    /// long has as much time as it needs, or each pass over a large table would begin with the end of a worker.
     pub fn succeeded(&mut self) {
-        self.deadline = FIRST_DEADLINE;
+        let needed = std::mem::take(&mut self.longest);
+        self.deadline = FIRST_DEADLINE.max(2 * needed).min(LONGEST_DEADLINE);
     }
 
     fn take_running(&mut self) -> Result<Running, WorkerError> {
@@ -418,5 +425,16 @@ mod tests {
             worker.succeeded();
             assert_eq!(worker.deadline, FIRST_DEADLINE);
         });
+    }
+
+    /// libnftables 1.0.6 lists a set of 100,000 elements in seconds, on whatever machine.
+    #[test]
+    fn what_takes_long_each_time_has_the_time_that_it_takes() {
+        let mut worker = Worker::new(PathBuf::new());
+        worker.longest = 2 * FIRST_DEADLINE;
+        worker.succeeded();
+        assert_eq!(worker.deadline, 4 * FIRST_DEADLINE);
+        worker.succeeded();
+        assert_eq!(worker.deadline, FIRST_DEADLINE);
     }
 }
