@@ -160,7 +160,8 @@ fn a_table_of_which_the_worker_crashes_is_made_anew_at_the_third_time() {
 /// What is made anew is not in force for a moment.
 #[test]
 fn a_table_is_not_made_anew_because_memory_is_short_for_seconds() {
-    let ends = ["kill -KILL $$", "exit 2"]
+    let aborts_as_rust_does = "echo memory allocation of 8 bytes failed >&2; kill -ABRT $$";
+    let ends = ["kill -KILL $$", "exit 2", aborts_as_rust_does]
         .map(|end| thread::spawn(move || syncs_until_the_table_is_made_anew(end).1));
     for end in ends {
         let passed = end.join().unwrap();

@@ -70,8 +70,8 @@ pub enum WorkerError {
 const NO_MEMORY: &str = "emory allocation";
 
 impl WorkerError {
-    /// It crashed, and not for want of memory: what it was asked for is the cause, and would be again. libnftables calls
-    /// `exit()` only where memory or a netlink socket is not to be had.
+    /// It crashed, and not for want of memory: what it was asked for is the cause, and would be again. An `exit()` is no
+    /// crash: of a listing, libnftables calls it where memory or a netlink socket is not to be had.
     #[must_use]
     pub fn is_a_crash(&self) -> bool {
         let Self::Ended { status, said } = self else {
