@@ -36,8 +36,8 @@ struct TableLines {
     /// What the kernel had after the last sync.
     applied: Option<Rc<Tables>>,
     failures_in_a_row: u32,
-    /// Since when another owns the table, and whether its process was to be seen.
-    owner: Option<(Instant, bool)>,
+    /// Since when another owns the table, or is ending.
+    owned_since: Option<Instant>,
     protection: Option<Protection>,
     other_daemon: Option<String>,
 }
@@ -71,8 +71,7 @@ impl LogLines {
         self.bad_file = Some(text);
     }
 
-    /// One line for each policy that is not the one before, and what has changed in it.
-    /// Whether it is another one than before, and said.
+    /// One line for each policy that is not the one before, and what has changed in it; tells whether it is another.
     pub(super) fn policy(&mut self, policy: &Rc<Policy>, resync_interval: Duration) -> bool {
         let before = self.policy.replace((Rc::clone(policy), resync_interval));
         let Some((before, interval_before)) = before else {
@@ -184,21 +183,16 @@ impl LogLines {
     pub(super) fn failed(&mut self, family: Family, failure: &KernelError) {
         let lines = self.tables.entry(family).or_default();
         lines.failures_in_a_row = lines.failures_in_a_row.saturating_add(1);
-        let text = if let KernelError::OwnedByAnother { process, .. } = failure {
-            let is_seen = process.is_some();
-            let since = match lines.owner {
-                // One that was to be seen and is not any more is ending.
-                Some((since, was_seen)) if is_seen || !was_seen => since,
-                _ => Instant::now(),
-            };
-            lines.owner = Some((since, is_seen));
+        let text = if let KernelError::OwnedByAnother { is_ending, .. } = failure {
+            lines.owned_since = lines.owned_since.filter(|_| !is_ending);
+            let since = *lines.owned_since.get_or_insert_with(Instant::now);
             if since.elapsed() < OWNER_MAY_BE_ENDING {
                 return;
             }
             // It says itself how it goes on.
             format!("table {}: {failure}", family.name())
         } else {
-            lines.owner = None;
+            lines.owned_since = None;
             format!(
                 "table {}: {failure}; retried until it succeeds",
                 family.name()
@@ -213,7 +207,7 @@ impl LogLines {
 
     fn succeeded(&mut self, family: Family) -> &mut TableLines {
         let lines = self.tables.entry(family).or_default();
-        lines.owner = None;
+        lines.owned_since = None;
         match std::mem::take(&mut lines.failures_in_a_row) {
             0 => {}
             failures => info!(

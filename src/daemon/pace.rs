@@ -44,6 +44,42 @@ impl Pace {
     }
 }
 
+/// The retries of one thing that fails, which come later and later.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    failures: u32,
+    jitter: Jitter,
+}
+
+impl Backoff {
+    /// `seed` makes the retries of two daemons differ.
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            failures: 0,
+            jitter: Jitter(seed),
+        }
+    }
+
+    /// It has failed: how long the next retry is to wait. Only retries double that, or what follows the last of many
+    /// changes would wait for as long as if each had been a retry.
+    pub(super) fn failed(&mut self, was_retry: bool) -> Duration {
+        self.failures = match was_retry {
+            true => self.failures.saturating_add(1),
+            false => 1,
+        };
+        self.jitter.around(retry_after(self.failures))
+    }
+
+    pub(super) fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+
+    /// It failed the last time.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+}
+
 /// Doubled with each failure in a row.
 pub(super) fn retry_after(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
@@ -61,15 +97,11 @@ pub(super) fn look_at_owner_after(looks: u32) -> Duration {
 /// A small generator (SplitMix64, Steele, Lea and Flood 2014): daemons that failed together must not
 /// retry together; nothing depends on how random it is.
 #[derive(Debug)]
-pub(super) struct Jitter(u64);
+struct Jitter(u64);
 
 impl Jitter {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
     /// Between a half of `wait` and all of it.
-    pub(super) fn around(&mut self, wait: Duration) -> Duration {
+    fn around(&mut self, wait: Duration) -> Duration {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -111,8 +111,8 @@ pub(super) fn outcome(pass: &TablePass) -> Outcome {
     match &pass.result {
         Ok(report) if report.differences.is_empty() => Outcome::InStep,
         Ok(_) => Outcome::Differed,
-        Err(KernelError::OwnedByAnother { process, .. }) => Outcome::Owned {
-            is_seen: process.is_some(),
+        Err(KernelError::OwnedByAnother { is_ending, .. }) => Outcome::Owned {
+            is_ending: *is_ending,
         },
         Err(_) => Outcome::Failed,
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::pace::{Jitter, Pace, look_at_owner_after, retry_after};
+use super::pace::{Backoff, Pace, look_at_owner_after};
 use crate::policy::Policy;
 use crate::ruleset::Tables;
 
@@ -92,8 +92,8 @@ pub enum Outcome {
     Differed,
     /// Another owns a table.
     Owned {
-        /// Its process is to be seen from here.
-        is_seen: bool,
+        /// Its process was to be seen at the pass before, and is not any more.
+        is_ending: bool,
     },
     /// Whether it has is not known.
     Failed,
@@ -136,24 +136,23 @@ pub struct Reconciler {
     reads_for_a_change: bool,
     /// Since when the file is gone or open for writing.
     unsettled_since: Option<Instant>,
-    /// How often in a row a file could not be read.
-    unreadable: u32,
+    /// Of a file that cannot be read.
+    readings: Backoff,
+    /// The reading, and the pass that it leads to, were due; no event has asked for them.
+    was_due: bool,
     under_way: Option<Pass>,
     /// A reload was asked for during the pass.
     reloads_after_pass: bool,
     /// Something has happened near the file during the pass.
     reads_after_pass: bool,
-    failures: u32,
+    syncs: Backoff,
     /// How often in a row another was found to own the table.
     looks_at_owner: u32,
-    /// Its process was to be seen at the last look.
-    owner_was_seen: bool,
     worker_ended: Option<Instant>,
     /// When the counting began that is under way, or was the last.
     count_began: Option<Instant>,
     /// Before this none begins.
     next_count: Option<Instant>,
-    jitter: Jitter,
     pace: Pace,
     /// When file and kernel are compared without any event.
     resync_due: Option<Instant>,
@@ -174,17 +173,16 @@ impl Reconciler {
             files: Vec::new(),
             reads_for_a_change: false,
             unsettled_since: None,
-            unreadable: 0,
+            readings: Backoff::new(seed),
+            was_due: false,
             under_way: None,
             reloads_after_pass: false,
             reads_after_pass: false,
-            failures: 0,
+            syncs: Backoff::new(!seed),
             looks_at_owner: 0,
-            owner_was_seen: false,
             worker_ended: None,
             count_began: None,
             next_count: None,
-            jitter: Jitter::new(seed),
             pace: Pace::default(),
             resync_due: None,
             reading_due: None,
@@ -212,13 +210,8 @@ impl Reconciler {
                 self.reads_after_pass = true;
                 None
             }
-            Event::ReloadRequested => {
-                self.unreadable = 0;
-                Some(self.read(now))
-            }
+            Event::ReloadRequested => Some(self.read(now)),
             Event::FileMayHaveChanged => {
-                // Only retries are to come later and later: not what follows the last of many changes.
-                self.unreadable = 0;
                 // A reading that waits for a sync is not to lose it.
                 self.reads_for_a_change |= !self.waits_for_a_file();
                 Some(self.read(now))
@@ -236,16 +229,23 @@ impl Reconciler {
         let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
         if is_due(self.resync_due) {
             self.reads_for_a_change = false;
-            return Some(self.read(now));
+            return Some(self.read_what_is_due(now));
         }
         if is_due(self.reading_due) {
             self.reads_for_a_change |= !self.waits_for_a_file();
-            return Some(self.read(now));
+            return Some(self.read_what_is_due(now));
         }
         is_due(self.look_due).then(|| self.look()).flatten()
     }
 
+    fn read_what_is_due(&mut self, now: Instant) -> Action {
+        let reading = self.read(now);
+        self.was_due = true;
+        reading
+    }
+
     fn read(&mut self, now: Instant) -> Action {
+        self.was_due = false;
         self.reading_due = None;
         Action::Read {
             while_written: self.has_waited(now),
@@ -259,9 +259,9 @@ impl Reconciler {
 
     fn on_read(&mut self, reading: Reading, now: Instant) -> Option<Action> {
         let before = self.last_good.clone();
-        self.unreadable = match reading {
-            Reading::Bad { may_pass: true, .. } => self.unreadable.saturating_add(1),
-            _ => 0,
+        let retry = match reading {
+            Reading::Bad { may_pass: true, .. } => Some(self.readings.failed(self.was_due)),
+            _ => None,
         };
         match reading {
             Reading::BeingWritten => return self.read_again(now),
@@ -282,9 +282,11 @@ impl Reconciler {
             Reading::Bad { .. } => {}
         }
         self.unsettled_since = None;
-        if self.unreadable > 0 {
-            let retry = self.jitter.around(retry_after(self.unreadable));
-            self.reading_due = now.checked_add(retry.min(self.resync_interval()));
+        match retry {
+            Some(retry) => {
+                self.reading_due = now.checked_add(retry.min(self.resync_interval()));
+            }
+            None => self.readings.succeeded(),
         }
         let is_for_a_change = std::mem::take(&mut self.reads_for_a_change);
         match &self.last_good {
@@ -366,7 +368,7 @@ impl Reconciler {
     /// Not while the tables are worked at, or cannot be: what was read last has to do then.
     fn on_count_wanted(&mut self, now: Instant) -> Option<Action> {
         let is_too_soon = self.next_count.is_some_and(|next| now < next);
-        let is_in_trouble = self.failures > 0 || self.looks_at_owner > 0;
+        let is_in_trouble = self.syncs.has_failed() || self.looks_at_owner > 0;
         if self.under_way.is_some() || is_too_soon || is_in_trouble {
             return None;
         }
@@ -399,11 +401,16 @@ impl Reconciler {
         if pass == Some(Pass::Look) {
             self.pace.looked(outcome, now);
         }
-        self.count_looks_at_owner(outcome);
+        self.looks_at_owner = match outcome {
+            Outcome::Owned { is_ending: true } => 1,
+            Outcome::Owned { is_ending: false } => self.looks_at_owner.saturating_add(1),
+            _ => 0,
+        };
         match outcome {
+            // The retry that is waited for comes, whatever others commit meanwhile.
+            Outcome::Failed if pass == Some(Pass::Look) && self.syncs.has_failed() => {}
             Outcome::Failed => {
-                self.failures = self.failures.saturating_add(1);
-                let retry = self.jitter.around(retry_after(self.failures));
+                let retry = self.syncs.failed(self.was_due);
                 self.resync_due = now.checked_add(retry.min(self.resync_interval()));
             }
             // The end of an owner sends no notification.
@@ -412,7 +419,7 @@ impl Reconciler {
                 self.resync_due = now.checked_add(look.min(self.resync_interval()));
             }
             Outcome::InStep | Outcome::Differed => {
-                self.failures = 0;
+                self.syncs.succeeded();
                 // A neighbour that commits all the time must not put off the reading of the file.
                 if pass == Some(Pass::Resync) || self.resync_due.is_none() {
                     // An interval of centuries has no end that can be told: none is waited for.
@@ -423,25 +430,11 @@ impl Reconciler {
         self.reload_after_pass().then(|| self.read(now))
     }
 
-    fn count_looks_at_owner(&mut self, outcome: Outcome) {
-        let is_seen = outcome == Outcome::Owned { is_seen: true };
-        // Its process has ended, and the kernel is about to let go of its tables.
-        let is_ending = std::mem::replace(&mut self.owner_was_seen, is_seen) && !is_seen;
-        self.looks_at_owner = match outcome {
-            Outcome::Owned { .. } if is_ending => 1,
-            Outcome::Owned { .. } => self.looks_at_owner.saturating_add(1),
-            _ => 0,
-        };
-    }
-
     fn reload_after_pass(&mut self) -> bool {
         let reloads = std::mem::take(&mut self.reloads_after_pass);
         let reads = std::mem::take(&mut self.reads_after_pass);
         self.reads_for_a_change |= reads && !self.waits_for_a_file();
         self.reads_for_a_change &= !reloads;
-        if reloads || reads {
-            self.unreadable = 0;
-        }
         reloads || reads
     }
 

@@ -9,7 +9,7 @@ use super::difference::Difference;
 use super::features::Feature;
 use super::worker::WorkerError;
 
-/// Memory that is short may be so for as long as something else on the node has a peak.
+/// A shortage of memory is taken for one of the node, and not for the table's doing, for so long.
 const WANT_PASSES: Duration = Duration::from_secs(10);
 
 /// Why the kernel's table could not be made right.
@@ -56,6 +56,9 @@ pub enum KernelError {
         port: u32,
         /// Its name and id, where this pid namespace has it.
         process: Option<String>,
+        /// The process was to be seen before, and is not any more: the kernel lets go of the table when it has closed the
+        /// socket, which waits for commits that are under way (`nft_rcv_nl_event`, net/netfilter/nf_tables_api.c).
+        is_ending: bool,
     },
     /// What was applied is not what is there.
     #[error("after {rounds} rounds the kernel's table still differs: {}", listed(.differences))]

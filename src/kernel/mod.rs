@@ -66,6 +66,8 @@ struct Memory {
     last_read_back: Option<ReadBack>,
     /// Syncs in a row that failed over the table's contents.
     defeats: Option<Defeats>,
+    /// The netlink port id of another who owns the table, where its process was to be seen.
+    owner_seen: Option<u32>,
 }
 
 struct Defeats {
@@ -223,7 +225,7 @@ impl Kernel {
                 Some(known) => known,
                 None => self.read_back(ruleset).await?,
             };
-            let standing = self.standing(&read_back.observation)?;
+            let standing = self.standing(ruleset.family, &read_back.observation)?;
             let adopts = standing == Some(Standing::Orphan) && self.claims.may_claim();
             let drift = drift_of(ruleset, &read_back.observation)?;
             if let (Some(standing), false, []) = (standing, adopts, drift.differences.as_slice()) {
@@ -261,16 +263,26 @@ impl Kernel {
     }
 
     /// Whose the table is; `None`: there is none.
-    fn standing(&mut self, observation: &Observation) -> Result<Option<Standing>, KernelError> {
+    fn standing(
+        &mut self,
+        family: Family,
+        observation: &Observation,
+    ) -> Result<Option<Standing>, KernelError> {
         self.claims.are_of(self.access.worker.number());
         let standing = observation
             .header()
             .map(|header| self.claims.standing(header));
         match standing {
-            Some(Standing::Foreign(port)) => Err(KernelError::OwnedByAnother {
-                port,
-                process: owner::process_of_port(port),
-            }),
+            Some(Standing::Foreign(port)) => {
+                let process = owner::process_of_port(port);
+                let seen = process.is_some().then_some(port);
+                let before = std::mem::replace(&mut self.memory(family).owner_seen, seen);
+                Err(KernelError::OwnedByAnother {
+                    port,
+                    is_ending: process.is_none() && before == Some(port),
+                    process,
+                })
+            }
             other => Ok(other),
         }
     }
@@ -300,7 +312,7 @@ impl Kernel {
     /// Where the worker or the kernel refuses.
     pub async fn look(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
         let read_back = self.read_back(ruleset).await?;
-        let standing = self.standing(&read_back.observation)?;
+        let standing = self.standing(ruleset.family, &read_back.observation)?;
         Ok(SyncReport {
             differences: drift_of(ruleset, &read_back.observation)?.differences,
             adopted: false,

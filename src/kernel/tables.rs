@@ -105,7 +105,7 @@ impl Kernel {
         if !is_made_by_a_daemon {
             return Ok(None);
         }
-        let standing = self.standing(&observation)?;
+        let standing = self.standing(family, &observation)?;
         let unwanted = Ruleset {
             family,
             ..other.clone()

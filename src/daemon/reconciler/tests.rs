@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{Flags, defaults};
-use crate::daemon::pace::LAST_RETRY;
+use crate::daemon::pace::{LAST_RETRY, retry_after};
 use crate::policy::Policy;
 use crate::ruleset::ChosenNames;
 
@@ -174,50 +174,76 @@ fn a_reload_during_a_sync_comes_after_it_once() {
 
 #[test]
 fn failures_are_retried_later_and_later_but_never_later_than_the_resync() {
-    let (mut reconciler, now) = in_step();
+    let (mut reconciler, mut now) = in_step();
+    reconciler.on(Event::ReloadRequested, now);
     let mut last = Duration::ZERO;
     for failures in 1..40 {
-        reconciler.on(Event::ReloadRequested, now);
         reconciler.on(Event::Read(bad()), now);
         reconciler.on(Event::Done(Outcome::Failed), now);
-        let deadline = reconciler.deadline();
-        last = deadline.unwrap() - now;
+        last = reconciler.deadline().unwrap() - now;
         assert!(last <= retry_after(failures) && last >= retry_after(failures) / 2);
+        now += last;
+        assert_eq!(reconciler.on(Event::DeadlineReached, now), read(false));
     }
     assert!(last >= LAST_RETRY / 2);
-    reconciler.on(Event::DeadlineReached, now);
     reconciler.on(Event::Read(bad()), now);
     reconciler.on(Event::Done(Outcome::InStep), now);
     assert_eq!(reconciler.deadline(), Some(now + 60 * SECOND));
 }
 
+/// What is to be in force when the trouble is over is the last of them.
+#[test]
+fn many_changes_that_fail_do_not_put_off_the_next_retry() {
+    let (mut reconciler, now) = in_step();
+    for table in (0..20).map(|n| n.to_string()) {
+        reconciler.on(Event::FileMayHaveChanged, now);
+        assert_eq!(reconciler.on(Event::Read(good(&table)), now), sync(&table));
+        reconciler.on(Event::Done(Outcome::Failed), now);
+        assert!(reconciler.deadline().unwrap() <= now + retry_after(1));
+    }
+}
+
+#[test]
+fn commits_of_others_do_not_put_off_a_retry() {
+    let (mut reconciler, now) = in_step();
+    reconciler.on(Event::ReloadRequested, now);
+    reconciler.on(Event::Read(bad()), now);
+    reconciler.on(Event::Done(Outcome::Failed), now);
+    let retry = reconciler.deadline();
+    let committed = Event::Committed {
+        by_another_daemon: false,
+    };
+    let later = now + SECOND / 100;
+    assert_eq!(reconciler.on(committed, later), sync("a"));
+    reconciler.on(Event::Done(Outcome::Failed), later);
+    assert_eq!(reconciler.deadline(), retry);
+}
+
 #[test]
 fn a_table_that_another_owns_is_looked_at_every_second() {
-    for is_seen in [true, false] {
-        // Sooner at first: the owner may have been killed a moment ago.
-        assert_eq!(
-            waits_for_owners(&[is_seen; 10]),
-            [10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000]
-        );
-    }
+    // Sooner at first: the owner may have been killed a moment ago.
+    assert_eq!(
+        waits_for_owners(&[false; 10]),
+        [10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000]
+    );
 }
 
 /// nf_tables lets go of what a socket owned when that is closed, which waits for the commits that are under way; the
 /// process is gone before.
 #[test]
 fn an_owner_that_is_not_to_be_seen_any_more_is_looked_at_soon() {
-    let mut owners = [true; 12];
-    owners[9..].fill(false);
+    let mut owners = [false; 12];
+    owners[9] = true;
     assert_eq!(waits_for_owners(&owners)[7..], [1000, 1000, 10, 20, 40]);
 }
 
-/// The milliseconds until the next look, after looks that found owners that were to be seen or not.
-fn waits_for_owners(owners: &[bool]) -> Vec<u128> {
+/// The milliseconds until the next look, after looks that found an owner that is ending or not.
+fn waits_for_owners(are_ending: &[bool]) -> Vec<u128> {
     let (mut reconciler, now) = in_step();
-    let looks = owners.iter().map(|&is_seen| {
+    let looks = are_ending.iter().map(|&is_ending| {
         reconciler.on(Event::ReloadRequested, now);
         reconciler.on(Event::Read(bad()), now);
-        reconciler.on(Event::Done(Outcome::Owned { is_seen }), now);
+        reconciler.on(Event::Done(Outcome::Owned { is_ending }), now);
         (reconciler.deadline().unwrap() - now).as_millis()
     });
     looks.collect()
@@ -497,7 +523,7 @@ fn counters_are_not_read_where_the_tables_cannot_be() {
     let mut reconciler = Reconciler::new(1);
     assert_eq!(reconciler.on(Event::CountWanted, now), None);
     let (mut reconciler, now) = in_step();
-    for outcome in [Outcome::Failed, Outcome::Owned { is_seen: true }] {
+    for outcome in [Outcome::Failed, Outcome::Owned { is_ending: false }] {
         reconciler.on(Event::ReloadRequested, now);
         reconciler.on(Event::Read(bad()), now);
         assert_eq!(reconciler.on(Event::CountWanted, now), None, "under way");
