@@ -1,5 +1,6 @@
 //! The two ways to the kernel's tables: libnftables, in the worker, and nfnetlink for what it does not tell.
 
+use std::collections::HashMap;
 use std::io;
 
 use nix::sys::socket::SockFlag;
@@ -8,7 +9,8 @@ use tracing::debug;
 
 use super::error::{KernelError, UNSUPPORTED};
 use super::libnftables::Said;
-use super::netlink::{Elements, Netlink, TableHeader};
+use super::listed::Listed;
+use super::netlink::{Elements, Netlink, Outline, TableHeader};
 use super::observed::{self, ObservedSet, ObservedTable};
 use super::worker::{Worker, WorkerError};
 use crate::ruleset::Family;
@@ -43,6 +45,7 @@ impl Observation {
 pub(super) struct Access {
     pub(super) worker: Worker,
     netlink: Option<Netlink>,
+    listed: HashMap<Family, Listed>,
     form: Form,
 }
 
@@ -51,6 +54,7 @@ impl Access {
         Self {
             worker,
             netlink: None,
+            listed: HashMap::new(),
             form: Form::Typeof,
         }
     }
@@ -124,6 +128,67 @@ impl Access {
         let Some(header) = self.header(family, table)? else {
             return Ok(Observation::Missing);
         };
+        let mut observation = match self.listed_before(family, table) {
+            Some(listed) => Observation::Table(header, listed),
+            None => self.list_table(header, family, table).await?,
+        };
+        if let Observation::Table(_, listed) = &mut observation {
+            for set in &mut listed.sets {
+                self.read_elements(family, table, set)?;
+            }
+        }
+        Ok(observation)
+    }
+
+    /// The listing of the table, where the kernel says the same of it as when libnftables listed it. Where the kernel
+    /// does not say, libnftables is asked; and where the worker has ended, which starts another before it is needed.
+    fn listed_before(&mut self, family: Family, table: &str) -> Option<ObservedTable> {
+        let listed = self.listed.remove(&family)?;
+        if !listed.is_of(table) || !self.worker.is_running() {
+            return None;
+        }
+        let outline = self.outline(family, table, listed.table())?;
+        let observed = listed.table_of(&outline)?;
+        self.listed.insert(family, listed);
+        Some(observed)
+    }
+
+    /// What the kernel says of the table with the chains of `listed`, if it does.
+    fn outline(&mut self, family: Family, table: &str, listed: &ObservedTable) -> Option<Outline> {
+        let chains = || listed.chains.iter().map(|chain| chain.name.as_str());
+        let outline = self.ask(|netlink| netlink.outline(family, table, chains()));
+        outline.unwrap_or_else(|error| {
+            debug!("table {} {table} has no outline: {error}", family.name());
+            None
+        })
+    }
+
+    /// Keeps the listing, if nobody has committed since `generation`, which was read before it.
+    fn keep(&mut self, generation: u32, family: Family, table: &str, listed: &ObservedTable) {
+        let outline = self.outline(family, table, listed);
+        if self.generation().is_ok_and(|now| now == generation)
+            && let Some(kept) =
+                outline.and_then(|outline| Listed::new(table, listed.clone(), outline))
+        {
+            self.listed.insert(family, kept);
+        }
+    }
+
+    /// All that was read last of the family's table is as it should be.
+    pub(super) fn found_right(&mut self, family: Family) {
+        if let Some(listed) = self.listed.get_mut(&family) {
+            listed.is_right = true;
+        }
+    }
+
+    /// Has libnftables list the table; its sets have no elements yet.
+    async fn list_table(
+        &mut self,
+        header: TableHeader,
+        family: Family,
+        table: &str,
+    ) -> Result<Observation, KernelError> {
+        let generation = self.generation()?;
         let request = json::list_table(family, table);
         for _ in 0..LISTING_TRIES {
             let said = match self.worker.run_tersely(&request).await {
@@ -140,10 +205,8 @@ impl Access {
                 return Err(KernelError::refused(doing, &said.error));
             }
             match observed::read(&said.output) {
-                Ok(mut listed) => {
-                    for set in &mut listed.sets {
-                        self.read_elements(family, table, set)?;
-                    }
+                Ok(listed) => {
+                    self.keep(generation, family, table, &listed);
                     return Ok(Observation::Table(header, listed));
                 }
                 Err(error) => debug!("a listing that is no JSON: {error}"),
@@ -204,6 +267,11 @@ impl Access {
         transactions: &[Transaction<'_>],
         mut flags: TableFlags,
     ) -> Result<TableFlags, KernelError> {
+        for transaction in transactions {
+            if let Some(listed) = self.listed.get_mut(&transaction.ruleset.family) {
+                listed.is_right = false;
+            }
+        }
         let mut left = transactions;
         let mut form = self.form;
         loop {

@@ -9,6 +9,7 @@ pub mod drift;
 pub mod error;
 pub mod features;
 pub mod libnftables;
+mod listed;
 mod listing;
 pub mod local_address;
 pub mod netlink;
@@ -230,6 +231,7 @@ impl Kernel {
             let drift = drift_of(ruleset, &read_back.observation)?;
             if let (Some(standing), false, []) = (standing, adopts, drift.differences.as_slice()) {
                 let generation = read_back.generation;
+                self.access.found_right(ruleset.family);
                 self.memory(ruleset.family).last_read_back = Some(read_back);
                 return Ok(SyncReport {
                     differences: found.unwrap_or_default(),

@@ -6,6 +6,7 @@
 
 mod elements;
 mod message;
+mod outline;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -22,6 +23,9 @@ use message::{
     NLM_F_ACK, NLM_F_DUMP, SUBSYSTEM, attributes_of, big_endian, end_of_dump, first_of,
     is_interrupted, message, refusal_of, text, text_attribute, type_of,
 };
+#[cfg(test)]
+pub(super) use outline::tests::outline_of;
+pub use outline::{Outline, OutlinedRule};
 
 /// `NFNL_MSG_BATCH_BEGIN` and `NFNL_MSG_BATCH_END`, around the messages of a transaction.
 const BATCH_BEGIN: u16 = 16;
@@ -30,13 +34,20 @@ const BATCH_END: u16 = 17;
 const NFT_MSG_NEWTABLE: u16 = 0;
 const NFT_MSG_GETTABLE: u16 = 1;
 const NFT_MSG_DELTABLE: u16 = 2;
+const NFT_MSG_GETCHAIN: u16 = 4;
+const NFT_MSG_GETRULE: u16 = 7;
+const NFT_MSG_GETSET: u16 = 10;
 const NFT_MSG_GETSETELEM: u16 = 13;
 const NFT_MSG_NEWGEN: u16 = 15;
 const NFT_MSG_GETGEN: u16 = 16;
+const NFT_MSG_GETOBJ: u16 = 19;
 /// Attributes of linux/netfilter/nf_tables.h.
 const NFTA_TABLE_NAME: u16 = 1;
 const NFTA_TABLE_FLAGS: u16 = 2;
 const NFTA_TABLE_OWNER: u16 = 7;
+/// The same in requests for chains, rules, sets and objects.
+const NFTA_TABLE: u16 = 1;
+const NFTA_CHAIN_NAME: u16 = 3;
 const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
 const NFTA_SET_ELEM_LIST_SET: u16 = 2;
 const NFTA_GEN_ID: u16 = 1;
@@ -128,19 +139,11 @@ impl Netlink {
     /// Where the kernel does not answer.
     pub fn table(&self, family: &str, name: &str) -> io::Result<Option<TableHeader>> {
         let kind = SUBSYSTEM << 8 | NFT_MSG_GETTABLE;
-        self.send(&message(
-            kind,
-            0,
-            protocol(family)?,
-            &text_attribute(NFTA_TABLE_NAME, name),
-        )?)?;
         let mut answer = [0; ANSWER_BYTES];
-        let answer = self.receive(&mut answer)?;
-        if type_of(answer) != Some(SUBSYSTEM << 8 | NFT_MSG_NEWTABLE) {
-            let refusal = refusal_of(answer);
-            let is_missing = refusal.raw_os_error() == Some(Errno::ENOENT as i32);
-            return if is_missing { Ok(None) } else { Err(refusal) };
-        }
+        let name = text_attribute(NFTA_TABLE_NAME, name);
+        let Some(answer) = self.get(kind, protocol(family)?, &name, &mut answer)? else {
+            return Ok(None);
+        };
         let mut header = TableHeader::default();
         for (kind, value) in attributes_of(answer) {
             match kind {
@@ -193,6 +196,62 @@ impl Netlink {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// What a table is made of, with those chains; `None`: there is no such table or chain, or someone has changed the
+    /// ruleset meanwhile.
+    ///
+    /// # Errors
+    /// Where the kernel does not answer.
+    pub fn outline<'a>(
+        &self,
+        family: Family,
+        table: &str,
+        chains: impl IntoIterator<Item = &'a str>,
+    ) -> io::Result<Option<Outline>> {
+        let protocol = protocol(family.name())?;
+        let table = text_attribute(NFTA_TABLE, table);
+        let mut outline = Outline::default();
+        let mut answer = [0; ANSWER_BYTES];
+        let mut requests = vec![(NFT_MSG_GETTABLE, table.clone())];
+        // One by one: the kernel dumps the chains of all tables only, of which kube-proxy makes thousands.
+        requests.extend(chains.into_iter().map(|chain| {
+            let chain = text_attribute(NFTA_CHAIN_NAME, chain);
+            (NFT_MSG_GETCHAIN, [table.as_slice(), &chain].concat())
+        }));
+        for (kind, attributes) in requests {
+            let kind = SUBSYSTEM << 8 | kind;
+            match self.get(kind, protocol, &attributes, &mut answer)? {
+                Some(answer) => outline.read(answer),
+                None => return Ok(None),
+            }
+        }
+        for kind in [NFT_MSG_GETSET, NFT_MSG_GETOBJ, NFT_MSG_GETRULE] {
+            let request = message(SUBSYSTEM << 8 | kind, NLM_F_DUMP, protocol, &table)?;
+            if !self.dump(&request, |message| outline.read(message))? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(outline))
+    }
+
+    /// The answer to a request for one object; `None`: there is none.
+    fn get<'a>(
+        &self,
+        kind: u16,
+        protocol: u8,
+        attributes: &[u8],
+        answer: &'a mut [u8],
+    ) -> io::Result<Option<&'a [u8]>> {
+        self.send(&message(kind, 0, protocol, attributes)?)?;
+        let answer = self.receive(answer)?;
+        // NFT_MSG_NEWTABLE stands before NFT_MSG_GETTABLE, and so on.
+        if type_of(answer) == kind.checked_sub(1) {
+            return Ok(Some(answer));
+        }
+        let refusal = refusal_of(answer);
+        let is_missing = refusal.raw_os_error() == Some(Errno::ENOENT as i32);
+        if is_missing { Ok(None) } else { Err(refusal) }
     }
 
     /// Has each message of the answer read. False: someone has changed the ruleset meanwhile.

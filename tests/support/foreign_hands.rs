@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::netns::Namespace;
 use super::nft::{Nft, TABLE};
 
-const FOREIGN_HANDS: [&str; 23] = [
+const FOREIGN_HANDS: [&str; 26] = [
     "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs; add map ip TABLE non-masquerade-cidrs { type ipv4_addr : verdict; }",
     "add table ip TABLE { flags dormant; }",
     "delete table ip TABLE",
@@ -31,6 +31,9 @@ const FOREIGN_HANDS: [&str; 23] = [
     "flush chain ip TABLE postrouting; delete chain ip TABLE postrouting; add chain ip TABLE postrouting { type filter hook output priority 0; }; add rule ip TABLE postrouting accept",
     "add chain ip TABLE postrouting { policy drop; }",
     "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs; add set ip TABLE non-masquerade-cidrs { type ipv4_addr; }; add rule ip TABLE TABLE ip daddr @non-masquerade-cidrs accept",
+    "insert rule ip TABLE TABLE ip daddr { 1.2.3.4, 5.6.7.8 } accept",
+    "flush chain ip TABLE postrouting; add rule ip TABLE postrouting fib daddr type != local jump TABLE comment \"foreign\"",
+    "flush chain ip TABLE TABLE; delete counter ip TABLE masqueraded; add chain ip TABLE foreign",
 ];
 
 /// What a foreign hand does, as nft text; the set is expected to hold 10.0.0.0/8.

@@ -156,6 +156,12 @@ impl Worker {
         self.number
     }
 
+    /// Whether it has been started, and has not been seen to end.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// Waits until the worker, which nothing is asked of, has ended; says how. For ever where there is none.
     pub async fn ended(&mut self) -> String {
         let Some(running) = &mut self.running else {
