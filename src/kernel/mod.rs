@@ -222,14 +222,17 @@ impl Kernel {
         let mut rounds = 0;
         let mut refusal = None;
         loop {
-            let read_back = match self.known(ruleset)? {
-                Some(known) => known,
-                None => self.read_back(ruleset).await?,
+            let (read_back, is_remembered) = match self.known(ruleset.family)? {
+                Some(known) => (known, true),
+                None => (self.read_back(ruleset).await?, false),
             };
             let standing = self.standing(ruleset.family, &read_back.observation)?;
             let adopts = standing == Some(Standing::Orphan) && self.claims.may_claim();
             let drift = drift_of(ruleset, &read_back.observation)?;
             if let (Some(standing), false, []) = (standing, adopts, drift.differences.as_slice()) {
+                if is_remembered {
+                    continue;
+                }
                 let generation = read_back.generation;
                 self.access.found_right(ruleset.family);
                 self.memory(ruleset.family).last_read_back = Some(read_back);
@@ -364,18 +367,15 @@ impl Kernel {
         }
     }
 
-    /// What was read back last, where nobody has committed since and `ruleset` is another one: it saves the listing,
-    /// which for 10,000 elements takes longer than the change. That all is in step is never taken from memory.
-    fn known(&mut self, ruleset: &Ruleset) -> Result<Option<ReadBack>, KernelError> {
-        let Some(last) = self.memory(ruleset.family).last_read_back.take() else {
+    /// What was read back last, where nobody has committed since; once, so that in step is never taken from memory. It saves
+    /// the listing, which for 10,000 elements takes longer than the change.
+    fn known(&mut self, family: Family) -> Result<Option<ReadBack>, KernelError> {
+        let Some(last) = self.memory(family).last_read_back.take() else {
             return Ok(None);
         };
         let is_current = last.worker == self.access.worker.number()
             && last.generation == self.access.generation()?;
-        if !is_current || drift_of(ruleset, &last.observation)?.differences.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(last))
+        Ok(is_current.then_some(last))
     }
 
     /// Reads the table.

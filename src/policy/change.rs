@@ -59,13 +59,10 @@ impl PolicyChange {
         self.list(&format!("{name}source CIDRs"), &of(before), &of(after));
     }
 
-    /// Both in ascending order.
+    /// Both in ascending order, each prefix once.
     fn list(&mut self, name: &str, before: &[IpNet], after: &[IpNet]) {
-        let without = |these: &[IpNet], others: &[IpNet]| {
-            let is_new = |prefix: &&IpNet| others.binary_search(prefix).is_err();
-            these.iter().filter(is_new).count()
-        };
-        let (added, removed) = (without(after, before), without(before, after));
+        let kept = in_both(before, after);
+        let (added, removed) = (after.len() - kept, before.len() - kept);
         if added + removed > 0 {
             self.words.push(format!("+{added} −{removed} {name}"));
             self.added += added;
@@ -92,6 +89,16 @@ fn prefixes(policy: &FamilyPolicy, verdict: Verdict) -> Vec<IpNet> {
         .filter(|entry| entry.origin.verdict() == verdict)
         .map(|entry| entry.prefix)
         .collect()
+}
+
+/// How many prefixes are in both, which are in ascending order.
+fn in_both(these: &[IpNet], others: &[IpNet]) -> usize {
+    let mut others = others.iter().peekable();
+    let is_in_both = |prefix: &&IpNet| {
+        while others.next_if(|other| other < prefix).is_some() {}
+        others.next_if_eq(prefix).is_some()
+    };
+    these.iter().filter(is_in_both).count()
 }
 
 /// As many ranges as a log line bears.

@@ -72,12 +72,21 @@ impl fmt::Display for FamilyPolicy {
 }
 
 fn listed(entries: &[Entry]) -> String {
-    let shown = |entry: &Entry| match entry.origin {
-        Origin::LinkLocal => format!("{} (link-local)", entry.prefix),
-        Origin::NonMasqueradeCidrs | Origin::MasqueradeCidrs => entry.prefix.to_string(),
-    };
-    let texts: Vec<String> = entries.iter().map(shown).collect();
-    in_words::first(&texts, SHOWN_IN_ONE_LINE, ", ")
+    let entries: Vec<Shown<'_>> = entries.iter().map(Shown).collect();
+    in_words::first(&entries, SHOWN_IN_ONE_LINE, ", ")
+}
+
+/// Written only where it is shown, which is not each of ten thousand.
+struct Shown<'a>(&'a Entry);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.prefix)?;
+        match self.0.origin {
+            Origin::LinkLocal => f.write_str(" (link-local)"),
+            Origin::NonMasqueradeCidrs | Origin::MasqueradeCidrs => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
