@@ -385,7 +385,7 @@ impl Reconciler {
         if self.reload_after_pass() {
             return Some(self.read(now));
         }
-        // A listing fails where the worker ends or hangs, and what it owned is without an owner then.
+        // Where the worker has listed, it may have ended or hung, and what it owned is without an owner then.
         if outcome == Outcome::Failed {
             return self.on_worker_ended(now);
         }

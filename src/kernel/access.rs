@@ -1,4 +1,5 @@
-//! The two ways to the kernel's tables: libnftables, in the worker, and nfnetlink for what it does not tell.
+//! The two ways to the kernel's tables: libnftables, in the worker, and nfnetlink for what it does not tell, and for
+//! whether what it told still holds.
 
 use std::collections::HashMap;
 use std::io;
@@ -163,22 +164,27 @@ impl Access {
         })
     }
 
-    /// Keeps the listing, if nobody has committed since `generation`, which was read before it.
-    fn keep(&mut self, generation: u32, family: Family, table: &str, listed: &ObservedTable) {
-        let outline = self.outline(family, table, listed);
-        if self.generation().is_ok_and(|now| now == generation)
-            && let Some(kept) =
-                outline.and_then(|outline| Listed::new(table, listed.clone(), outline))
-        {
-            self.listed.insert(family, kept);
-        }
-    }
-
-    /// All that was read last of the family's table is as it should be.
-    pub(super) fn found_right(&mut self, family: Family) {
+    /// The table was as it should be when it was read last, in `generation`. Its listing is kept, if nobody has committed
+    /// since.
+    pub(super) fn keep(
+        &mut self,
+        family: Family,
+        table: &str,
+        right: &ObservedTable,
+        generation: u32,
+    ) -> Result<(), KernelError> {
+        // Another one than was read last is not there any more.
         if let Some(listed) = self.listed.get_mut(&family) {
             listed.is_right = true;
+            return Ok(());
         }
+        let outline = self.outline(family, table, right);
+        if self.generation()? == generation
+            && let Some(listed) = outline.and_then(|outline| Listed::new(table, right, outline))
+        {
+            self.listed.insert(family, listed);
+        }
+        Ok(())
     }
 
     /// Has libnftables list the table; its sets have no elements yet.
@@ -188,7 +194,6 @@ impl Access {
         family: Family,
         table: &str,
     ) -> Result<Observation, KernelError> {
-        let generation = self.generation()?;
         let request = json::list_table(family, table);
         for _ in 0..LISTING_TRIES {
             let said = match self.worker.run_tersely(&request).await {
@@ -205,10 +210,7 @@ impl Access {
                 return Err(KernelError::refused(doing, &said.error));
             }
             match observed::read(&said.output) {
-                Ok(listed) => {
-                    self.keep(generation, family, table, &listed);
-                    return Ok(Observation::Table(header, listed));
-                }
+                Ok(listed) => return Ok(Observation::Table(header, listed)),
                 Err(error) => debug!("a listing that is no JSON: {error}"),
             }
         }

@@ -1,47 +1,58 @@
 //! A listing by libnftables that still holds, because the kernel says the same of the table as it did then.
 
-use serde_json::Value;
+use super::netlink::{Declarations, Outline, OutlinedRule};
+use super::observed::{ObservedChain, ObservedRule, ObservedSet, ObservedTable};
 
-use super::netlink::{Outline, OutlinedRule};
-use super::observed::{ObservedChain, ObservedRule, ObservedTable};
-
-/// A listing, and what the kernel said of the table at that time.
+/// A listing of a table that was as it should be, and what the kernel said of it at that time.
 pub(super) struct Listed {
     table_name: String,
-    /// Without rules, and its sets without elements.
+    /// Without rules and elements.
     table: ObservedTable,
+    declarations: Declarations,
     rules: Vec<(OutlinedRule, ObservedRule)>,
-    outline: Outline,
-    /// All that it lists is as it should be, and nothing has been written since. So rules that it does not list are
-    /// another's, and it does not matter what they are.
+    /// The daemon has written nothing since. So a chain with more rules or fewer is another's work.
     pub(super) is_right: bool,
 }
 
 impl Listed {
-    /// `table` has no elements yet. `None`: the two are not of the same table, or the outline does not say all.
-    pub(super) fn new(
-        table_name: &str,
-        mut table: ObservedTable,
-        outline: Outline,
-    ) -> Option<Self> {
+    /// `None`: the two are not of the same table, or the outline does not say all.
+    pub(super) fn new(table_name: &str, right: &ObservedTable, outline: Outline) -> Option<Self> {
         if !outline.declarations.are_all() {
             return None;
         }
         let mut rules = Vec::new();
-        for chain in &mut table.chains {
-            let listed = std::mem::take(&mut chain.rules);
-            let outlined: Vec<_> = rules_of(&outline, chain).cloned().collect();
-            if listed.len() != outlined.len() {
+        for chain in &right.chains {
+            let outlined: Vec<_> = rules_of(&outline, chain).collect();
+            if chain.rules.len() != outlined.len() {
                 return None;
             }
-            rules.extend(outlined.into_iter().zip(listed));
+            rules.extend(
+                outlined
+                    .into_iter()
+                    .cloned()
+                    .zip(chain.rules.iter().cloned()),
+            );
         }
         Some(Self {
             table_name: table_name.to_owned(),
-            table,
+            table: ObservedTable {
+                sets: right
+                    .sets
+                    .iter()
+                    .map(ObservedSet::without_elements)
+                    .collect(),
+                chains: right
+                    .chains
+                    .iter()
+                    .map(ObservedChain::without_rules)
+                    .collect(),
+                others: right.others.clone(),
+                libnftables: right.libnftables.clone(),
+                counters: Vec::new(),
+            },
+            declarations: outline.declarations,
             rules,
-            outline,
-            is_right: false,
+            is_right: true,
         })
     }
 
@@ -54,29 +65,33 @@ impl Listed {
         &self.table
     }
 
-    /// What libnftables would list of a table of which the kernel says that now, but for elements. `None`: that is not
-    /// known.
+    /// What libnftables would list of a table of which the kernel says that now, but for elements; a rule that is not known
+    /// has no statements. `None`: that does not tell enough.
     pub(super) fn table_of(&self, now: &Outline) -> Option<ObservedTable> {
-        if now.declarations != self.outline.declarations {
+        let is_in = |rule: &OutlinedRule, chain: &ObservedChain| rule.chain == chain.name;
+        let has_its_chain =
+            |rule: &OutlinedRule| self.table.chains.iter().any(|chain| is_in(rule, chain));
+        if now.declarations != self.declarations || !now.rules.iter().all(has_its_chain) {
             return None;
         }
         let mut table = self.table.clone();
         table.counters.clone_from(&now.counters);
         for chain in &mut table.chains {
-            let rules = rules_of(now, chain).map(|rule| self.listed_rule(rule));
+            let listed = self.rules.iter().filter(|(rule, _)| is_in(rule, chain));
+            // Then it does not matter what the others are.
+            let is_wrong = self.is_right && listed.count() != rules_of(now, chain).count();
+            let rules = rules_of(now, chain).map(|rule| {
+                self.listed_rule(rule)
+                    .or_else(|| is_wrong.then_some(ObservedRule::default()))
+            });
             chain.rules = rules.collect::<Option<_>>()?;
         }
         Some(table)
     }
 
     fn listed_rule(&self, rule: &OutlinedRule) -> Option<ObservedRule> {
-        match self.rules.iter().find(|(outlined, _)| outlined == rule) {
-            Some((_, listed)) => Some(listed.clone()),
-            None => self.is_right.then_some(ObservedRule {
-                statements: Value::Null,
-                comment: None,
-            }),
-        }
+        let (_, listed) = self.rules.iter().find(|(outlined, _)| outlined == rule)?;
+        Some(listed.clone())
     }
 }
 
@@ -89,22 +104,26 @@ fn rules_of<'a>(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::kernel::netlink::outline_of;
 
-    /// A chain `c` with two rules, as listed and as the kernel has it.
-    fn listed() -> Listed {
-        let table = ObservedTable {
+    /// A chain `c` with two rules.
+    fn table() -> ObservedTable {
+        ObservedTable {
             chains: vec![ObservedChain {
                 name: "c".to_owned(),
                 hook: None,
                 rules: [json!("first"), json!("second")].map(rule).into(),
             }],
             ..ObservedTable::default()
-        };
-        Listed::new("t", table, outline(&["first", "second"])).unwrap()
+        }
+    }
+
+    /// The same, as listed and as the kernel has it.
+    fn listed() -> Listed {
+        Listed::new("t", &table(), outline(&["first", "second"])).unwrap()
     }
 
     fn rule(statements: Value) -> ObservedRule {
@@ -138,33 +157,35 @@ mod tests {
         assert_eq!(of(&[]), Some(vec![]));
     }
 
-    /// What the daemon itself may have written is not known before libnftables has listed it.
+    /// What the daemon itself may have written is not known before libnftables has listed it; and the same rule may have been
+    /// written in other bytes.
     #[test]
-    fn a_rule_that_is_new_is_another_s_only_where_all_was_right() {
+    fn an_unknown_rule_is_wrong_for_sure_only_beside_what_was_right() {
         let mut listed = listed();
-        let rules = ["first", "new", "second"];
-        assert_eq!(rules_now(&listed, &rules), None);
-        listed.is_right = true;
+        let more = ["first", "new", "second"];
         let expected = vec![json!("first"), Value::Null, json!("second")];
-        assert_eq!(rules_now(&listed, &rules), Some(expected));
+        assert_eq!(rules_now(&listed, &more), Some(expected));
+        assert_eq!(rules_now(&listed, &["new"]), Some(vec![Value::Null]));
+        assert_eq!(rules_now(&listed, &["first", "new"]), None);
+        listed.is_right = false;
+        assert_eq!(rules_now(&listed, &more), None);
     }
 
     #[test]
     fn libnftables_is_asked_where_other_things_are_declared() {
-        let mut listed = listed();
-        listed.is_right = true;
-        assert!(
-            listed
-                .table_of(&outline_of(&["c", "d"], &["first"]))
-                .is_none()
-        );
-        assert!(listed.table_of(&outline_of(&["d"], &["first"])).is_none());
+        let of = |outline: &Outline| listed().table_of(outline);
+        assert!(of(&outline_of(&["c"], &[])).is_some());
+        assert!(of(&outline_of(&["c", "d"], &[])).is_none());
+        assert!(of(&outline_of(&["d"], &[])).is_none());
+        let mut with_another_chain_s_rule = outline(&["first", "second"]);
+        with_another_chain_s_rule.rules[0].chain = "d".to_owned();
+        assert!(of(&with_another_chain_s_rule).is_none());
     }
 
     #[test]
     fn a_listing_of_other_rules_than_the_kernel_had_is_not_kept() {
-        let table = listed().table;
-        assert!(Listed::new("t", table.clone(), outline(&[])).is_some());
-        assert!(Listed::new("t", table, outline(&["first"])).is_none());
+        for rules in [&["first", "second", "third"][..], &["first"], &[]] {
+            assert!(Listed::new("t", &table(), outline(rules)).is_none());
+        }
     }
 }

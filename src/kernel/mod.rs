@@ -29,7 +29,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::ruleset::json::TableFlags;
 use crate::ruleset::transaction::{Command, Transaction};
@@ -234,8 +234,7 @@ impl Kernel {
                     continue;
                 }
                 let generation = read_back.generation;
-                self.access.found_right(ruleset.family);
-                self.memory(ruleset.family).last_read_back = Some(read_back);
+                self.remember(ruleset, read_back)?;
                 return Ok(SyncReport {
                     differences: found.unwrap_or_default(),
                     adopted,
@@ -261,6 +260,16 @@ impl Kernel {
             };
             found.get_or_insert(drift.differences);
         }
+    }
+
+    /// What was read back is the ruleset.
+    fn remember(&mut self, ruleset: &Ruleset, read_back: ReadBack) -> Result<(), KernelError> {
+        if let Observation::Table(_, table) = &read_back.observation {
+            self.access
+                .keep(ruleset.family, &ruleset.table, table, read_back.generation)?;
+        }
+        self.memory(ruleset.family).last_read_back = Some(read_back);
+        Ok(())
     }
 
     fn memory(&mut self, family: Family) -> &mut Memory {
@@ -342,6 +351,7 @@ impl Kernel {
     async fn read_back(&mut self, ruleset: &Ruleset) -> Result<ReadBack, KernelError> {
         // Before the listing: a commit in between is then one that is still to be looked at.
         let generation = self.access.generation()?;
+        debug!("table {} is looked at", ruleset.family.name());
         let observation = self.observe(ruleset.family, &ruleset.table).await?;
         self.note_counts(ruleset, &observation);
         Ok(ReadBack {

@@ -1,5 +1,5 @@
 //! As much of nfnetlink as libnftables does not tell, may die of or is slow with: the generation of the ruleset, who
-//! committed it, a table's flags and owner, and its end; the elements of a set.
+//! committed it, a table's flags and owner, and its end; the elements of a set; whether a table is as it was.
 //!
 //! By hand, not by a crate: a few fixed requests of one attribute or two, against a dozen more crates that
 //! cover nf_tables only in part.
@@ -25,7 +25,7 @@ use message::{
 };
 #[cfg(test)]
 pub(super) use outline::tests::outline_of;
-pub use outline::{Outline, OutlinedRule};
+pub use outline::{Declarations, Outline, OutlinedRule};
 
 /// `NFNL_MSG_BATCH_BEGIN` and `NFNL_MSG_BATCH_END`, around the messages of a transaction.
 const BATCH_BEGIN: u16 = 16;

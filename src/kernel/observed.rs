@@ -92,7 +92,7 @@ pub struct ObservedHook {
 }
 
 /// A rule as listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObservedRule {
     /// Its statements, each flag in an array.
     pub statements: Value,
@@ -200,6 +200,30 @@ impl From<ListedChain> for ObservedChain {
                 priority: chain.prio.as_i64(),
                 policy: chain.policy.unwrap_or_default(),
             }),
+            rules: Vec::new(),
+        }
+    }
+}
+
+impl ObservedSet {
+    pub(super) fn without_elements(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            value_type: self.value_type.clone(),
+            flags: self.flags.clone(),
+            statements: self.statements.clone(),
+            is_limited: self.is_limited,
+            elements: Vec::new(),
+            strange_elements: 0,
+        }
+    }
+}
+
+impl ObservedChain {
+    pub(super) fn without_rules(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            hook: self.hook.clone(),
             rules: Vec::new(),
         }
     }

@@ -54,7 +54,7 @@ impl Kernel {
         passes
     }
 
-    /// Lists the wanted tables for their counters ([`Self::connections`]), and nothing else.
+    /// Reads the wanted tables for their counters ([`Self::connections`]), and nothing else.
     ///
     /// # Errors
     /// Where the worker or the kernel refuses.

@@ -42,7 +42,8 @@ pub struct Outline {
 /// The chains, sets and objects of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Declarations {
-    /// As many chains, sets, objects and flowtables as the kernel counts in the table.
+    /// As many chains, named sets, objects and flowtables as the kernel counts in the table (`table->use`); while a
+    /// transaction is prepared, less what it deletes.
     uses: u32,
     /// Those of them that were read, as bytes without what changes by itself.
     read: Vec<Vec<u8>>,
@@ -58,7 +59,8 @@ pub struct OutlinedRule {
 }
 
 impl Declarations {
-    /// Whether these are all: the kernel has no flowtable in the table, and no chain but those that were asked for.
+    /// Whether these are all: the table has no flowtable, and no chain but those that were asked for. Not where it has
+    /// anonymous sets, which are read and do not count.
     #[must_use]
     pub fn are_all(&self) -> bool {
         usize::try_from(self.uses).is_ok_and(|uses| uses == self.read.len())

@@ -250,6 +250,9 @@ impl Worker {
     /// long has as much time as it needs, or each pass over a large table would begin with the end of a worker.
     pub fn succeeded(&mut self) {
         let needed = std::mem::take(&mut self.longest);
+        if needed.is_zero() {
+            return; // Nothing was asked for.
+        }
         self.deadline = FIRST_DEADLINE.max(2 * needed).min(LONGEST_DEADLINE);
     }
 
@@ -440,6 +443,9 @@ mod tests {
         worker.longest = 2 * FIRST_DEADLINE;
         worker.succeeded();
         assert_eq!(worker.deadline, 4 * FIRST_DEADLINE);
+        worker.succeeded();
+        assert_eq!(worker.deadline, 4 * FIRST_DEADLINE, "nothing was asked for");
+        worker.longest = Duration::from_millis(1);
         worker.succeeded();
         assert_eq!(worker.deadline, FIRST_DEADLINE);
     }

@@ -193,8 +193,11 @@ fn end(mut trace: Child) -> io::Result<()> {
     Ok(())
 }
 
-/// The fourth column of strace's last line, `100.00 seconds usecs/call calls … total`.
+/// The fourth column of strace's last line, `100.00 seconds usecs/call calls … total`. There is none of no call at all.
 fn calls(summary: &str) -> io::Result<u32> {
+    if summary.trim().is_empty() {
+        return Ok(0);
+    }
     summary
         .lines()
         .find(|line| line.ends_with(" total"))

@@ -31,9 +31,7 @@ pub(super) fn hold(bytes: &[u8]) {
             }
         }
     }
-    if let Ok(Some(outline)) = answered(bytes, |kernel| kernel.outline(Family::Ip, "t", ["c"])) {
-        assert!(outline.rules.iter().all(|rule| !rule.chain.contains('\0')));
-    }
+    let _ = answered(bytes, |kernel| kernel.outline(Family::Ip, "t", ["c"]));
     let _ = answered(bytes, |kernel| kernel.table("ip6", "t"));
     let _ = answered(bytes, Netlink::generation);
     let _ = answered(bytes, |kernel| kernel.delete_table("inet", "t"));
