@@ -109,12 +109,16 @@ impl Access {
             })
     }
 
+    /// A socket whose request has failed is not put back: its answer might still come.
+    fn take_netlink(&mut self) -> Result<Netlink, KernelError> {
+        match self.netlink.take() {
+            Some(netlink) => Ok(netlink),
+            None => Netlink::open(0, SockFlag::empty()).map_err(KernelError::Netlink),
+        }
+    }
+
     fn ask<T>(&mut self, request: impl Fn(&Netlink) -> io::Result<T>) -> Result<T, KernelError> {
-        let netlink = match self.netlink.take() {
-            Some(netlink) => netlink,
-            None => Netlink::open(0, SockFlag::empty()).map_err(KernelError::Netlink)?,
-        };
-        // A socket whose request has failed is not used again: its answer might still come.
+        let netlink = self.take_netlink()?;
         let answer = request(&netlink).map_err(KernelError::Netlink)?;
         self.netlink = Some(netlink);
         Ok(answer)
@@ -135,7 +139,7 @@ impl Access {
         };
         if let Observation::Table(_, listed) = &mut observation {
             for set in &mut listed.sets {
-                self.read_elements(family, table, set)?;
+                self.read_elements(family, table, set).await?;
             }
         }
         Ok(observation)
@@ -219,7 +223,7 @@ impl Access {
 
     /// Reads what the set has. Where commits come too fast to read it in one, what is missing because of one of them is
     /// seen by the look to which that commit leads.
-    fn read_elements(
+    async fn read_elements(
         &mut self,
         family: Family,
         table: &str,
@@ -228,8 +232,10 @@ impl Access {
         let has_intervals = set.flags.iter().any(|flag| flag == "interval");
         let mut elements = Elements::default();
         for _ in 0..LISTING_TRIES {
-            elements =
-                self.ask(|netlink| netlink.elements(family, table, &set.name, has_intervals))?;
+            let netlink = self.take_netlink()?;
+            let read = netlink.elements(family, table, &set.name, has_intervals);
+            elements = read.await.map_err(KernelError::Netlink)?;
+            self.netlink = Some(netlink);
             if elements.is_consistent {
                 break;
             }

@@ -170,11 +170,12 @@ impl Netlink {
         }
     }
 
-    /// The elements of a set, which has intervals or single addresses; none where there is no such set.
+    /// The elements of a set, which has intervals or single addresses; none where there is no such set. Yields to other
+    /// tasks now and then: of 100,000, they take a second.
     ///
     /// # Errors
     /// Where the kernel does not answer.
-    pub fn elements(
+    pub async fn elements(
         &self,
         family: Family,
         table: &str,
@@ -189,12 +190,18 @@ impl Netlink {
         let protocol = protocol(family.name())?;
         let request = message(kind, NLM_F_DUMP, protocol, &attributes.concat())?;
         let mut bounds = elements::Bounds::new(family);
-        match self.dump(&request, |message| bounds.read(message)) {
-            Ok(is_consistent) => Ok(bounds.elements(has_intervals, is_consistent)),
-            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {
-                Ok(Elements::default())
+        let mut dump = Dump::begin(self, &request)?;
+        loop {
+            match dump.next_piece(|message| bounds.read(message)) {
+                Ok(None) => tokio::task::yield_now().await,
+                Ok(Some(is_consistent)) => {
+                    return Ok(bounds.elements(has_intervals, is_consistent));
+                }
+                Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {
+                    return Ok(Elements::default());
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => Err(error),
         }
     }
 
@@ -256,21 +263,10 @@ impl Netlink {
 
     /// Has each message of the answer read. False: someone has changed the ruleset meanwhile.
     fn dump(&self, request: &[u8], mut read: impl FnMut(&[u8])) -> io::Result<bool> {
-        self.send(request)?;
-        let mut is_consistent = true;
-        let mut piece = vec![0; DUMP_BYTES];
+        let mut dump = Dump::begin(self, request)?;
         loop {
-            let mut rest = self.receive(&mut piece)?;
-            while let Some((message, after)) = first_of(rest) {
-                is_consistent &= !is_interrupted(message);
-                match end_of_dump(message) {
-                    Some(end) => return end.map(|()| is_consistent),
-                    None => read(message),
-                }
-                rest = after;
-            }
-            if !rest.is_empty() {
-                return Err(io::Error::other("an answer of nf_tables that is cut"));
+            if let Some(is_consistent) = dump.next_piece(&mut read)? {
+                return Ok(is_consistent);
             }
         }
     }
@@ -317,6 +313,41 @@ impl Netlink {
     fn send(&self, bytes: &[u8]) -> io::Result<()> {
         send(self.socket.as_raw_fd(), bytes, MsgFlags::empty())?;
         Ok(())
+    }
+}
+
+/// An answer that comes in pieces.
+struct Dump<'a> {
+    netlink: &'a Netlink,
+    piece: Vec<u8>,
+    is_consistent: bool,
+}
+
+impl<'a> Dump<'a> {
+    fn begin(netlink: &'a Netlink, request: &[u8]) -> io::Result<Self> {
+        netlink.send(request)?;
+        Ok(Self {
+            netlink,
+            piece: vec![0; DUMP_BYTES],
+            is_consistent: true,
+        })
+    }
+
+    /// Has each message of the next piece read. `None`: there are more. False: someone has changed the ruleset meanwhile.
+    fn next_piece(&mut self, mut read: impl FnMut(&[u8])) -> io::Result<Option<bool>> {
+        let mut rest = self.netlink.receive(&mut self.piece)?;
+        while let Some((message, after)) = first_of(rest) {
+            self.is_consistent &= !is_interrupted(message);
+            match end_of_dump(message) {
+                Some(end) => return end.map(|()| Some(self.is_consistent)),
+                None => read(message),
+            }
+            rest = after;
+        }
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        Err(io::Error::other("an answer of nf_tables that is cut"))
     }
 }
 

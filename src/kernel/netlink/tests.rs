@@ -1,5 +1,9 @@
 //! Messages as the kernel writes them, and what is none.
 
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use nix::sys::socket::socketpair;
 use proptest::prelude::*;
 
 use super::message::attribute;
@@ -45,20 +49,37 @@ fn the_messages_of_a_dump_are_read_one_by_one() {
     assert_eq!(first_of(nothing), None);
 }
 
+fn socket_pair() -> (Netlink, OwnedFd) {
+    let flags = SockFlag::empty();
+    let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags);
+    let (own, other) = pair.unwrap();
+    (Netlink::from(own), other)
+}
+
+/// 100,000 elements take a second to read, in which the daemon is to obey SIGTERM and to answer `/healthz`.
+#[test]
+fn others_have_their_turn_between_the_pieces_of_a_dump() {
+    const PIECES: usize = 3;
+    let (own, other) = socket_pair();
+    let element = message(SUBSYSTEM << 8 | 12, &[]);
+    let end = [&20_u32.to_ne_bytes()[..], &3_u16.to_ne_bytes(), &[0; 14]].concat();
+    for piece in [vec![element; PIECES], vec![end]].concat() {
+        send(other.as_raw_fd(), &piece, MsgFlags::empty()).unwrap();
+    }
+    let mut elements = pin!(own.elements(Family::Ip, "t", "s", true));
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..PIECES {
+        assert!(elements.as_mut().poll(&mut context).is_pending());
+    }
+    assert!(matches!(elements.poll(&mut context), Poll::Ready(Ok(_))));
+}
+
 /// A dump would wait for its end for ever.
 #[test]
 fn a_socket_that_is_at_its_end_is_an_error() {
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-    let (own, other) = socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        SockFlag::empty(),
-    )
-    .unwrap();
+    let (own, other) = socket_pair();
     send(other.as_raw_fd(), &[0; 20], MsgFlags::empty()).unwrap();
     nix::sys::socket::shutdown(other.as_raw_fd(), nix::sys::socket::Shutdown::Write).unwrap();
-    let own = Netlink::from(own);
     let mut buffer = [0; 64];
     assert_eq!(own.receive(&mut buffer).unwrap().len(), 20);
     let end = own.receive(&mut buffer).unwrap_err();

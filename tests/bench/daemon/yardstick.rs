@@ -151,8 +151,10 @@ fn observe(context: &mut Context, listing: &CString) -> io::Result<ObservedTable
     succeeded(&said)?;
     let mut table = observed::read(&said.output)?;
     let netlink = Netlink::open(0, SockFlag::empty())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     for set in &mut table.sets {
-        let elements = netlink.elements(Family::Ip, names::DEFAULT_TABLE, &set.name, true)?;
+        let elements = netlink.elements(Family::Ip, names::DEFAULT_TABLE, &set.name, true);
+        let elements = runtime.block_on(elements)?;
         set.elements = elements.readable;
         set.strange_elements = elements.strange;
     }
