@@ -320,5 +320,5 @@ fn has_the_rules(
 
 fn is_the_rule(family: Family, rule: &Rule, observed: &ObservedRule) -> serde_json::Result<bool> {
     let statements: Value = canonical(json::statements(family, rule)?);
-    Ok(observed.comment.as_deref() == Some(rule.comment) && observed.statements == statements)
+    Ok(observed.comment.as_deref() == Some(rule.comment) && *observed.statements == statements)
 }

@@ -104,6 +104,8 @@ fn rules_of<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::{Value, json};
 
     use super::*;
@@ -128,7 +130,7 @@ mod tests {
 
     fn rule(statements: Value) -> ObservedRule {
         ObservedRule {
-            statements,
+            statements: Arc::new(statements),
             comment: None,
         }
     }
@@ -140,7 +142,7 @@ mod tests {
     fn rules_now(listed: &Listed, rules: &[&str]) -> Option<Vec<Value>> {
         let mut table = listed.table_of(&outline(rules))?;
         let rules = table.chains.remove(0).rules.into_iter();
-        Some(rules.map(|rule| rule.statements).collect())
+        Some(rules.map(|rule| (*rule.statements).clone()).collect())
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! dropped; a flag is a string in one version and an array of one in the next.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -94,8 +95,8 @@ pub struct ObservedHook {
 /// A rule as listed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObservedRule {
-    /// Its statements, each flag in an array.
-    pub statements: Value,
+    /// Its statements, each flag in an array. What is remembered of one look serves the next.
+    pub statements: Arc<Value>,
     /// Its comment.
     pub comment: Option<String>,
 }
@@ -132,7 +133,7 @@ pub fn read(listing: &str) -> serde_json::Result<ObservedTable> {
             .find(|chain| chain.name == rule.chain)
         {
             chain.rules.push(ObservedRule {
-                statements: canonical(rule.expr),
+                statements: Arc::new(canonical(rule.expr)),
                 comment: rule.comment,
             });
         }

@@ -1,10 +1,12 @@
 //! File swapped → rules in the kernel, and foreign commit → repaired; without a signal.
 
+use std::ffi::CString;
 use std::io;
 use std::thread;
 use std::time::Duration;
 
 use non_masquerade_daemon::kernel::libnftables::Context;
+use non_masquerade_daemon::ruleset::Ruleset;
 use serde_json::{Value, json};
 
 use crate::configurations::{Flip, with_separators};
@@ -12,6 +14,7 @@ use crate::samples::{Samples, print_head, print_line, verdict};
 use crate::support::netns::Namespace;
 use crate::support::nft::TABLE;
 use crate::watched::Watched;
+use crate::yardstick::{Yardstick, deletion};
 
 /// From the rename to the kernel, at p99, with [`BOUND_CIDRS`].
 const SWAP_BOUND: Duration = Duration::from_millis(3);
@@ -73,9 +76,13 @@ fn print_case(cidrs: usize, n: usize) -> io::Result<()> {
         }
         print_line(name, &samples, None, &judged(cidrs, &samples, SWAP_BOUND));
     }
+    let alone = Namespace::new()?;
     let mut of_hand = |name, document: &str, pace| -> io::Result<()> {
-        let samples = namespace.run(|| repairs(&mut watched, document, pace))?;
-        print_line(name, &samples, None, &judged(cidrs, &samples, REPAIR_BOUND));
+        let ours = namespace.run(|| repairs(&mut watched, document, pace))?;
+        let mended = alone.run(|| mended_alone(&alone, &flip.ruleset(0)?, document, n))?;
+        let verdict = judged(cidrs, &ours, REPAIR_BOUND);
+        print_line(name, &ours, Some(&mended), &verdict);
+        print_line("  libnftables alone, at once", &mended, Some(&mended), "");
         Ok(())
     };
     for (name, document) in foreign_hands() {
@@ -104,6 +111,25 @@ fn repairs(watched: &mut Watched, document: &str, pace: Pace) -> io::Result<Samp
         })?;
         samples.push(done.in_kernel);
     }
+    Ok(samples)
+}
+
+/// The same damage mended by libnftables alone, with the documents that the daemon sends; it does not look first what is
+/// damaged.
+fn mended_alone(
+    namespace: &Namespace,
+    ruleset: &Ruleset,
+    document: &str,
+    n: usize,
+) -> io::Result<Samples> {
+    let damage = CString::new(document)?;
+    let mut yardstick = Yardstick::new(namespace)?;
+    let mending = yardstick.prepare_mending(ruleset, &damage)?;
+    let mut samples = Samples::default();
+    for _ in 0..n {
+        samples.push(yardstick.mend(&damage, &mending)?);
+    }
+    yardstick.apply(&[deletion()?])?;
     Ok(samples)
 }
 

@@ -1,7 +1,7 @@
 //! What libnftables alone needs: one context for its whole life, as in the worker, and the very
 //! documents that the daemon sends, written in advance.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -63,6 +63,32 @@ impl Yardstick {
     /// The documents that make the table where there is none.
     pub(crate) fn creation(&self, ruleset: &Ruleset) -> io::Result<Vec<CString>> {
         self.written(&ruleset.creation())
+    }
+
+    /// Makes the table, and gives the documents that mend what `damage` does to it.
+    pub(crate) fn prepare_mending(
+        &mut self,
+        ruleset: &Ruleset,
+        damage: &CStr,
+    ) -> io::Result<Vec<CString>> {
+        let creation = self.creation(ruleset)?;
+        self.apply(&creation)?;
+        succeeded(&self.context.run(damage))?;
+        let mending = match self.list() {
+            Ok(_) => self.change_to(ruleset)?,
+            // There is no table any more.
+            Err(_) => creation,
+        };
+        self.apply(&mending)?;
+        Ok(mending)
+    }
+
+    /// Damages the table and mends it: how long the mending took.
+    pub(crate) fn mend(&mut self, damage: &CStr, mending: &[CString]) -> io::Result<Duration> {
+        succeeded(&self.context.run(damage))?;
+        let took = self.timed(mending)?;
+        self.generations.take()?;
+        Ok(took)
     }
 
     /// Changes the table to the version and lists it.

@@ -37,7 +37,7 @@ pub(super) fn hold(bytes: &[u8]) {
     if let Ok(table) = read(&listing) {
         for chain in &table.chains {
             for rule in &chain.rules {
-                assert_eq!(canonical(rule.statements.clone()), rule.statements);
+                assert_eq!(canonical((*rule.statements).clone()), *rule.statements);
             }
         }
         for ruleset in WANTED.iter() {
