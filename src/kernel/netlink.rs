@@ -21,7 +21,7 @@ use crate::ruleset::Family;
 pub use elements::Elements;
 use message::{
     NLM_F_ACK, NLM_F_DUMP, SUBSYSTEM, attributes_of, big_endian, end_of_dump, first_of,
-    is_interrupted, message, refusal_of, text, text_attribute, type_of,
+    is_interrupted, message, refusal_of, text, text_attribute, type_of, value_of,
 };
 #[cfg(test)]
 pub(super) use outline::tests::outline_of;
@@ -405,9 +405,7 @@ pub fn commit_of(message: &[u8]) -> Option<Commit> {
 }
 
 fn name_of(table: &[u8]) -> Option<String> {
-    let mut attributes = attributes_of(table);
-    let (_, value) = attributes.find(|(kind, _)| *kind == NFTA_TABLE_NAME)?;
-    Some(text(value))
+    value_of(table, NFTA_TABLE_NAME).map(text)
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ pub struct ObservedHook {
 /// A rule as listed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObservedRule {
-    /// Its statements, each flag in an array. What is remembered of one look serves the next.
+    /// Its statements, each flag in an array. Shared by what is remembered of several looks.
     pub statements: Arc<Value>,
     /// Its comment.
     pub comment: Option<String>,

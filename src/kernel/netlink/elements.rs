@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::message::{attributes_in, attributes_of, big_endian, text};
+use super::message::{attributes_in, attributes_of, big_endian, packets_of, text};
 use crate::kernel::observed::ObservedElement;
 use crate::ruleset::Family;
 
@@ -21,7 +21,6 @@ const NFT_SET_ELEM_INTERVAL_END: u32 = 1;
 const NFTA_DATA_VALUE: u16 = 1;
 const NFTA_EXPR_NAME: u16 = 1;
 const NFTA_EXPR_DATA: u16 = 2;
-const NFTA_COUNTER_PACKETS: u16 = 2;
 /// `NFTNL_UDATA_SET_ELEM_COMMENT`, libnftnl/udata.h.
 const COMMENT: u8 = 0;
 
@@ -170,8 +169,7 @@ fn packets_in(statement: &[u8]) -> Option<u64> {
         return None;
     }
     let (_, counter) = member(NFTA_EXPR_DATA)?;
-    let (_, packets) = attributes_in(counter).find(|(kind, _)| *kind == NFTA_COUNTER_PACKETS)?;
-    Some(u64::from_be_bytes(packets.try_into().ok()?))
+    packets_of(counter)
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ pub(super) const NLM_F_DUMP: u16 = 0x300;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
+/// linux/netfilter/nf_tables.h.
+pub(super) const NFTA_COUNTER_PACKETS: u16 = 2;
 /// `struct nlmsghdr`: length, type, flags, sequence, port.
 const MESSAGE_HEADER_BYTES: usize = 16;
 /// `struct nfgenmsg`: family, version, resource.
@@ -103,6 +105,18 @@ pub(super) fn attributes_in(nested: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
         remaining = remaining.get(next..).unwrap_or_default();
         Some((kind & TYPE_MASK, value))
     })
+}
+
+/// The value of the first attribute of this type.
+pub(super) fn value_of(message: &[u8], kind: u16) -> Option<&[u8]> {
+    let (_, value) = attributes_of(message).find(|(found, _)| *found == kind)?;
+    Some(value)
+}
+
+/// How many packets a counter has counted, by its attributes.
+pub(super) fn packets_of(counter: &[u8]) -> Option<u64> {
+    let (_, packets) = attributes_in(counter).find(|(kind, _)| *kind == NFTA_COUNTER_PACKETS)?;
+    Some(u64::from_be_bytes(packets.try_into().ok()?))
 }
 
 /// nf_tables has its numbers in network byte order.

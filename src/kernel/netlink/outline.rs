@@ -4,7 +4,7 @@
 //! understood. Where the kernel has an attribute that changes by itself and is not known here, the bytes differ, and
 //! libnftables is asked.
 
-use super::message::{attributes_in, attributes_of, big_endian, text, type_of};
+use super::message::{attributes_of, big_endian, packets_of, text, type_of, value_of};
 use super::{NFT_MSG_NEWTABLE, SUBSYSTEM};
 use crate::kernel::observed::ObservedCounter;
 
@@ -26,7 +26,6 @@ const NFTA_OBJ_TYPE: u16 = 3;
 const NFTA_OBJ_DATA: u16 = 4;
 const NFTA_OBJ_USE: u16 = 5;
 const NFT_OBJECT_COUNTER: u32 = 1;
-const NFTA_COUNTER_PACKETS: u16 = 2;
 
 /// What a table is made of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,8 +71,8 @@ impl Outline {
     pub(super) fn read(&mut self, message: &[u8]) {
         match type_of(message).map(|kind| kind ^ SUBSYSTEM << 8) {
             Some(NFT_MSG_NEWTABLE) => {
-                let uses = attributes_of(message).find(|(kind, _)| *kind == NFTA_TABLE_USE);
-                self.declarations.uses = uses.and_then(|(_, uses)| big_endian(uses)).unwrap_or(0);
+                let uses = value_of(message, NFTA_TABLE_USE).and_then(big_endian);
+                self.declarations.uses = uses.unwrap_or_default();
             }
             Some(NFT_MSG_NEWCHAIN) => {
                 self.declare(message, |kind| {
@@ -105,23 +104,15 @@ impl Outline {
             !matches!(kind, NFTA_OBJ_USE | NFTA_OBJ_DATA)
         });
         let data = value_of(message, NFTA_OBJ_DATA).unwrap_or_default();
-        let packets = attributes_in(data).find(|(kind, _)| *kind == NFTA_COUNTER_PACKETS);
-        let packets =
-            packets.and_then(|(_, packets)| Some(u64::from_be_bytes(packets.try_into().ok()?)));
         self.counters.push(ObservedCounter {
             name: text(value_of(message, NFTA_OBJ_NAME).unwrap_or_default()),
-            packets: packets.unwrap_or_default(),
+            packets: packets_of(data).unwrap_or_default(),
         });
     }
 
     fn declare(&mut self, message: &[u8], is_kept: impl Fn(u16) -> bool) {
         self.declarations.read.push(kept(message, is_kept));
     }
-}
-
-fn value_of(message: &[u8], kind: u16) -> Option<&[u8]> {
-    let (_, value) = attributes_of(message).find(|(found, _)| *found == kind)?;
-    Some(value)
 }
 
 /// Those attributes with their types and lengths, behind the message's own type.
@@ -137,7 +128,7 @@ fn kept(message: &[u8], is_kept: impl Fn(u16) -> bool) -> Vec<u8> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::super::message::{attribute, message, text_attribute};
+    use super::super::message::{NFTA_COUNTER_PACKETS, attribute, message, text_attribute};
     use super::*;
 
     const NFTA_CHAIN_NAME: u16 = 3;

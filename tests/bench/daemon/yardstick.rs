@@ -76,8 +76,8 @@ impl Yardstick {
         succeeded(&self.context.run(damage))?;
         let mending = match self.list() {
             Ok(_) => self.change_to(ruleset)?,
-            // There is no table any more.
-            Err(_) => creation,
+            Err(missing) if missing.to_string().contains("No such file") => creation,
+            Err(error) => return Err(error),
         };
         self.apply(&mending)?;
         Ok(mending)

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::message::{attribute, message};
+use super::super::message::{NFTA_COUNTER_PACKETS, attribute, message};
 use super::*;
 
 fn key(address: &str) -> Vec<u8> {
