@@ -344,7 +344,7 @@ fn makes_table(transaction: &Transaction<'_>) -> bool {
 
 fn declares_a_set(transaction: &Transaction<'_>) -> bool {
     let mut commands = transaction.commands.iter();
-    commands.any(|command| matches!(command, Command::AddSet(..)))
+    commands.any(|command| matches!(command, Command::AddSet(..) | Command::AddEmptySet(..)))
 }
 
 fn refusal_of(transaction: &Transaction<'_>, said: &Said) -> KernelError {

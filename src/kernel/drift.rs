@@ -17,7 +17,7 @@ use super::observed::{
     ObservedChain, ObservedHook, ObservedRule, ObservedSet, ObservedTable, canonical,
 };
 use crate::ruleset::json::{self, Form};
-use crate::ruleset::transaction::{self, Command, Transaction};
+use crate::ruleset::transaction::{Command, Transaction};
 use crate::ruleset::{Chain, Family, Rule, Ruleset, Set};
 use elements::ElementChanges;
 use repair::Commands;
@@ -37,7 +37,7 @@ impl<'a> Drift<'a> {
     pub fn of_missing_table(ruleset: &'a Ruleset) -> Self {
         Self {
             differences: vec![Difference::TableMissing],
-            repair: ruleset.creation(),
+            repair: ruleset.creation().into(),
         }
     }
 
@@ -108,23 +108,17 @@ impl<'a> Comparison<'a> {
                     self.differs(Difference::SetOfWrongKind(name()));
                     self.empty_all_chains();
                     self.commands.objects.push(Command::Delete("map", set.name));
-                    self.commands
-                        .objects
-                        .extend(transaction::create_set(set.name, set));
+                    self.commands.objects.push(Command::AddSet(set.name, set));
                 }
                 None => {
                     self.differs(Difference::SetMissing(name()));
-                    self.commands
-                        .objects
-                        .extend(transaction::create_set(set.name, set));
+                    self.commands.objects.push(Command::AddSet(set.name, set));
                 }
                 Some(observed) if !is_of_the_kind(self.ruleset, set, observed) => {
                     self.differs(Difference::SetOfWrongKind(name()));
                     self.empty_all_chains();
                     self.commands.objects.push(Command::Delete("set", set.name));
-                    self.commands
-                        .objects
-                        .extend(transaction::create_set(set.name, set));
+                    self.commands.objects.push(Command::AddSet(set.name, set));
                 }
                 Some(observed) if observed.strange_elements > 0 => {
                     let strange = observed.strange_elements;

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::transaction::{Command, Transaction};
 use super::{AddressField, Chain, Family, Rule, Ruleset, Set};
-use elements::{CommentedElement, ElementCommand, ElementValue, Elements};
+use elements::{CommentedElement, ElementCommand, ElementValue, Elements, SetCommand};
 pub use statements::statements;
 
 /// How sets are declared and what the table carries.
@@ -135,6 +135,8 @@ enum Written<'a> {
     Crate(NfCmd<'a>),
     /// As the crate writes it, with what it cannot express; small objects only.
     Amended(Value),
+    /// `{"add": {"set": …}}`.
+    Set(SetCommand<'a>),
     /// `{"add": {"element": …}}`.
     Elements(ElementCommand<'a>),
 }
@@ -150,7 +152,14 @@ fn written<'a>(
         Command::DeleteTable => Written::Amended(json!({
             "delete": { "table": { "family": ruleset.family.name(), "name": ruleset.table } }
         })),
-        Command::AddSet(name, set) => Written::Amended(add_set(ruleset, name, set, form)?),
+        Command::AddSet(name, set) => {
+            let declaration = set_declaration(ruleset, name, set, form)?;
+            Written::Set(SetCommand::add(declaration, &set.elements))
+        }
+        Command::AddEmptySet(name, set) => {
+            let declaration = set_declaration(ruleset, name, set, form)?;
+            Written::Set(SetCommand::add(declaration, &[]))
+        }
         Command::AddChain(chain) => Written::Crate(add_chain(ruleset, chain)),
         Command::AddRule(chain, rule) => Written::Amended(add_rule(ruleset, chain, rule)?),
         Command::AddElements(set, elements) => {
@@ -206,10 +215,15 @@ fn add_table(ruleset: &Ruleset, flags: TableFlags) -> serde_json::Result<Value> 
 }
 
 /// ```text
-/// add set ip non-masquerade-daemon non-masquerade-cidrs { typeof ip daddr; flags interval; [counter;] }
+/// add set ip non-masquerade-daemon non-masquerade-cidrs { typeof ip daddr; flags interval; [counter;] [elements = …;] }
 /// ```
-fn add_set(ruleset: &Ruleset, name: &str, set: &Set, form: Form) -> serde_json::Result<Value> {
-    let command = NfCmd::Add(NfListObject::Set(Box::new(schema::Set {
+fn set_declaration(
+    ruleset: &Ruleset,
+    name: &str,
+    set: &Set,
+    form: Form,
+) -> serde_json::Result<Value> {
+    let mut value = serde_json::to_value(schema::Set {
         family: family(ruleset),
         table: Cow::Borrowed(&ruleset.table),
         name: Cow::Borrowed(name),
@@ -218,12 +232,13 @@ fn add_set(ruleset: &Ruleset, name: &str, set: &Set, form: Form) -> serde_json::
         // One flag only: the crate holds them in a HashSet, of which two have no fixed order.
         flags: Some(HashSet::from([SetFlag::Interval])),
         ..schema::Set::default()
-    })));
-    let mut value = serde_json::to_value(command)?;
-    let set_type = set_type(ruleset.family, set.field, form);
-    amend(&mut value, "set", "type", set_type);
-    if set.counts {
-        amend(&mut value, "set", "stmt", json!([{ "counter": null }]));
+    })?;
+    if let Some(declaration) = value.as_object_mut() {
+        let set_type = set_type(ruleset.family, set.field, form);
+        declaration.insert("type".to_owned(), set_type);
+        if set.counts {
+            declaration.insert("stmt".to_owned(), json!([{ "counter": null }]));
+        }
     }
     Ok(value)
 }

@@ -18,8 +18,10 @@ pub enum Command<'a> {
     AddTable,
     /// Deletes the table with all that stands in it.
     DeleteTable,
-    /// Makes an empty set of this name and kind.
+    /// Makes a set of this name and kind, with its elements.
     AddSet(&'a str, &'a Set),
+    /// The same without elements; one that exists keeps its own.
+    AddEmptySet(&'a str, &'a Set),
     /// Removes all elements.
     FlushSet(&'a str),
     /// Adds elements to a set.
@@ -51,26 +53,18 @@ pub struct Transaction<'a> {
 }
 
 impl Ruleset {
-    /// What makes the whole table where there is none: sets, their elements, and the rules after. Elements in a
-    /// transaction of their own, because libnftables 1.0.6 takes 1.3 times as long for both in one.
+    /// What makes the whole table where there is none: the sets, and the rules after.
     #[must_use]
-    pub fn creation(&self) -> Vec<Transaction<'_>> {
+    pub fn creation(&self) -> [Transaction<'_>; 2] {
         let sets = self.sets.iter().map(|set| Command::AddSet(set.name, set));
         let counters = self.counters.iter().map(|name| Command::AddCounter(name));
         let objects = [Command::AddTable].into_iter().chain(sets).chain(counters);
-        let elements = self
-            .sets
-            .iter()
-            .filter_map(|set| add_elements(set.name, set));
         let chains = self.chains.iter().map(Command::AddChain);
         let rules = self.chains.iter().flat_map(add_rules);
-        let transactions: [Vec<Command<'_>>; 3] = [
-            objects.collect(),
-            elements.collect(),
-            chains.chain(rules).collect(),
-        ];
-        let needed = transactions.into_iter().filter(|made| !made.is_empty());
-        needed.map(|commands| self.transaction(commands)).collect()
+        [
+            self.transaction(objects.collect()),
+            self.transaction(chains.chain(rules).collect()),
+        ]
     }
 
     /// What makes the table that is there right whatever stands in it, without having read it: for a listing
@@ -79,7 +73,10 @@ impl Ruleset {
     pub fn blind_rewrite(&self) -> [Transaction<'_>; 2] {
         let mut objects = Vec::new();
         for set in &self.sets {
-            objects.extend([Command::AddSet(set.name, set), Command::FlushSet(set.name)]);
+            objects.extend([
+                Command::AddEmptySet(set.name, set),
+                Command::FlushSet(set.name),
+            ]);
             objects.extend(add_elements(set.name, set));
         }
         objects.extend(self.counters.iter().map(|name| Command::AddCounter(name)));
@@ -106,13 +103,6 @@ impl Ruleset {
             commands,
         }
     }
-}
-
-/// A set of this name and kind, with its elements.
-pub fn create_set<'a>(name: &'a str, set: &'a Set) -> impl Iterator<Item = Command<'a>> {
-    [Command::AddSet(name, set)]
-        .into_iter()
-        .chain(add_elements(name, set))
 }
 
 /// All elements of the set, for the one of this name.

@@ -123,7 +123,7 @@ impl<'a> Commands<'a> {
         let changed: Vec<&'a Set> = self.elements.iter().map(|(set, _)| *set).collect();
         let mut objects = self.objects;
         for set in &changed {
-            objects.extend(transaction::create_set(set.stand_in, set));
+            objects.push(Command::AddSet(set.stand_in, set));
             foreign.push(Command::Delete("set", set.stand_in));
         }
         let mut switch = self.chains;

@@ -1,11 +1,39 @@
-//! Elements of a set. Not by the crate: its `Elem` boxes each value and writes `null` for each absent field, and there may
+//! Sets with their elements, and elements. Not by the crate: its `Elem` boxes each value and writes `null` for each absent field, and there may
 //! be 100,000 elements.
 
 use std::net::IpAddr;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::ruleset::{Element, Ruleset};
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SetCommand<'a> {
+    Add { set: FilledSet<'a> },
+}
+
+/// libnftables needs a tenth less time for elements that stand in the declaration than for those that follow it in a
+/// transaction of their own, and 1.0.6 a quarter less than for those that follow it in the same one.
+#[derive(Serialize)]
+pub(super) struct FilledSet<'a> {
+    #[serde(flatten)]
+    declaration: Value,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    elem: Vec<CommentedElement<'a>>,
+}
+
+impl<'a> SetCommand<'a> {
+    pub(super) fn add(declaration: Value, elements: &'a [Element]) -> Self {
+        Self::Add {
+            set: FilledSet {
+                declaration,
+                elem: elements.iter().map(CommentedElement::of).collect(),
+            },
+        }
+    }
+}
 
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
