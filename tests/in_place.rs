@@ -328,7 +328,7 @@ fn nft_takes_the_portable_document_of_both_families() {
     for (name, change) in CONFIGURATIONS {
         let rulesets = rulesets(change);
         let creation: Vec<_> = rulesets.iter().flat_map(Ruleset::creation).collect();
-        let document = json::documents(&creation, Form::Portable, TableFlags::Plain).unwrap();
+        let document = json::document(&creation, Form::Portable, TableFlags::Plain).unwrap();
         let namespace = Namespace::new().unwrap();
         let mut nft = namespace
             .command("nft")

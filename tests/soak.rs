@@ -14,6 +14,7 @@ mod process;
 #[path = "bench/daemon/watched.rs"]
 mod watched;
 
+use std::ffi::CString;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -98,7 +99,8 @@ fn sizes(watched: &Watched) -> [Size; 2] {
 fn change(watched: &mut Watched, hand: &mut Context, number: u32, is_repaired: bool) {
     if is_repaired && number % 4 == 3 {
         let text = HANDS[(number / 4) as usize % HANDS.len()].replace("TABLE", TABLE);
-        let repaired = watched.repair(|| match hand.run_str(&text)? {
+        let text = CString::new(text).unwrap();
+        let repaired = watched.repair(|| match hand.run(&text) {
             said if said.succeeded => Ok(()),
             said => Err(std::io::Error::other(said.error)),
         });

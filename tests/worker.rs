@@ -5,7 +5,9 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use non_masquerade_daemon::config::{self, Flags};
 use non_masquerade_daemon::kernel::Kernel;
 use non_masquerade_daemon::kernel::ownership::TableOwner;
-use non_masquerade_daemon::kernel::worker::{Worker, WorkerError};
+use non_masquerade_daemon::kernel::worker::{WORKER_ARGUMENT, Worker, WorkerError};
 use non_masquerade_daemon::policy::Policy;
 use non_masquerade_daemon::ruleset::{ChosenNames, Tables};
 use support::daemon::{Daemon, TemporaryDirectory};
@@ -23,6 +25,8 @@ use support::{poison, wait_until};
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
 const LIST: &str = r#"{"nftables":[{"list":{"table":{"family":"ip","name":"t"}}}]}"#;
+const ADD: &str = r#"{"nftables":[{"add":{"table":{"family":"ip","name":"t"}}}]}"#;
+const ADD_SECOND: &str = r#"{"nftables":[{"add":{"table":{"family":"ip","name":"second"}}}]}"#;
 /// Retries come within 100 ms at first; a test that waits longer has failed.
 const HEALING: Duration = Duration::from_secs(5);
 
@@ -62,13 +66,74 @@ fn an_answer_carries_what_libnftables_said() {
                 missing.error.contains("No such file or directory"),
                 "{missing:?}"
             );
-            let add = r#"{"nftables":[{"add":{"table":{"family":"ip","name":"t"}}}]}"#;
-            assert!(worker.run(add).await.unwrap().succeeded);
+            assert!(worker.run(ADD).await.unwrap().succeeded);
             let listed = worker.run(LIST).await.unwrap();
             assert!(listed.succeeded && listed.error.is_empty());
             assert!(listed.output.contains(r#""name": "t""#), "{listed:?}");
         });
     });
+}
+
+fn documents<const N: usize>(
+    documents: [&str; N],
+) -> impl ExactSizeIterator<Item = serde_json::Result<String>> {
+    documents
+        .map(|document| Ok(document.to_owned()))
+        .into_iter()
+}
+
+/// Rules must not come in force without the sets before them.
+#[test]
+fn after_a_refusal_the_rest_of_a_request_is_not_run() {
+    let namespace = Namespace::new().unwrap();
+    namespace.run(|| {
+        block_on(async {
+            let mut worker = Worker::new(PathBuf::from(DAEMON));
+            let refused = r#"{"nftables":[{"delete":{"table":{"family":"ip","name":"missing"}}}]}"#;
+            let said = worker.run_all(documents([ADD, refused, ADD_SECOND])).await;
+            let said: Vec<bool> = said.unwrap().iter().map(|said| said.succeeded).collect();
+            assert_eq!(said, [true, false]);
+            assert!(worker.run(LIST).await.unwrap().succeeded);
+            let tables = worker.run(r#"{"nftables":[{"list":{"tables":{}}}]}"#).await;
+            let tables = tables.unwrap().output;
+            assert!(!tables.contains(r#""name": "second""#), "{tables}");
+        });
+    });
+}
+
+#[test]
+fn a_document_of_several_lines_is_not_taken_for_several_documents() {
+    let namespace = Namespace::new().unwrap();
+    namespace.run(|| {
+        block_on(async {
+            let mut worker = Worker::new(PathBuf::from(DAEMON));
+            let refused = worker.run(&format!("\n{ADD}")).await.unwrap_err();
+            assert!(refused.to_string().contains("several lines"), "{refused}");
+            let missing = worker.run(LIST).await.unwrap();
+            assert!(missing.error.contains("No such file"), "{missing:?}");
+        });
+    });
+}
+
+/// A daemon that is killed while it writes leaves a line that is cut.
+#[test]
+fn a_document_whose_line_does_not_end_is_not_run() {
+    let namespace = Namespace::new().unwrap();
+    let mut worker = namespace.command(DAEMON);
+    worker.arg(WORKER_ARGUMENT).stdin(Stdio::piped());
+    let mut worker = worker.stdout(Stdio::piped()).spawn().unwrap();
+    let mut requests = worker.stdin.take().unwrap();
+    let request = r#"{"id":1,"mode":"full","documents":2}"#;
+    write!(requests, "{request}\n{ADD}\n{ADD_SECOND}").unwrap();
+    drop(requests);
+    let output = worker.wait_with_output().unwrap();
+    assert!(
+        output.status.success() && output.stdout.is_empty(),
+        "{output:?}"
+    );
+    Nft::host().list_table_text(&namespace, "t").unwrap();
+    let second = Nft::host().list_table_text(&namespace, "second");
+    second.expect_err("it is there");
 }
 
 #[test]
@@ -123,7 +188,7 @@ fn syncs_until_the_table_is_made_anew(end: &str) -> (u32, Duration) {
     let directory = TemporaryDirectory::new().unwrap();
     // All but a listing is for the real one.
     let text = format!(
-        r#"read -r first; case $first in *'"list"'*) {end};; esac; {{ echo "$first"; cat; }} | {DAEMON} "$@""#
+        r#"read -r head; read -r first; case $first in *'"list"'*) {end};; esac; {{ echo "$head"; echo "$first"; cat; }} | {DAEMON} "$@""#
     );
     let worker = script(&directory, &text);
     let left = format!("add table ip {TABLE}; add chain ip {TABLE} left");

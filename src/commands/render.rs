@@ -17,7 +17,7 @@ pub(super) fn render(options: &Options) -> ExitStatus {
     print_warnings(&loaded.warnings);
     let tables = Tables::new(&Policy::new(&loaded.config), &options.chosen_names());
     let creation: Vec<Transaction<'_>> = tables.wanted().flat_map(Ruleset::creation).collect();
-    match json::documents(&creation, Form::Portable, TableFlags::Plain) {
+    match json::document(&creation, Form::Portable, TableFlags::Plain) {
         Ok(document) => print(&format!("{document}\n")),
         Err(error) => {
             tracing::error!("the table cannot be written as JSON: {error}");

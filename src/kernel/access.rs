@@ -285,9 +285,8 @@ impl Access {
         loop {
             let documents = left
                 .iter()
-                .map(|transaction| json::document(transaction, form, flags))
-                .collect::<Result<Vec<_>, _>>()?;
-            let said = self.worker.run_all(&documents).await?;
+                .map(|transaction| json::document([transaction], form, flags));
+            let said = self.worker.run_all(documents).await?;
             let refusal = said.iter().find(|said| !said.succeeded);
             left = left
                 .get(said.iter().filter(|said| said.succeeded).count()..)
@@ -319,7 +318,7 @@ impl Access {
         &mut self,
         transaction: &Transaction<'_>,
     ) -> Result<bool, KernelError> {
-        let document = json::document(transaction, Form::Portable, TableFlags::Plain)?;
+        let document = json::document([transaction], Form::Portable, TableFlags::Plain)?;
         let said = self.worker.check(&document).await?;
         Ok(!said.succeeded && ABSENT.iter().any(|reason| said.error.contains(reason)))
     }

@@ -1,7 +1,7 @@
 //! A safe libnftables context. Only the worker process makes one: libnftables may call `exit()`
 //! and may crash its caller (design §6).
 
-use std::ffi::{CStr, CString, c_char, c_uint};
+use std::ffi::{CStr, c_char, c_uint};
 use std::ptr::NonNull;
 
 use super::sys;
@@ -78,31 +78,20 @@ impl Context {
         }
     }
 
-    /// Runs `document`, which must not hold a NUL.
-    ///
-    /// # Errors
-    /// Where it does.
-    pub fn run_str(&mut self, document: &str) -> Result<Said, std::ffi::NulError> {
-        Ok(self.run(&CString::new(document)?))
-    }
-
-    /// Runs `document`, which must not hold a NUL; what it lists has no elements of named sets and maps.
-    ///
-    /// # Errors
-    /// Where it does.
-    pub fn run_tersely(&mut self, document: &str) -> Result<Said, std::ffi::NulError> {
+    /// The same; what `document` lists has no elements of named sets and maps.
+    pub fn run_tersely(&mut self, document: &CStr) -> Said {
         self.set_output_flags(sys::NFT_CTX_OUTPUT_JSON | sys::NFT_CTX_OUTPUT_TERSE);
-        let said = self.run_str(document);
+        let said = self.run(document);
         self.set_output_flags(sys::NFT_CTX_OUTPUT_JSON);
         said
     }
 
-    /// Has the kernel judge `document`, which must not hold a NUL, and apply nothing of it.
-    ///
-    /// # Errors
-    /// Where it does.
-    pub fn check_str(&mut self, document: &str) -> Result<Said, std::ffi::NulError> {
-        Ok(self.check(&CString::new(document)?))
+    /// Has the kernel judge `document`, and apply nothing of it.
+    pub fn check(&mut self, document: &CStr) -> Said {
+        self.set_dry_run(true);
+        let said = self.run(document);
+        self.set_dry_run(false);
+        said
     }
 
     /// Gives back what the next command can do without. Of the last command libnftables keeps its cache, half a MiB
@@ -112,13 +101,6 @@ impl Context {
         // It names nothing, so there is nothing to learn from what it says.
         let _ = self.check(c"{\"nftables\": []}");
         sys::give_freed_memory_back();
-    }
-
-    fn check(&mut self, document: &CStr) -> Said {
-        self.set_dry_run(true);
-        let said = self.run(document);
-        self.set_dry_run(false);
-        said
     }
 
     fn set_output_flags(&mut self, flags: c_uint) {

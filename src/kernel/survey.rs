@@ -39,7 +39,7 @@ impl Kernel {
     pub async fn takes_owner(&mut self, family: Family) -> Result<bool, KernelError> {
         let probe = features::empty_table(family);
         let creation = probe.transaction(vec![Command::AddTable]);
-        let document = json::document(&creation, Form::Portable, TableFlags::OwnerPersist)?;
+        let document = json::document([&creation], Form::Portable, TableFlags::OwnerPersist)?;
         Ok(self.access.worker.check(&document).await?.succeeded)
     }
 

@@ -15,7 +15,6 @@ use std::collections::HashSet;
 use nftables::schema::{self, NfCmd, NfListObject, SetFlag, SetType, SetTypeValue};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use super::transaction::{Command, Transaction};
@@ -55,23 +54,11 @@ impl TableFlags {
     }
 }
 
-/// A JSON document for libnftables that applies all commands of `transaction` or none.
+/// One JSON document, in one line, with the commands of all `transactions`, in order; libnftables applies all or none.
 ///
 /// # Errors
 /// Where `serde_json` cannot write the document; not known to happen.
-pub fn document(
-    transaction: &Transaction<'_>,
-    form: Form,
-    flags: TableFlags,
-) -> serde_json::Result<Box<RawValue>> {
-    to_raw_value(&Document::of([transaction], form, flags)?)
-}
-
-/// One JSON document with the commands of all `transactions`, in order.
-///
-/// # Errors
-/// Where `serde_json` cannot write the document; not known to happen.
-pub fn documents<'a>(
+pub fn document<'a>(
     transactions: impl IntoIterator<Item = &'a Transaction<'a>>,
     form: Form,
     flags: TableFlags,

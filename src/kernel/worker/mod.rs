@@ -7,20 +7,23 @@
 //! owns the table.
 //!
 //! The daemon writes requests to the worker's standard input, the worker answers on its standard
-//! output; each is one JSON document in one line. Without an answer in time the worker is killed
-//! and replaced.
+//! output; each line is one JSON document. The documents of a request follow it line by line, so that
+//! libnftables runs the first while the daemon still writes the next. Without an answer in time the
+//! worker is killed and replaced.
 
 mod client;
+mod error;
 mod process;
+mod running;
 
-pub use client::{Worker, WorkerError};
+pub use client::Worker;
+pub use error::WorkerError;
 pub use process::serve;
 
 use std::borrow::Cow;
 use std::ffi::CStr;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 /// The argument that makes the program a worker; the next one is its name.
 pub const WORKER_ARGUMENT: &str = "nft-worker";
@@ -32,16 +35,16 @@ pub const WORKER_NAME: &CStr = c"nmd-nft-worker";
 /// at once, and not that of another daemon.
 pub const COMMAND_WORKER_NAME: &CStr = c"nmd-nft-command";
 
-/// The daemon asks.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Request<'a> {
+/// The daemon asks. `documents` lines follow, each a document for libnftables, which is to run one after the other up to
+/// the first that it refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
     /// The answer carries the same number.
     pub id: u64,
     /// How it is to take them.
     pub mode: Mode,
-    /// What libnftables is to run, one after the other up to the first that it refuses.
-    #[serde(borrow)]
-    pub documents: Vec<&'a RawValue>,
+    /// How many follow.
+    pub documents: usize,
 }
 
 /// How libnftables takes a document.

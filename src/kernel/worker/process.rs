@@ -1,7 +1,7 @@
 //! The worker's own side.
 
 use std::borrow::Cow;
-use std::ffi::OsStr;
+use std::ffi::{CStr, FromBytesWithNulError, OsStr};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::fd::AsFd;
@@ -39,7 +39,7 @@ pub enum ServeError {
     Request(#[source] serde_json::Error),
     /// A NUL in the document.
     #[error("the worker was sent a document with a NUL in it: {0}")]
-    Nul(#[from] std::ffi::NulError),
+    Nul(#[from] FromBytesWithNulError),
     /// Standard output.
     #[error("the worker cannot write its answer: {0}")]
     Write(#[source] io::Error),
@@ -60,18 +60,19 @@ pub fn serve(name: Option<&OsStr>) -> Result<(), ServeError> {
     let mut answers = BufWriter::new(io::stdout().lock());
     let mut line = Vec::new();
     loop {
-        line.clear();
         line.shrink_to(KEPT_BYTES);
         if requests.buffer().is_empty() && !is_sent_soon(requests.get_ref())? {
             line = Vec::new();
             context.give_memory_back();
         }
-        let length = requests.read_until(b'\n', &mut line);
-        if length.map_err(ServeError::Read)? == 0 {
+        if !read_line(&mut requests, &mut line)? {
             return Ok(());
         }
-        let request: Request<'_> = serde_json::from_slice(&line).map_err(ServeError::Request)?;
-        let said = run_up_to_a_refusal(&mut context, &request)?;
+        let request: Request = serde_json::from_slice(&line).map_err(ServeError::Request)?;
+        let Some(said) = run_up_to_a_refusal(&mut context, request, &mut requests, &mut line)?
+        else {
+            return Ok(());
+        };
         let words = said.iter().map(|said| Words {
             succeeded: said.succeeded,
             output: Cow::Borrowed(&said.output),
@@ -102,25 +103,39 @@ fn is_sent_soon(requests: &File) -> Result<bool, ServeError> {
     }
 }
 
+/// Reads a whole line; false: there is none any more.
+fn read_line(requests: &mut BufReader<File>, line: &mut Vec<u8>) -> Result<bool, ServeError> {
+    line.clear();
+    let read = requests.read_until(b'\n', line);
+    read.map_err(ServeError::Read)?;
+    Ok(line.ends_with(b"\n"))
+}
+
+/// What libnftables said to each document that it ran; `None`: standard input ended before the last.
 fn run_up_to_a_refusal(
     context: &mut Context,
-    request: &Request<'_>,
-) -> Result<Vec<Said>, ServeError> {
-    let mut all = Vec::new();
-    for document in &request.documents {
-        let document = document.get();
-        let said = match request.mode {
-            Mode::Full => context.run_str(document)?,
-            Mode::Terse => context.run_tersely(document)?,
-            Mode::DryRun => context.check_str(document)?,
-        };
-        let goes_on = said.succeeded;
-        all.push(said);
-        if !goes_on {
-            break;
+    request: Request,
+    requests: &mut BufReader<File>,
+    line: &mut Vec<u8>,
+) -> Result<Option<Vec<Said>>, ServeError> {
+    let mut all: Vec<Said> = Vec::new();
+    for _ in 0..request.documents {
+        if !read_line(requests, line)? {
+            return Ok(None);
         }
+        if all.last().is_some_and(|said| !said.succeeded) {
+            continue;
+        }
+        line.pop();
+        line.push(0);
+        let document = CStr::from_bytes_with_nul(line)?;
+        all.push(match request.mode {
+            Mode::Full => context.run(document),
+            Mode::Terse => context.run_tersely(document),
+            Mode::DryRun => context.check(document),
+        });
     }
-    Ok(all)
+    Ok(Some(all))
 }
 
 fn set_up_process(name: Option<&OsStr>) -> nix::Result<()> {

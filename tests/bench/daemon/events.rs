@@ -102,10 +102,11 @@ fn judged(cidrs: usize, samples: &Samples, bound: Duration) -> String {
 /// In the daemon's namespace: a context has its socket where it is made.
 fn repairs(watched: &mut Watched, document: &str, pace: Pace) -> io::Result<Samples> {
     let mut hand = Context::new().map_err(io::Error::other)?;
+    let document = CString::new(document)?;
     let mut samples = Samples::default();
     for _ in 0..pace.n {
         thread::sleep(pace.rest);
-        let done = watched.repair(|| match hand.run_str(document)? {
+        let done = watched.repair(|| match hand.run(&document) {
             said if said.succeeded => Ok(()),
             said => Err(io::Error::other(said.error)),
         })?;

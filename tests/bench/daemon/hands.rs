@@ -1,5 +1,6 @@
 //! Each kind of change that others make to the table, and how long until it is undone.
 
+use std::ffi::CString;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -72,8 +73,9 @@ impl Without {
         self.namespace.run(|| {
             let mut samples = Samples::default();
             let mut context = Context::new().map_err(io::Error::other)?;
+            let hand = CString::new(hand)?;
             for _ in 0..N {
-                let done = watched.repair(|| match context.run_str(hand)? {
+                let done = watched.repair(|| match context.run(&hand) {
                     said if said.succeeded => Ok(()),
                     said => Err(io::Error::other(said.error)),
                 })?;

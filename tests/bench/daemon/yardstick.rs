@@ -148,8 +148,8 @@ impl Yardstick {
         transactions
             .iter()
             .map(|transaction| {
-                let document = json::document(transaction, self.form, TableFlags::Plain)?;
-                Ok(CString::new(document.get())?)
+                let document = json::document([transaction], self.form, TableFlags::Plain)?;
+                Ok(CString::new(document)?)
             })
             .collect()
     }
@@ -200,8 +200,8 @@ fn form() -> io::Result<Form> {
     let mut context = Context::new().map_err(io::Error::other)?;
     let creation = ruleset.creation();
     let objects = creation.first().expect("the table and its sets");
-    let document = json::document(objects, Form::Typeof, TableFlags::Plain)?;
-    let document = CString::new(document.get())?;
+    let document = json::document([objects], Form::Typeof, TableFlags::Plain)?;
+    let document = CString::new(document)?;
     if !context.run(&document).succeeded {
         return Ok(Form::Portable);
     }

@@ -64,7 +64,7 @@ fn holds(judged: &Judged, flags: &Flags) {
     };
     for ruleset in Tables::new(&Policy::new(&judged.config), &chosen).wanted() {
         let creation = ruleset.creation();
-        let document = json::documents(&creation, Form::Portable, TableFlags::Plain).unwrap();
+        let document = json::document(&creation, Form::Portable, TableFlags::Plain).unwrap();
         assert!(serde_json::from_str::<Value>(&document).is_ok());
     }
 }

@@ -69,6 +69,6 @@ fn compare(ruleset: &Ruleset, header: TableHeader, table: &ObservedTable) {
     if header.is_dormant() {
         assert!(!drift.differences.is_empty());
     }
-    let document = json::documents(&drift.repair, Form::Portable, TableFlags::Plain).unwrap();
+    let document = json::document(&drift.repair, Form::Portable, TableFlags::Plain).unwrap();
     assert!(serde_json::from_str::<Value>(&document).is_ok());
 }
