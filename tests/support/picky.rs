@@ -13,6 +13,11 @@ shopt -s extglob
 version=VERSION key='\"version\": \"'
 coproc REAL { exec DAEMON nft-worker nmd-nft-command; }
 while IFS= read -r request; do
+	documents=${request##*:}
+	for ((n = 0; n < ${documents%\}}; n++)); do
+		IFS= read -r document
+		request+=$'\n'$document
+	done
 	case $request in
 	*WORDS*)
 		id=${request#*:}
