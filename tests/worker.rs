@@ -26,6 +26,7 @@ use support::{poison, wait_until};
 const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
 const LIST: &str = r#"{"nftables":[{"list":{"table":{"family":"ip","name":"t"}}}]}"#;
 const ADD: &str = r#"{"nftables":[{"add":{"table":{"family":"ip","name":"t"}}}]}"#;
+const DELETE: &str = r#"{"nftables":[{"delete":{"table":{"family":"ip","name":"t"}}}]}"#;
 const ADD_SECOND: &str = r#"{"nftables":[{"add":{"table":{"family":"ip","name":"second"}}}]}"#;
 /// Retries come within 100 ms at first; a test that waits longer has failed.
 const HEALING: Duration = Duration::from_secs(5);
@@ -134,6 +135,48 @@ fn a_document_whose_line_does_not_end_is_not_run() {
     Nft::host().list_table_text(&namespace, "t").unwrap();
     let second = Nft::host().list_table_text(&namespace, "second");
     second.expect_err("it is there");
+}
+
+/// The kernel refuses each element in a message of its own, and libnftables before 1.1.5 makes no room for thousands: what
+/// it has not read, it takes for the answer to the next request.
+#[test]
+fn what_follows_a_refusal_of_thousands_of_elements_has_its_own_answer() {
+    let namespace = Namespace::new().unwrap();
+    let mut owner = Nft::host().session(&namespace).unwrap();
+    owner.say("add table ip owned { flags owner; }").unwrap();
+    wait_until(HEALING, || {
+        Nft::host().list_table_text(&namespace, "owned").is_ok()
+    })
+    .unwrap();
+    let elements: Vec<String> = (0..20_000)
+        .map(|number: u32| format!(r#""10.{}.{}.1""#, number / 256, number % 256))
+        .collect();
+    let set = format!(
+        r#"{{"nftables":[{{"add":{{"set":{{"family":"ip","table":"owned","name":"s","type":"ipv4_addr","flags":["interval"],"elem":[{}]}}}}}}]}}"#,
+        elements.join(",")
+    );
+    namespace.run(|| {
+        block_on(async {
+            for refusals in 1..=3 {
+                let mut worker = Worker::new(PathBuf::from(DAEMON));
+                for _ in 0..refusals {
+                    let refused = worker.run(&set).await.unwrap();
+                    assert!(
+                        !refused.succeeded && refused.error.contains("Could not process rule"),
+                        "{refused:?}"
+                    );
+                }
+                let added = worker.run(ADD).await.unwrap();
+                assert!(added.succeeded, "{refusals}: {added:?}");
+                let listed = worker.run(LIST).await.unwrap();
+                assert!(
+                    listed.output.contains(r#""name": "t""#),
+                    "{refusals}: {listed:?}"
+                );
+                assert!(worker.run(DELETE).await.unwrap().succeeded);
+            }
+        });
+    });
 }
 
 #[test]

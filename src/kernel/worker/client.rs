@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::error::{WorkerError, how_it_ended};
 use super::running::{ENDING, Exchange, Running};
@@ -17,6 +17,11 @@ const FIRST_DEADLINE: Duration = Duration::from_secs(5);
 /// A deadline that was missed is doubled up to this: on a node that gives the daemon a hundredth of
 /// a core, a deadline that never grows would kill each worker before it is done.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(640);
+
+/// strerror(3) of ENOBUFS. The kernel refuses each of thousands of elements in a message of its own, for which libnftables
+/// before 1.1.5 makes no room. Its socket is out of step then: later answers are taken for those of other requests, and what
+/// was committed is said to have failed.
+const ANSWERS_LOST: &str = "No buffer space available";
 
 /// The worker, started when it is first needed and replaced when it ends or hangs.
 pub struct Worker {
@@ -129,14 +134,22 @@ impl Worker {
         mode: Mode,
         documents: impl IntoIterator<Item = serde_json::Result<D>, IntoIter: ExactSizeIterator>,
     ) -> Result<Vec<Said>, WorkerError> {
+        let documents = documents.into_iter();
+        if documents.len() == 0 {
+            return Ok(Vec::new());
+        }
         // Out of `self` while the request is under way: dropped at any point, it is killed.
         let mut running = self.take_running()?;
         let asked = Instant::now();
-        let documents = documents.into_iter();
         match running.exchange(mode, documents, self.deadline).await {
             Ok(said) => {
                 self.longest = self.longest.max(asked.elapsed());
-                self.running = Some(running);
+                if said.iter().any(|said| said.error.contains(ANSWERS_LOST)) {
+                    debug!("the worker is replaced: libnftables has lost answers of the kernel");
+                    running.kill().await;
+                } else {
+                    self.running = Some(running);
+                }
                 Ok(said)
             }
             Err(Exchange::Over) => Err(running.end().await),
@@ -217,7 +230,7 @@ mod tests {
         let answer = r#"{"id":1,"said":[{"succeeded":true,"output":"","error":""}]}"#;
         let answers = Script::new(
             "answering-worker",
-            &format!("read line; echo '{answer}'; read line"),
+            &format!("read line; read line; echo '{answer}'; read line"),
         );
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -60,6 +60,7 @@ pub fn serve(name: Option<&OsStr>) -> Result<(), ServeError> {
     let mut answers = BufWriter::new(io::stdout().lock());
     let mut line = Vec::new();
     loop {
+        line.clear();
         line.shrink_to(KEPT_BYTES);
         if requests.buffer().is_empty() && !is_sent_soon(requests.get_ref())? {
             line = Vec::new();

@@ -98,6 +98,8 @@ impl Running {
         self.child.wait().await
     }
 
+    /// Sends the request and its documents, and gives what libnftables said to each that it ran.
+    ///
     /// Each wait ends after `deadline`, and later for a long request. A worker that hangs is found by one of them: it takes
     /// no more than fits into the pipe, or does not answer.
     pub(super) async fn exchange<D: AsRef<str>>(

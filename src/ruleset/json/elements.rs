@@ -1,5 +1,5 @@
-//! Sets with their elements, and elements. Not by the crate: its `Elem` boxes each value and writes `null` for each absent field, and there may
-//! be 100,000 elements.
+//! Sets with their elements, and elements. Not by the crate: its `Elem` boxes each value and writes `null` for each absent
+//! field, and there may be 100,000 elements.
 
 use std::net::IpAddr;
 
