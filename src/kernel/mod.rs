@@ -19,20 +19,19 @@ pub mod other_nat;
 pub mod owner;
 pub mod ownership;
 pub mod removal;
+mod report;
 mod survey;
 mod sys;
 pub mod tables;
 pub mod worker;
+mod write;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use tracing::{debug, warn};
 
-use crate::ruleset::json::TableFlags;
-use crate::ruleset::transaction::{Command, Transaction};
 use crate::ruleset::{Family, Ruleset};
 use access::Access;
 pub use access::Observation;
@@ -40,9 +39,10 @@ use connections::ConnectionCounts;
 use difference::Difference;
 use drift::Drift;
 use error::KernelError;
-use ownership::{Claims, Protection, Standing, TableOwner};
+use ownership::{Claims, Standing, TableOwner};
+pub use report::SyncReport;
 pub(crate) use sys::give_freed_memory_back;
-use worker::{Worker, WorkerError};
+use worker::Worker;
 
 /// How often the table is written before what still differs is an error: others may write as well.
 const ROUNDS: usize = 3;
@@ -91,35 +91,6 @@ struct ReadBack {
     /// Who listed it. The end of an owner changes a table without a new generation.
     worker: u32,
     observation: Observation,
-}
-
-/// What a sync did, or a look found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SyncReport {
-    /// In what the kernel differed before; empty: its contents were right.
-    pub differences: Vec<Difference>,
-    /// The table's owner had ended; the worker is its owner now.
-    pub adopted: bool,
-    /// What protects the table from others; `None`: there is no table.
-    pub protection: Option<Protection>,
-    /// All commits up to this generation have been taken into account.
-    pub generation: u32,
-}
-
-impl fmt::Display for SyncReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let adopted = if self.adopted { "adopted, " } else { "" };
-        match self.differences.as_slice() {
-            [] if self.adopted => f.write_str("adopted, in step already"),
-            [] => f.write_str("in step already, nothing written"),
-            [Difference::TableUnwanted] => f.write_str("deleted, since IPv6 is off"),
-            differences => write!(
-                f,
-                "{adopted}applied and read back ({})",
-                error::listed(differences)
-            ),
-        }
-    }
 }
 
 impl Kernel {
@@ -227,9 +198,10 @@ impl Kernel {
                 None => (self.read_back(ruleset).await?, false),
             };
             let standing = self.standing(ruleset.family, &read_back.observation)?;
-            let adopts = standing == Some(Standing::Orphan) && self.claims.may_claim();
+            let is_orphan = standing == Some(Standing::Orphan);
+            let claims = (is_orphan || standing.is_none()) && self.claims.may_claim();
             let drift = drift_of(ruleset, &read_back.observation)?;
-            if let (Some(standing), false, []) = (standing, adopts, drift.differences.as_slice()) {
+            if let (Some(standing), false, []) = (standing, claims, drift.differences.as_slice()) {
                 if is_remembered {
                     continue;
                 }
@@ -249,11 +221,17 @@ impl Kernel {
                 }));
             }
             rounds += 1;
-            if adopts {
-                adopted |= self.adopt(ruleset).await?;
-            }
+            let claimed = match claims {
+                true => self.claim(ruleset).await,
+                false => Ok(false),
+            };
+            adopted |= is_orphan && matches!(claimed, Ok(true));
+            let written = match claimed {
+                Ok(_) => self.repair(&drift, self.claims.flags(standing)).await,
+                Err(error) => Err(error),
+            };
             // A table that someone else changed in between may refuse a transaction: look again.
-            refusal = match self.repair(&drift, self.claims.flags(standing)).await {
+            refusal = match written {
                 Ok(()) => None,
                 Err(refused @ KernelError::Refused { .. }) => Some(refused),
                 Err(other) => return Err(other),
@@ -299,25 +277,6 @@ impl Kernel {
             }
             other => Ok(other),
         }
-    }
-
-    /// Makes the worker the owner of a table whose owner has ended, in place; says whether it could.
-    async fn adopt(&mut self, ruleset: &Ruleset) -> Result<bool, KernelError> {
-        let adoption = ruleset.transaction(vec![Command::AddTable]);
-        match self.apply(&[adoption], TableFlags::OwnerPersist).await {
-            Ok(()) => Ok(true),
-            Err(refused) if refused.is_unsupported() => {
-                self.claims.are_refused();
-                Ok(false)
-            }
-            Err(other) => Err(other),
-        }
-    }
-
-    /// Deletes the table and makes it anew, in one transaction.
-    async fn recreate(&mut self, ruleset: &Ruleset) -> Result<(), KernelError> {
-        let flags = self.claims.flags(None);
-        self.apply(&[ruleset.recreation()], flags).await
     }
 
     /// Compares the kernel's table with `ruleset` and writes nothing.
@@ -398,51 +357,6 @@ impl Kernel {
         table: &str,
     ) -> Result<Observation, KernelError> {
         self.access.observe(family, table).await
-    }
-
-    /// Applies the transactions, up to the first that is refused.
-    async fn repair(&mut self, drift: &Drift<'_>, flags: TableFlags) -> Result<(), KernelError> {
-        let is_deletion = |transaction: &Transaction<'_>| {
-            matches!(transaction.commands.as_slice(), [Command::Delete(..)])
-        };
-        let ends = drift.repair.iter().position(is_deletion);
-        let (together, one_by_one) = drift
-            .repair
-            .split_at_checked(ends.unwrap_or(drift.repair.len()))
-            .unwrap_or_default();
-        self.apply(together, flags).await?;
-        for transaction in one_by_one {
-            match self.apply(std::slice::from_ref(transaction), flags).await {
-                Err(KernelError::Worker(death @ WorkerError::Ended { .. }))
-                    if is_deletion(transaction) =>
-                {
-                    return Err(KernelError::DiedOfContents(death));
-                }
-                applied => applied?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn apply(
-        &mut self,
-        transactions: &[Transaction<'_>],
-        flags: TableFlags,
-    ) -> Result<(), KernelError> {
-        if transactions.is_empty() {
-            return Ok(());
-        }
-        let written = self.access.apply(transactions, flags).await?;
-        // It may have been started for this.
-        self.claims.are_of(self.access.worker.number());
-        let mut commands = transactions.iter().flat_map(|made| &made.commands);
-        let makes_table = commands.any(|command| *command == Command::AddTable);
-        match (makes_table, flags, written) {
-            (true, _, TableFlags::OwnerPersist) => self.claims.were_written(),
-            (true, TableFlags::OwnerPersist, _) => self.claims.are_refused(),
-            _ => {}
-        }
-        Ok(())
     }
 }
 

@@ -1,0 +1,88 @@
+//! Writes: claims the table, repairs it, makes it anew.
+
+use super::Kernel;
+use super::drift::Drift;
+use super::error::KernelError;
+use super::worker::WorkerError;
+use crate::ruleset::Ruleset;
+use crate::ruleset::json::TableFlags;
+use crate::ruleset::transaction::{Command, Transaction};
+
+impl Kernel {
+    /// Makes the worker the owner of a table whose owner has ended, in place, or of a new one; says whether it could. In a
+    /// transaction of its own: the kernel refuses all of a transaction's elements with the flags, and libnftables cannot
+    /// read thousands of refusals.
+    pub(super) async fn claim(&mut self, ruleset: &Ruleset) -> Result<bool, KernelError> {
+        let claim = ruleset.transaction(vec![Command::AddTable]);
+        match self.apply(&[claim], TableFlags::OwnerPersist).await {
+            Ok(()) => Ok(true),
+            Err(refused) if refused.is_unsupported() => {
+                self.claims.are_refused();
+                Ok(false)
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Deletes the table and makes it anew, in one transaction.
+    pub(super) async fn recreate(&mut self, ruleset: &Ruleset) -> Result<(), KernelError> {
+        let flags = match self.claims.flags(None) {
+            // Here they cannot be tried alone.
+            TableFlags::OwnerPersist if !self.takes_owner(ruleset.family).await? => {
+                TableFlags::Plain
+            }
+            flags => flags,
+        };
+        self.apply(&[ruleset.recreation()], flags).await
+    }
+
+    /// Applies the transactions, up to the first that is refused.
+    pub(super) async fn repair(
+        &mut self,
+        drift: &Drift<'_>,
+        flags: TableFlags,
+    ) -> Result<(), KernelError> {
+        let is_deletion = |transaction: &Transaction<'_>| {
+            matches!(transaction.commands.as_slice(), [Command::Delete(..)])
+        };
+        let ends = drift.repair.iter().position(is_deletion);
+        let (together, one_by_one) = drift
+            .repair
+            .split_at_checked(ends.unwrap_or(drift.repair.len()))
+            .unwrap_or_default();
+        self.apply(together, flags).await?;
+        for transaction in one_by_one {
+            match self.apply(std::slice::from_ref(transaction), flags).await {
+                Err(KernelError::Worker(death @ WorkerError::Ended { .. }))
+                    if is_deletion(transaction) =>
+                {
+                    return Err(KernelError::DiedOfContents(death));
+                }
+                applied => applied?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies the transactions, up to the first that is refused, and notes what became of the flags.
+    pub(super) async fn apply(
+        &mut self,
+        transactions: &[Transaction<'_>],
+        flags: TableFlags,
+    ) -> Result<(), KernelError> {
+        if transactions.is_empty() {
+            return Ok(());
+        }
+        let written = self.access.apply(transactions, flags).await?;
+        // It may have been started for this.
+        self.claims.are_of(self.access.worker.number());
+        let mut commands = transactions.iter().flat_map(|made| &made.commands);
+        let makes_table = commands.any(|command| *command == Command::AddTable);
+        match (makes_table, flags, written) {
+            (true, _, TableFlags::OwnerPersist) => self.claims.were_written(),
+            (true, TableFlags::OwnerPersist, _) => self.claims.are_refused(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
