@@ -198,8 +198,8 @@ impl Kernel {
                 None => (self.read_back(ruleset).await?, false),
             };
             let standing = self.standing(ruleset.family, &read_back.observation)?;
-            let is_orphan = standing == Some(Standing::Orphan);
-            let claims = (is_orphan || standing.is_none()) && self.claims.may_claim();
+            let claims =
+                matches!(standing, None | Some(Standing::Orphan)) && self.claims.may_claim();
             let drift = drift_of(ruleset, &read_back.observation)?;
             if let (Some(standing), false, []) = (standing, claims, drift.differences.as_slice()) {
                 if is_remembered {
@@ -221,18 +221,12 @@ impl Kernel {
                 }));
             }
             rounds += 1;
-            let claimed = match claims {
-                true => self.claim(ruleset).await,
-                false => Ok(false),
-            };
-            adopted |= is_orphan && matches!(claimed, Ok(true));
-            let written = match claimed {
-                Ok(_) => self.repair(&drift, self.claims.flags(standing)).await,
-                Err(error) => Err(error),
-            };
             // A table that someone else changed in between may refuse a transaction: look again.
-            refusal = match written {
-                Ok(()) => None,
+            refusal = match self.write(ruleset, &drift, standing, claims).await {
+                Ok(claimed) => {
+                    adopted |= claimed && standing.is_some();
+                    None
+                }
                 Err(refused @ KernelError::Refused { .. }) => Some(refused),
                 Err(other) => return Err(other),
             };

@@ -3,16 +3,30 @@
 use super::Kernel;
 use super::drift::Drift;
 use super::error::KernelError;
+use super::ownership::Standing;
 use super::worker::WorkerError;
 use crate::ruleset::Ruleset;
 use crate::ruleset::json::TableFlags;
 use crate::ruleset::transaction::{Command, Transaction};
 
 impl Kernel {
+    /// Claims the table, if it `claims`, and repairs it; says whether it claimed it.
+    pub(super) async fn write(
+        &mut self,
+        ruleset: &Ruleset,
+        drift: &Drift<'_>,
+        standing: Option<Standing>,
+        claims: bool,
+    ) -> Result<bool, KernelError> {
+        let claimed = claims && self.claim(ruleset).await?;
+        self.repair(drift, self.claims.flags(standing)).await?;
+        Ok(claimed)
+    }
+
     /// Makes the worker the owner of a table whose owner has ended, in place, or of a new one; says whether it could. In a
     /// transaction of its own: the kernel refuses all of a transaction's elements with the flags, and libnftables cannot
     /// read thousands of refusals.
-    pub(super) async fn claim(&mut self, ruleset: &Ruleset) -> Result<bool, KernelError> {
+    async fn claim(&mut self, ruleset: &Ruleset) -> Result<bool, KernelError> {
         let claim = ruleset.transaction(vec![Command::AddTable]);
         match self.apply(&[claim], TableFlags::OwnerPersist).await {
             Ok(()) => Ok(true),
@@ -37,11 +51,7 @@ impl Kernel {
     }
 
     /// Applies the transactions, up to the first that is refused.
-    pub(super) async fn repair(
-        &mut self,
-        drift: &Drift<'_>,
-        flags: TableFlags,
-    ) -> Result<(), KernelError> {
+    async fn repair(&mut self, drift: &Drift<'_>, flags: TableFlags) -> Result<(), KernelError> {
         let is_deletion = |transaction: &Transaction<'_>| {
             matches!(transaction.commands.as_slice(), [Command::Delete(..)])
         };

@@ -109,14 +109,25 @@ impl Running {
         deadline: Duration,
     ) -> Result<Vec<Said>, Exchange> {
         self.last_id += 1;
-        let id = self.last_id;
         let request = Request {
-            id,
+            id: self.last_id,
             mode,
             documents: documents.len(),
         };
+        let bytes = self.send(&request, documents, deadline).await?;
+        self.answer_to(&request, deadline_for(bytes, deadline))
+            .await
+    }
+
+    /// Says how many bytes were sent.
+    async fn send<D: AsRef<str>>(
+        &mut self,
+        request: &Request,
+        documents: impl Iterator<Item = serde_json::Result<D>>,
+        deadline: Duration,
+    ) -> Result<usize, Exchange> {
         let unwritten = |error| Exchange::Wrong(WorkerError::Request(error));
-        let mut lines = serde_json::to_vec(&request).map_err(unwritten)?;
+        let mut lines = serde_json::to_vec(request).map_err(unwritten)?;
         lines.push(b'\n');
         let mut bytes = 0;
         for document in documents {
@@ -131,18 +142,27 @@ impl Running {
             .await?;
             lines.clear();
         }
-        let answered = in_time(
-            deadline_for(bytes, deadline),
-            self.answers.read_until(b'\n', &mut lines),
-        );
-        if answered.await? == 0 || !lines.ends_with(b"\n") {
+        Ok(bytes)
+    }
+
+    async fn answer_to(
+        &mut self,
+        request: &Request,
+        deadline: Duration,
+    ) -> Result<Vec<Said>, Exchange> {
+        let mut line = Vec::new();
+        in_time(deadline, self.answers.read_until(b'\n', &mut line)).await?;
+        if !line.ends_with(b"\n") {
             return Err(Exchange::Over);
         }
         let wrong = |what: String| Exchange::Wrong(WorkerError::Answer(what));
         let answer: Answer<'_> =
-            serde_json::from_slice(&lines).map_err(|error| wrong(error.to_string()))?;
-        if answer.id != id {
-            return Err(wrong(format!("number {} in place of {id}", answer.id)));
+            serde_json::from_slice(&line).map_err(|error| wrong(error.to_string()))?;
+        if answer.id != request.id {
+            return Err(wrong(format!(
+                "number {} in place of {}",
+                answer.id, request.id
+            )));
         }
         let said = answer.said.into_iter().map(|words| Said {
             succeeded: words.succeeded,
