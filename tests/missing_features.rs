@@ -58,8 +58,8 @@ fn failure_where_is_refused(words: &str, said: &str) -> KernelError {
     failure
 }
 
-/// The kernel before Linux 6.9 refuses the flags, and with them whatever stands in the same transaction: thousands of
-/// refusals, of which libnftables 1.1.3 tells only that it could not read them.
+/// The kernel before Linux 6.9 refuses the flags, and with them whatever stands in the same transaction. Where that is
+/// thousands of elements, libnftables 1.1.3 tells only that it could not read the refusals.
 #[test]
 fn a_kernel_that_refuses_the_flags_of_a_table_is_asked_for_them_before_there_are_elements() {
     let said = r#"'"$(case $request in *elem*) echo No buffer space available ;; *) echo Operation not supported ;; esac)"'"#;

@@ -24,8 +24,8 @@ impl Kernel {
     }
 
     /// Makes the worker the owner of a table whose owner has ended, in place, or of a new one; says whether it could. In a
-    /// transaction of its own: the kernel refuses all of a transaction's elements with the flags, and libnftables cannot
-    /// read thousands of refusals.
+    /// transaction of its own: the kernel refuses with the flags all that stands in the transaction, and where that is
+    /// thousands of elements, libnftables cannot read why.
     async fn claim(&mut self, ruleset: &Ruleset) -> Result<bool, KernelError> {
         let claim = ruleset.transaction(vec![Command::AddTable]);
         match self.apply(&[claim], TableFlags::OwnerPersist).await {

@@ -18,8 +18,8 @@ const FIRST_DEADLINE: Duration = Duration::from_secs(5);
 /// a core, a deadline that never grows would kill each worker before it is done.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(640);
 
-/// strerror(3) of ENOBUFS. The kernel refuses each of thousands of elements in a message of its own, for which libnftables
-/// before 1.1.5 makes no room. Its socket is out of step then: later answers are taken for those of other requests, and what
+/// strerror(3) of ENOBUFS. The kernel refuses each message of elements, up to 64 KiB, in one that holds it, and libnftables
+/// before 1.1.5 makes no room for several. Its socket is out of step then: later answers are taken for those of other requests, and what
 /// was committed is said to have failed.
 const ANSWERS_LOST: &str = "No buffer space available";
 
