@@ -19,8 +19,8 @@ const FIRST_DEADLINE: Duration = Duration::from_secs(5);
 const LONGEST_DEADLINE: Duration = Duration::from_secs(640);
 
 /// strerror(3) of ENOBUFS. The kernel refuses each message of elements, up to 64 KiB, in one that holds it, and libnftables
-/// before 1.1.5 makes no room for several. Its socket is out of step then: later answers are taken for those of other requests, and what
-/// was committed is said to have failed.
+/// before 1.1.5 makes no room for several. Its socket is out of step then: later answers are taken for those of other
+/// requests, and what was committed is said to have failed.
 const ANSWERS_LOST: &str = "No buffer space available";
 
 /// The worker, started when it is first needed and replaced when it ends or hangs.
