@@ -64,8 +64,7 @@ fn refuse_many_nodes(text: &str, deepest: usize, allowed: &NodeLimit) -> Result<
         allowed.left.get().checked_sub(nodes)
     };
     // What is quick first: only a text with much in its comments needs more.
-    let left =
-        left_by(most_nodes(text)).or_else(|| left_by(most_nodes(&without_comments(text))));
+    let left = left_by(most_nodes(text)).or_else(|| left_by(most_nodes(&without_comments(text))));
     let Some(left) = left else {
         return Err(ReadError::TooManyNodes {
             limit: allowed.limit,
