@@ -1,6 +1,7 @@
 //! The command line: options and commands, each option from the environment as well.
 
 mod address;
+mod environment;
 mod go_arguments;
 
 use std::ffi::OsString;
@@ -8,6 +9,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -100,6 +102,14 @@ pub struct Options {
         env = "NON_MASQUERADE_DAEMON_TO_PORTS"
     )]
     pub to_ports: ToPorts,
+
+    /// How often files and tables are compared without any event; a bare number is seconds, as for
+    /// ip-masq-agent-v2. Counts where no file has resyncInterval.
+    #[arg(
+        long, global = true, value_name = "DURATION", value_parser = go_arguments::resync_interval,
+        default_value = "60s", env = "NON_MASQUERADE_DAEMON_RESYNC_INTERVAL"
+    )]
+    pub resync_interval: Duration,
 
     /// Name of the chain that decides; another name takes the place of the one before.
     #[arg(
@@ -362,6 +372,7 @@ impl Options {
             enable_ipv6: self.enable_ipv6,
             random_fully: self.random_fully,
             to_ports: self.to_ports.0.clone(),
+            resync_interval: self.resync_interval,
         }
     }
 
@@ -375,13 +386,15 @@ impl Options {
     }
 }
 
-/// What was asked for, and klog's flags that were passed over.
+/// What was asked for, and what was passed over.
 #[derive(Debug)]
 pub struct Parsed {
     /// What was asked for.
     pub cli: Cli,
     /// klog's flags, as written.
     pub klog_flags: Vec<String>,
+    /// Variables that have the name of no option.
+    pub unknown_variables: Vec<String>,
 }
 
 /// Reads the arguments, the program's name first.
@@ -390,20 +403,16 @@ pub struct Parsed {
 /// What clap prints: a wrong argument (exit code 2), or the help or version that was asked for
 /// (exit code 0).
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, clap::Error> {
-    // An empty variable is one that is not set: manifests cannot take a variable away.
-    let command = Cli::command().mut_args(|argument| {
-        let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
-        if argument.get_env().is_some_and(is_empty) {
-            argument.env(None::<&str>)
-        } else {
-            argument
-        }
-    });
+    let all = Cli::command();
+    let unknown_variables = environment::unknown_variables(&all);
+    let command = environment::without_empty_variables(all);
     let go_arguments::Normal {
         arguments,
         klog_flags,
     } = go_arguments::normal(arguments, &command);
-    let mut matches = command.clone().try_get_matches_from(arguments)?;
+    let matches = command.clone().try_get_matches_from(arguments);
+    let mut matches =
+        matches.map_err(|error| environment::naming_the_variable(error, command.clone()))?;
     let from_environment = config_is_from_environment(&matches);
     let mut cli = Cli::from_arg_matches_mut(&mut matches)
         .map_err(|error| error.format(&mut command.clone()))?;
@@ -411,7 +420,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, cl
         let split = cli.options.config.iter().flat_map(std::env::split_paths);
         cli.options.config = split.collect();
     }
-    Ok(Parsed { cli, klog_flags })
+    Ok(Parsed {
+        cli,
+        klog_flags,
+        unknown_variables,
+    })
 }
 
 fn config_is_from_environment(matches: &clap::ArgMatches) -> bool {

@@ -292,12 +292,36 @@ fn options_come_from_the_environment_and_the_command_line_counts_more() {
 }
 
 #[test]
+fn a_slip_in_the_environment_is_said() {
+    let unknown = "NON_MASQUERADE_DAEMON_ENABLE_IPV_6";
+    let of_a_service = "NON_MASQUERADE_DAEMON_SERVICE_HOST";
+    let environment = [(unknown, "true"), (of_a_service, "192.0.2.1")];
+    let taken = outcome(daemon("check --config /nonexistent").envs(environment));
+    assert_eq!(taken.code, 0, "{}", taken.errors);
+    assert_eq!(taken.errors.lines().count(), 1, "{}", taken.errors);
+    assert!(taken.errors.contains(unknown), "{}", taken.errors);
+    for (option, value) in [
+        ("ENABLE_IPV6", "maybe"),
+        ("TABLE", "nat"),
+        ("TO_PORTS", "0"),
+    ] {
+        let variable = format!("NON_MASQUERADE_DAEMON_{option}");
+        let refused = outcome(daemon("check").env(&variable, value));
+        assert_eq!(refused.code, 2, "{}", refused.errors);
+        assert!(refused.errors.contains(&variable), "{}", refused.errors);
+    }
+    let typed = outcome(daemon("check --table nat").env("NON_MASQUERADE_DAEMON_TABLE", "t"));
+    assert!(!typed.errors.contains("_TABLE"), "{}", typed.errors);
+}
+
+#[test]
 fn the_flags_of_ip_masq_agent_s_manifests_are_taken_with_one_warning() {
     let arguments = "check --masq-chain=IP-MASQ --nomasq-all-reserved-ranges -random-fully=true --v=2 \
-                     --logtostderr=true -stderrthreshold INFO --config /nonexistent";
+                     --logtostderr=true -stderrthreshold INFO --resync-interval=30 --config /nonexistent";
     let taken = outcome(&mut daemon(arguments));
     assert_eq!(taken.code, 0, "{}", taken.errors);
     assert_eq!(taken.errors.lines().count(), 1, "{}", taken.errors);
+    assert!(taken.output.contains("every 30s"), "{}", taken.output);
     assert!(
         taken
             .errors

@@ -6,13 +6,6 @@ mod inputs;
 
 use non_masquerade_daemon::config::{Flags, judge};
 
-const FLAGS: Flags = Flags {
-    nomasq_all_reserved_ranges: false,
-    enable_ipv6: false,
-    random_fully: true,
-    to_ports: Vec::new(),
-};
-
 #[test]
 fn no_hostile_file_crashes() {
     for file in inputs::HOSTILE {
@@ -21,7 +14,7 @@ fn no_hostile_file_crashes() {
             // A thread's stack is smaller than the main one's.
             let judged = std::thread::Builder::new()
                 .stack_size(2 << 20)
-                .spawn(move || judge("f", &bytes, &FLAGS).map(|_| ()))
+                .spawn(move || judge("f", &bytes, &Flags::default()).map(|_| ()))
                 .expect("a thread")
                 .join();
             assert!(judged.is_ok(), "{}", file.name);

@@ -4,7 +4,11 @@
 //! flags of klog. The command is put first, so that options before it and behind it are one list:
 //! clap lets the list behind a command replace that before it.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
+use std::time::Duration;
+
+use crate::config::duration::parse_resync_interval;
 
 /// klog's flags (k8s.io/klog/v2, `InitFlags`), and whether each stands without a value.
 const KLOG_FLAGS: [(&str, bool); 14] = [
@@ -38,6 +42,17 @@ pub(super) fn boolean(written: &str) -> Result<bool, String> {
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err("write true or false".to_owned()),
     }
+}
+
+/// A duration as Go writes it, or whole seconds, which are what ip-masq-agent-v2 takes (package flag, `Int`).
+pub(super) fn resync_interval(written: &str) -> Result<Duration, String> {
+    let is_bare = !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit());
+    let duration = if is_bare {
+        Cow::Owned(format!("{written}s"))
+    } else {
+        Cow::Borrowed(written)
+    };
+    parse_resync_interval(&duration).map_err(|error| format!("{error}; {}", error.remedy()))
 }
 
 /// `program [OPTIONS] [COMMAND] [OPTIONS] [ARGUMENTS]` → `program COMMAND OPTIONS ARGUMENTS`.

@@ -102,6 +102,45 @@ fn booleans_take_go_s_spellings_and_the_last_counts() {
 }
 
 #[test]
+fn the_resync_interval_is_a_duration_or_the_seconds_of_ip_masq_agent_v2() {
+    let interval = |line| parsed(line).cli.options.flags().resync_interval;
+    assert_eq!(interval(""), Flags::default().resync_interval);
+    for (line, milliseconds) in [
+        ("--v=2 --resync-interval=60", 60_000),
+        ("--resync-interval 5 run -resync-interval 90", 90_000),
+        ("run --resync-interval=1m30.5s", 90_500),
+        ("check --resync-interval 100ms", 100),
+    ] {
+        assert_eq!(
+            interval(line),
+            Duration::from_millis(milliseconds),
+            "{line}"
+        );
+    }
+    for line in [
+        "--resync-interval=0",
+        "--resync-interval=99ms",
+        "--resync-interval=-5s",
+    ] {
+        let said = refused(line);
+        assert!(
+            said.contains("shorter than 100 ms; write a longer"),
+            "{said}"
+        );
+    }
+    for line in [
+        "--resync-interval=",
+        "--resync-interval=1d",
+        "--resync-interval=1.5",
+    ] {
+        assert!(
+            refused(line).contains("write a number with ms, s, m or h"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn ipv6_and_port_ranges_are_flags_of_the_configuration() {
     assert!(!parsed("").cli.options.flags().enable_ipv6);
     assert_eq!(parsed("").cli.options.flags().to_ports, []);

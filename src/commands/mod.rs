@@ -42,12 +42,22 @@ impl From<ExitStatus> for std::process::ExitCode {
 /// Does what the command line asks for.
 #[must_use]
 pub fn execute(parsed: Parsed) -> ExitStatus {
-    let Parsed { cli, klog_flags } = parsed;
+    let Parsed {
+        cli,
+        klog_flags,
+        unknown_variables,
+    } = parsed;
     logging::start(&cli.options);
     if !klog_flags.is_empty() {
         warn!(
             "klog's flags have no effect here, --log-level and --log-format have: {}",
             klog_flags.join(" ")
+        );
+    }
+    if !unknown_variables.is_empty() {
+        warn!(
+            "the environment names what is no option: {}; --help lists the variables",
+            unknown_variables.join(" ")
         );
     }
     if cli.command != (Command::Run { once: false }) {

@@ -1,6 +1,11 @@
-//! Durations as Go writes them (`time.ParseDuration`), because the files of ip-masq-agent hold them.
+//! Durations as Go writes them (`time.ParseDuration`), because the files of ip-masq-agent hold them; and of these the
+//! interval of the resync.
+
+use std::time::Duration;
 
 use thiserror::Error;
+
+use super::MIN_RESYNC_INTERVAL;
 
 /// 2^63: the magnitude of the most negative duration, in nanoseconds.
 const LARGEST_MAGNITUDE: u64 = 1 << 63;
@@ -20,6 +25,41 @@ pub enum DurationError {
     /// More than 2^63 - 1 ns (about 292 years), or less than -2^63 ns.
     #[error("a duration out of range (about 292 years)")]
     OutOfRange,
+}
+
+/// Why a text is no resync interval.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ResyncIntervalError {
+    /// No duration.
+    #[error(transparent)]
+    NoDuration(#[from] DurationError),
+    /// Less than [`MIN_RESYNC_INTERVAL`], zero and negative ones as well.
+    #[error("shorter than {} ms", MIN_RESYNC_INTERVAL.as_millis())]
+    TooShort,
+}
+
+impl ResyncIntervalError {
+    /// What to write instead.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::NoDuration(_) => "write a number with ms, s, m or h, such as 60s",
+            Self::TooShort => "write a longer duration such as 60s",
+        }
+    }
+}
+
+/// The resync interval that `text` means, a duration as [`parse_nanoseconds`] takes it.
+///
+/// # Errors
+/// [`ResyncIntervalError`] where it is none, or too short.
+pub fn parse_resync_interval(text: &str) -> Result<Duration, ResyncIntervalError> {
+    let nanoseconds = u64::try_from(parse_nanoseconds(text)?);
+    let interval = Duration::from_nanos(nanoseconds.unwrap_or_default());
+    if interval < MIN_RESYNC_INTERVAL {
+        return Err(ResyncIntervalError::TooShort);
+    }
+    Ok(interval)
 }
 
 /// The nanoseconds that `text` means, judged as Go's `time.ParseDuration` does: an optional sign, then

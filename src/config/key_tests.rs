@@ -51,20 +51,24 @@ fn a_file_replaces_what_the_flags_say() {
         enable_ipv6: true,
         random_fully: false,
         to_ports: port_range::parse_port_ranges("1024-2048").unwrap(),
+        resync_interval: Duration::from_secs(30),
         ..FLAGS
     };
     let config = with_flags(
-        "enableIPv6: false\nrandomFully: true\ntoPorts: \"5000\"\n",
+        "enableIPv6: false\nrandomFully: true\ntoPorts: \"5000\"\nresyncInterval: 90s\n",
         &flags,
     );
     assert!(!config.enable_ipv6 && config.random_fully);
+    assert_eq!(config.resync_interval, Duration::from_secs(90));
     assert_eq!(
         config.to_ports,
         port_range::parse_port_ranges("5000").unwrap()
     );
     assert_eq!(with_flags("toPorts: ''", &flags).to_ports, []);
-    let unsaid = with_flags("toPorts:\nenableIPv6: ~\nrandomFully: null\n", &flags);
+    let unsaid = "toPorts:\nenableIPv6: ~\nrandomFully: null\nresyncInterval: null\n";
+    let unsaid = with_flags(unsaid, &flags);
     assert_eq!(unsaid, with_flags("", &flags));
+    assert_eq!(unsaid.resync_interval, flags.resync_interval);
     assert_eq!(unsaid.to_ports, flags.to_ports);
 }
 

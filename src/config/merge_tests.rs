@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::{Judged, Source, judge_together};
+use super::super::{DEFAULT_RESYNC_INTERVAL, Judged, Source, judge_together};
 use super::*;
 
 const FLAGS: Flags = Flags {
@@ -10,6 +10,7 @@ const FLAGS: Flags = Flags {
     enable_ipv6: false,
     random_fully: true,
     to_ports: Vec::new(),
+    resync_interval: DEFAULT_RESYNC_INTERVAL,
 };
 
 /// Files named a, b, c and so on.

@@ -35,10 +35,10 @@ use said::Said;
 /// The largest size of a file that is judged, and of all files together: 8 MiB. A ConfigMap holds at most 1 MiB.
 pub const MAX_FILE_BYTES: usize = 8 << 20;
 
-/// How often the file and the kernel are compared without any event, where no file says so.
+/// How often the file and the kernel are compared without any event, where no file and no option says so.
 pub const DEFAULT_RESYNC_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The shortest resync interval that a file may ask for.
+/// The shortest resync interval that may be asked for.
 pub const MIN_RESYNC_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The configuration as meant.
@@ -83,6 +83,8 @@ pub struct Flags {
     pub random_fully: bool,
     /// See [`Config::to_ports`].
     pub to_ports: Vec<PortRange>,
+    /// See [`Config::resync_interval`].
+    pub resync_interval: Duration,
 }
 
 /// As without any option.
@@ -93,6 +95,7 @@ impl Default for Flags {
             enable_ipv6: false,
             random_fully: true,
             to_ports: Vec::new(),
+            resync_interval: DEFAULT_RESYNC_INTERVAL,
         }
     }
 }
@@ -130,7 +133,7 @@ pub fn defaults(flags: &Flags) -> Config {
         random_fully: flags.random_fully,
         to_ports: flags.to_ports.clone(),
         enforce: false,
-        resync_interval: DEFAULT_RESYNC_INTERVAL,
+        resync_interval: flags.resync_interval,
     }
 }
 

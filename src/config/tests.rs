@@ -9,6 +9,7 @@ pub(super) const FLAGS: Flags = Flags {
     enable_ipv6: false,
     random_fully: true,
     to_ports: Vec::new(),
+    resync_interval: DEFAULT_RESYNC_INTERVAL,
 };
 
 pub(super) fn good(text: &str) -> Judged {
@@ -82,6 +83,7 @@ fn the_defaults_are_those_of_the_flags() {
             first: 1024,
             last: 2048,
         }],
+        ..FLAGS
     };
     let config = judge("f", b"masqLinkLocal: true", &flags).unwrap().config;
     assert_eq!(config.non_masquerade_cidrs.len(), 11);

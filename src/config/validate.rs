@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::MIN_RESYNC_INTERVAL;
-use super::duration::parse_nanoseconds;
+use super::duration::parse_resync_interval;
 use super::file::ConfigFile;
 use super::go_values::{integer, yaml_1_1_boolean};
 use super::keys::{self, KEYS, Key, equal_fold};
@@ -206,22 +205,13 @@ impl Validation<'_> {
                 });
             }
         };
-        match parse_nanoseconds(text).map(u64::try_from) {
-            Ok(Ok(nanoseconds)) if Duration::from_nanos(nanoseconds) >= MIN_RESYNC_INTERVAL => {
-                value.stated(Duration::from_nanos(nanoseconds))
-            }
-            Ok(_) => self.refuse(value, || {
-                let least = format!("shorter than {} ms", MIN_RESYNC_INTERVAL.as_millis());
-                value.remark(least, "write a longer duration such as 60s")
-            }),
-            Err(error) => self.refuse(value, || {
-                let remedy = "write a number with ms, s, m or h, such as 60s";
-                value.remark(error.to_string(), remedy)
-            }),
+        match parse_resync_interval(text) {
+            Ok(interval) => value.stated(interval),
+            Err(error) => self.refuse(value, || value.remark(error.to_string(), error.remedy())),
         }
     }
 
-    /// As in Go, where null leaves a field as it was.
+    /// As in Go, where null leaves a field as it was (but refuses a duration, which reads null by itself).
     fn keeps_default<T>(&mut self, value: &Value<'_>) -> Option<T> {
         let remark = value.remark(
             "without a value, so that its default holds",

@@ -15,6 +15,7 @@ const FLAGS: Flags = Flags {
     enable_ipv6: false,
     random_fully: true,
     to_ports: Vec::new(),
+    resync_interval: crate::config::DEFAULT_RESYNC_INTERVAL,
 };
 
 /// A directory of its own for each test, removed when dropped.

@@ -88,13 +88,7 @@ pub(crate) struct GoodFile {
 
 impl GoodFile {
     fn new(text: String) -> io::Result<Self> {
-        let flags = Flags {
-            nomasq_all_reserved_ranges: false,
-            enable_ipv6: false,
-            random_fully: true,
-            to_ports: Vec::new(),
-        };
-        let judged = config::judge("config", text.as_bytes(), &flags);
+        let judged = config::judge("config", text.as_bytes(), &Flags::default());
         let config = judged
             .map_err(|error| io::Error::other(format!("{error}\n{text}")))?
             .config;

@@ -175,8 +175,11 @@ pub(super) const CASES: &[Case] = &[
     agent!(
         "an empty item",
         "nonMasqueradeCIDRs:\n  - 10.0.0.0/8\n  - \n",
-        There::Refused,
-        refused("an empty item")
+        There::Exempt(&["10.0.0.0/8", "172.16.0.0/12", LINK_LOCAL]),
+        Here::RefusedOnPurpose {
+            row: "an empty item in a list",
+            said: "an empty item"
+        }
     ),
     agent!(
         "a list without a value",
@@ -280,9 +283,18 @@ pub(super) const CASES: &[Case] = &[
     ),
     agent!(
         "values left out",
-        "masqLinkLocal:\ncidrLimit: null\nresyncInterval: ~\n",
+        "masqLinkLocal:\ncidrLimit: null\n",
         There::Exempt(DEFAULT),
-        Here::Same { warnings: 3 }
+        Here::Same { warnings: 2 }
+    ),
+    agent!(
+        "an interval left out",
+        "resyncInterval: ~\n",
+        There::Refused,
+        Here::ExemptOnPurpose {
+            row: "a `resyncInterval` without a value",
+            cidrs: DEFAULT
+        }
     ),
     agent!(
         "a quoted boolean",

@@ -158,10 +158,8 @@ mod tests {
 
     fn policy(enable_ipv6: bool, more: &[&str]) -> Policy {
         let mut config = defaults(&Flags {
-            nomasq_all_reserved_ranges: false,
             enable_ipv6,
-            random_fully: true,
-            to_ports: Vec::new(),
+            ..Flags::default()
         });
         let more = more.iter().map(|cidr| cidr.parse::<IpNet>().unwrap());
         config.non_masquerade_cidrs.extend(more);

@@ -24,6 +24,7 @@ pub(super) fn hold(bytes: &[u8]) {
         enable_ipv6: true,
         random_fully: false,
         to_ports: vec![PortRange { first: 1, last: 9 }],
+        ..Flags::default()
     };
     for flags in [Flags::default(), all_on] {
         let files: Vec<Source<'_>> = bytes
