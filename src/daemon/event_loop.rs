@@ -18,7 +18,8 @@ use super::ledger::{self, Ledger};
 use super::log_lines::LogLines;
 use super::metrics::{self, Metrics};
 use super::pass::{
-    PassEnd, Worker, WorkerEvent, oldest_generation, outcome, state_after_look, state_after_sync,
+    PassEnd, Worker, WorkerEvent, differences, oldest_generation, outcome, state_after_look,
+    state_after_sync,
 };
 use super::readiness::Readiness;
 use super::reconciler::{Action, Desired, Event, Outcome, Reading, Reconciler};
@@ -208,10 +209,15 @@ impl EventLoop {
                         self.metrics.wants(&desired.tables);
                         let wanted = desired.tables.wanted().map(|ruleset| ruleset.family);
                         self.readiness.wants(wanted);
+                        self.tell_what_is_in_step();
                     }
+                    self.ledger.look_begins();
                     self.worker.sync(desired.tables);
                 }
-                Some(Action::Look(desired)) => self.worker.look(desired.tables),
+                Some(Action::Look(desired)) => {
+                    self.ledger.look_begins();
+                    self.worker.look(desired.tables);
+                }
                 Some(Action::Count(desired)) => self.worker.count(desired.tables),
                 None => {}
             }
@@ -222,9 +228,9 @@ impl EventLoop {
         self.metrics.passed(&kernel);
         self.log.libnftables(kernel.libnftables());
         self.worker = Worker::Idle(kernel);
-        let outcome = self.ended(end);
+        let done = self.ended(end);
         self.answer_scrapes();
-        self.happened(Event::Done(outcome));
+        self.happened(done);
         self.committed();
         if self.worker.is_idle() {
             give_freed_memory_back();
@@ -234,8 +240,8 @@ impl EventLoop {
     /// Others have committed, if the ledger says so.
     fn committed(&mut self) {
         if self.ledger.is_behind() {
-            let by_another_daemon = self.ledger.is_by_another_daemon();
-            self.happened(Event::Committed { by_another_daemon });
+            let committers = self.ledger.committers();
+            self.happened(Event::Committed(committers));
         }
     }
 
@@ -277,29 +283,41 @@ impl EventLoop {
         }
     }
 
-    fn ended(&mut self, end: PassEnd) -> Outcome {
-        let outcomes = match end {
+    fn ended(&mut self, end: PassEnd) -> Event {
+        let done = match &end {
+            PassEnd::Synced(_, passes, _) | PassEnd::Looked(passes) => Event::Done {
+                outcome: passes.iter().map(outcome).max().unwrap_or(Outcome::InStep),
+                differences: differences(passes),
+            },
+            PassEnd::Counted(counted) => Event::Done {
+                outcome: counted
+                    .as_ref()
+                    .map_or(Outcome::Failed, |()| Outcome::InStep),
+                differences: String::new(),
+            },
+        };
+        match end {
             PassEnd::Synced(tables, passes, took) => {
                 self.metrics.sync_took(took);
-                self.synced(&tables, passes)
+                self.synced(&tables, passes);
             }
             PassEnd::Looked(passes) => self.looked(passes),
-            PassEnd::Counted(Ok(())) => vec![Outcome::InStep],
-            PassEnd::Counted(Err(failure)) => {
-                self.log.counting_failed(&failure);
-                vec![Outcome::Failed]
-            }
-        };
+            PassEnd::Counted(Ok(())) => {}
+            PassEnd::Counted(Err(failure)) => self.log.counting_failed(&failure),
+        }
+        self.tell_what_is_in_step();
+        done
+    }
+
+    fn tell_what_is_in_step(&mut self) {
         for family in [Family::Ip, Family::Ip6] {
             let is_in_step = self.readiness.is_in_step(family);
             self.metrics.is_in_step(family, is_in_step);
         }
-        outcomes.into_iter().max().unwrap_or(Outcome::InStep)
     }
 
-    fn synced(&mut self, tables: &Rc<Tables>, passes: Vec<TablePass>) -> Vec<Outcome> {
+    fn synced(&mut self, tables: &Rc<Tables>, passes: Vec<TablePass>) {
         let processes = ledger::processes(&self.cover(&passes));
-        let outcomes = passes.iter().map(outcome).collect();
         let states = passes
             .iter()
             .filter_map(|pass| state_after_sync(pass, tables).map(|state| (pass.family, state)));
@@ -315,13 +333,11 @@ impl EventLoop {
                 Err(failure) => self.log.failed(family, &failure),
             }
         }
-        outcomes
     }
 
-    fn looked(&mut self, passes: Vec<TablePass>) -> Vec<Outcome> {
+    fn looked(&mut self, passes: Vec<TablePass>) {
         let processes = self.ledger.processes();
         self.cover(&passes);
-        let outcomes = passes.iter().map(outcome).collect();
         for pass in passes {
             let state = state_after_look(&pass, &processes);
             self.readiness.looked(pass.family, state);
@@ -330,7 +346,6 @@ impl EventLoop {
                 Err(failure) => self.log.failed(pass.family, &failure),
             }
         }
-        outcomes
     }
 
     fn asked(&mut self, question: Question) {
@@ -380,11 +395,15 @@ impl EventLoop {
 
     /// Which commits the pass has taken into account; gives those of others.
     fn cover(&mut self, passes: &[TablePass]) -> Vec<Commit> {
-        match oldest_generation(passes) {
-            Some(generation) => self.ledger.cover(generation),
-            // The retry looks at all that has been committed by now; some of it may be this daemon's own.
-            None => self.ledger.forget(),
+        let Some(generation) = oldest_generation(passes) else {
+            self.ledger.put_off();
+            return Vec::new();
+        };
+        let covered = self.ledger.cover(generation);
+        if passes.iter().any(|pass| pass.result.is_err()) {
+            self.ledger.forget_workers();
         }
+        covered
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::reconciler::Committers;
 use crate::kernel::netlink::Commit;
 use crate::kernel::notifications::Arrived;
 use crate::kernel::worker::WORKER_NAME;
@@ -17,6 +18,9 @@ pub(super) struct Ledger {
     /// The last generation that a look has taken into account.
     covered: Option<u32>,
     commits: Vec<Commit>,
+    /// The last so many of them are still to be looked at; those before were at a pass that failed, and are kept to be
+    /// named by the next one.
+    news: usize,
     some_were_lost: bool,
 }
 
@@ -25,50 +29,78 @@ impl Ledger {
     pub(super) fn note(&mut self, arrived: Arrived) {
         self.some_were_lost |= arrived.some_were_lost;
         for commit in arrived.commits {
+            let covered = self.covered;
+            if covered.is_some_and(|covered| !is_after(commit.generation, covered)) {
+                continue;
+            }
             if self.commits.len() == MOST_KEPT {
                 self.commits.remove(0);
             }
-            if self
-                .covered
-                .is_none_or(|covered| is_after(commit.generation, covered))
-            {
-                self.commits.push(commit);
-            }
+            self.commits.push(commit);
+            self.news = (self.news + 1).min(MOST_KEPT);
         }
+    }
+
+    /// A look begins. What notifications were lost so far were of commits that it will see; what is lost from now on may
+    /// be of others.
+    pub(super) fn look_begins(&mut self) {
+        self.some_were_lost = false;
     }
 
     /// A look has taken into account all commits up to `generation`. Gives those that were not covered yet, less what
     /// the daemon itself committed meanwhile.
     pub(super) fn cover(&mut self, generation: u32) -> Vec<Commit> {
         self.covered = Some(generation);
-        self.some_were_lost = false;
         let (later, mut covered): (Vec<_>, Vec<_>) = std::mem::take(&mut self.commits)
             .into_iter()
             .partition(|commit| is_after(commit.generation, generation));
+        self.news = self.news.min(later.len());
         self.commits = later;
         covered.retain(|commit| !is_by_a_worker(commit));
         covered
     }
 
-    /// Forgets what there is to look at: a pass that looks at all of it is due anyway. Gives what others committed.
-    pub(super) fn forget(&mut self) -> Vec<Commit> {
-        self.some_were_lost = false;
-        let mut forgotten = std::mem::take(&mut self.commits);
-        forgotten.retain(|commit| !is_by_a_worker(commit));
-        forgotten
+    /// A look has failed at one of the tables at least. What a worker has committed is taken for what this daemon did
+    /// before that, for nothing tells.
+    pub(super) fn forget_workers(&mut self) {
+        let (before, news) = self.split();
+        let news = news.iter().filter(|commit| !is_by_a_worker(commit));
+        let kept = news.cloned().collect::<Vec<_>>();
+        let commits = [before, &kept].concat();
+        (self.commits, self.news) = (commits, kept.len());
+    }
+
+    /// A look has failed at all tables. The retry, which is due anyway, looks at what has been committed by now, and names
+    /// who did it.
+    pub(super) fn put_off(&mut self) {
+        self.forget_workers();
+        self.news = 0;
+    }
+
+    /// What was at a pass that failed, and what is still to be looked at.
+    fn split(&self) -> (&[Commit], &[Commit]) {
+        let old = self.commits.len().saturating_sub(self.news);
+        self.commits.split_at_checked(old).unwrap_or_default()
     }
 
     /// Whether there is something to look at.
     #[must_use]
     pub(super) fn is_behind(&self) -> bool {
-        self.some_were_lost || !self.commits.is_empty()
+        self.some_were_lost || self.news > 0
     }
 
-    /// Whether all that there is to look at was committed by the worker of another daemon (this one's own commits
-    /// are covered when it has made them).
+    /// Who has committed what there is to look at. This daemon's own commits are covered when it has made them.
     #[must_use]
-    pub(super) fn is_by_another_daemon(&self) -> bool {
-        !self.some_were_lost && !self.commits.is_empty() && self.commits.iter().all(is_by_a_worker)
+    pub(super) fn committers(&self) -> Committers {
+        let (_, news) = self.split();
+        let by_workers = news.iter().filter(|commit| is_by_a_worker(commit)).count();
+        if by_workers == 0 || self.some_were_lost {
+            Committers::Others
+        } else if by_workers == news.len() {
+            Committers::AnotherDaemon
+        } else {
+            Committers::Both
+        }
     }
 
     /// The processes of what there is to look at.
@@ -145,7 +177,7 @@ mod tests {
             commit(2, "nmd-nft-worker"),
             commit(3, "nft"),
         ]));
-        assert!(ledger.is_behind() && !ledger.is_by_another_daemon());
+        assert!(ledger.is_behind() && ledger.committers() == Committers::Both);
         assert_eq!(ledger.cover(2), [commit(1, "nft")]);
         assert!(ledger.is_behind());
         assert_eq!(ledger.cover(3), [commit(3, "nft")]);
@@ -164,9 +196,49 @@ mod tests {
             some_were_lost: true,
             ..Arrived::default()
         });
-        assert!(ledger.is_behind() && !ledger.is_by_another_daemon());
-        ledger.cover(1);
+        assert!(ledger.is_behind() && ledger.committers() == Committers::Others);
+        ledger.look_begins();
         assert!(!ledger.is_behind());
+        ledger.note(Arrived {
+            some_were_lost: true,
+            ..Arrived::default()
+        });
+        ledger.cover(1);
+        assert!(ledger.is_behind(), "it may have been of a later commit");
+    }
+
+    /// It is looked at with the retry, whose report names who did it.
+    #[test]
+    fn what_a_failed_look_was_for_is_put_off_and_not_forgotten() {
+        let mut ledger = Ledger::default();
+        ledger.cover(1);
+        ledger.note(arrived(&[commit(2, "nft"), commit(3, "nmd-nft-worker")]));
+        ledger.put_off();
+        assert!(!ledger.is_behind() && ledger.committers() == Committers::Others);
+        ledger.note(arrived(&[commit(4, "nmd-nft-worker")]));
+        assert!(ledger.is_behind() && ledger.committers() == Committers::AnotherDaemon);
+        assert_eq!(ledger.cover(4), [commit(2, "nft")]);
+        assert!(!ledger.is_behind());
+    }
+
+    #[test]
+    fn where_one_table_fails_only_others_commits_after_the_other_table_s_look_are_news() {
+        let mut ledger = Ledger::default();
+        ledger.note(arrived(&[
+            commit(1, "nft"),
+            commit(2, "nmd-nft-worker"),
+            commit(3, "b"),
+        ]));
+        assert_eq!(ledger.cover(1), [commit(1, "nft")]);
+        ledger.forget_workers();
+        assert!(ledger.is_behind() && ledger.committers() == Committers::Others);
+        assert_eq!(ledger.cover(3), [commit(3, "b")]);
+        for generation in 4..200 {
+            ledger.note(arrived(&[commit(generation, "nft")]));
+        }
+        ledger.put_off();
+        assert!(!ledger.is_behind());
+        assert_eq!(ledger.cover(200).len(), MOST_KEPT);
     }
 
     #[test]
@@ -174,10 +246,10 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.cover(1);
         ledger.note(arrived(&[commit(2, "nmd-nft-worker")]));
-        assert!(ledger.is_by_another_daemon());
+        assert_eq!(ledger.committers(), Committers::AnotherDaemon);
         assert_eq!(ledger.processes(), "nmd-nft-worker (pid 2)");
         ledger.note(arrived(&[commit(3, "nft")]));
-        assert!(!ledger.is_by_another_daemon());
+        assert_eq!(ledger.committers(), Committers::Both);
     }
 
     #[test]

@@ -36,9 +36,12 @@ struct TableLines {
     /// What the kernel had after the last sync.
     applied: Option<Rc<Tables>>,
     failures_in_a_row: u32,
+    /// One of them was said.
+    failure_is_said: bool,
     /// Since when another owns the table, or is ending.
     owned_since: Option<Instant>,
     protection: Option<Protection>,
+    /// In what another daemon's table differs.
     other_daemon: Option<String>,
 }
 
@@ -165,11 +168,14 @@ impl LogLines {
     /// A look for what another daemon committed.
     pub(super) fn looked(&mut self, family: Family, report: &SyncReport, processes: &str) {
         let lines = self.succeeded(family);
-        let is_said = lines.other_daemon.as_deref() == Some(processes);
-        if report.differences.is_empty() || is_said {
+        if report.differences.is_empty() {
+            lines.other_daemon = None;
             return;
         }
         let (family, differences) = (family.name(), listed(&report.differences));
+        if lines.other_daemon.as_ref() == Some(&differences) {
+            return;
+        }
         error!(
             family,
             differences,
@@ -177,7 +183,7 @@ impl LogLines {
             "table {family}: another daemon writes it: {processes} changed it ({differences}); end one of the two. \
              Until then it is repaired once per resync"
         );
-        lines.other_daemon = Some(processes.to_owned());
+        lines.other_daemon = Some(differences);
     }
 
     pub(super) fn failed(&mut self, family: Family, failure: &KernelError) {
@@ -199,23 +205,24 @@ impl LogLines {
             )
         };
         match self.failures.say(&text, Instant::now()) {
-            None => {}
+            None => return,
             Some(0) => error!(family = family.name(), "{text}"),
             Some(repeated) => error!(family = family.name(), repeated, "{text}"),
         }
+        lines.failure_is_said = true;
     }
 
     fn succeeded(&mut self, family: Family) -> &mut TableLines {
         let lines = self.tables.entry(family).or_default();
         lines.owned_since = None;
-        match std::mem::take(&mut lines.failures_in_a_row) {
-            0 => {}
-            failures => info!(
+        let failures = std::mem::take(&mut lines.failures_in_a_row);
+        if std::mem::take(&mut lines.failure_is_said) {
+            info!(
                 family = family.name(),
                 failures,
                 "table {}: it can be read and written again",
                 family.name()
-            ),
+            );
         }
         lines
     }

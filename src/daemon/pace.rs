@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::reconciler::Outcome;
-
 /// The first retry after a failure comes after about this long.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// Retries come at least about this often.
@@ -35,11 +33,11 @@ impl Pace {
         (next > now).then_some(next)
     }
 
-    pub(super) fn looked(&mut self, outcome: Outcome, now: Instant) {
+    pub(super) fn looked(&mut self, found_drift: bool, now: Instant) {
         self.last_look = Some(now);
-        self.wait = match outcome {
-            Outcome::Differed => Duration::ZERO,
-            _ => (self.wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT),
+        self.wait = match found_drift {
+            true => Duration::ZERO,
+            false => (self.wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT),
         };
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::ledger::is_after;
 use super::readiness::TableState;
 use super::reconciler::Outcome;
+use crate::in_words;
 use crate::kernel::Kernel;
 use crate::kernel::error::{KernelError, listed};
 use crate::kernel::tables::TablePass;
@@ -118,6 +119,17 @@ pub(super) fn outcome(pass: &TablePass) -> Outcome {
     }
 }
 
+/// In what the tables differed; empty: in nothing, as far as was seen.
+pub(super) fn differences(passes: &[TablePass]) -> String {
+    let differing = passes.iter().filter_map(|pass| {
+        let report = pass.result.as_ref().ok()?;
+        let family = pass.family.name();
+        (!report.differences.is_empty())
+            .then(|| format!("{family}: {}", listed(&report.differences)))
+    });
+    in_words::all(differing, "; ")
+}
+
 /// What a table is like after a sync; `None`: its family is off, and it is gone.
 pub(super) fn state_after_sync(pass: &TablePass, tables: &Tables) -> Option<TableState> {
     let is_wanted = tables.wanted().any(|ruleset| ruleset.family == pass.family);
@@ -138,11 +150,11 @@ pub(super) fn state_after_look(pass: &TablePass, processes: &str) -> TableState 
     }
 }
 
-/// `None` where the pass over a table failed.
+/// Up to which generation all tables have been looked at that could be; `None`: none could.
 pub(super) fn oldest_generation(passes: &[TablePass]) -> Option<u32> {
     let mut oldest: Option<u32> = None;
-    for pass in passes {
-        let generation = pass.result.as_ref().ok()?.generation;
+    for report in passes.iter().filter_map(|pass| pass.result.as_ref().ok()) {
+        let generation = report.generation;
         let is_older = oldest.is_none_or(|oldest| is_after(oldest, generation));
         if is_older {
             oldest = Some(generation);

@@ -21,7 +21,7 @@ enum Configuration {
 /// What the last pass found of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TableState {
-    /// There was no pass yet.
+    /// There was no pass yet, or none since another policy is wanted.
     Unread,
     /// The kernel has it, and it was read back.
     InStep,
@@ -29,6 +29,16 @@ pub(super) enum TableState {
     WrittenByAnother(String, String),
     /// Another owns it, or it could not be read or written.
     Failed(String),
+}
+
+impl TableState {
+    /// Another daemon has changed it, and in the same.
+    fn differs_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::WrittenByAnother(_, before), Self::WrittenByAnother(_, now)) => before == now,
+            _ => false,
+        }
+    }
 }
 
 impl Readiness {
@@ -46,12 +56,10 @@ impl Readiness {
         });
     }
 
-    /// The tables of these families are to be there, and a pass over them begins.
+    /// The tables of these families are to be made other than they are, and a pass over them begins.
     pub(super) fn wants(&mut self, families: impl Iterator<Item = Family>) {
         for family in families {
-            if self.state(family).is_none() {
-                self.tables.push((family, TableState::Unread));
-            }
+            self.looked(family, TableState::Unread);
         }
     }
 
@@ -63,6 +71,8 @@ impl Readiness {
     /// A look has ended, which found this.
     pub(super) fn looked(&mut self, family: Family, found: TableState) {
         match self.tables.iter_mut().find(|(of, _)| *of == family) {
+            // Who has committed since is not who changed it.
+            Some((_, state)) if state.differs_as(&found) => {}
             Some((_, state)) => *state = found,
             None => self.tables.push((family, found)),
         }
@@ -149,11 +159,12 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_is_newly_wanted_is_a_reason_until_its_pass_has_ended() {
+    fn a_table_that_is_wanted_otherwise_is_a_reason_until_its_pass_has_ended() {
         let mut readiness = ready();
         readiness.wants([Family::Ip, Family::Ip6].into_iter());
-        assert_eq!(readiness.reasons(), ["table ip6: not applied yet"]);
-        assert_eq!(readiness.is_in_step(Family::Ip), Some(true));
+        let reasons = ["table ip: not applied yet", "table ip6: not applied yet"];
+        assert_eq!(readiness.reasons(), reasons);
+        assert_eq!(readiness.is_in_step(Family::Ip), Some(false));
         assert_eq!(readiness.is_in_step(Family::Ip6), Some(false));
         readiness.synced(vec![(Family::Ip, TableState::InStep)]);
         assert_eq!(readiness.is_in_step(Family::Ip6), None);

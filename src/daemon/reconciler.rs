@@ -67,10 +67,7 @@ pub enum Event {
     /// Something has happened near the file.
     FileMayHaveChanged,
     /// Someone has committed to nftables; not this daemon.
-    Committed {
-        /// It was the worker of another daemon, and nobody else.
-        by_another_daemon: bool,
-    },
+    Committed(Committers),
     /// The idle worker has ended, and with it its ownership of the table.
     WorkerEnded,
     /// Someone wants to know the counters.
@@ -80,10 +77,26 @@ pub enum Event {
     /// [`Action::Read`] is done.
     Read(Reading),
     /// [`Action::Sync`], [`Action::Look`] or [`Action::Count`] is done.
-    Done(Outcome),
+    Done {
+        /// Of the table that is worst off.
+        outcome: Outcome,
+        /// In what the tables differed from the desired ones, in words; empty: in nothing.
+        differences: String,
+    },
 }
 
-/// How a pass over the kernel ended; of its tables, the one that is worst off counts.
+/// Who has committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committers {
+    /// Whoever they are, no daemon like this one.
+    Others,
+    /// The worker of another daemon, and nobody else.
+    AnotherDaemon,
+    /// Both.
+    Both,
+}
+
+/// How a pass over a table ended, the worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     /// The kernel had what is desired.
@@ -121,7 +134,9 @@ enum Pass {
     /// The file was read.
     Resync,
     /// Someone has committed.
-    Look,
+    Look(Committers),
+    /// The same, and the tables are left as they are.
+    Comparison,
     /// Someone wants to know the counters. It is no look: what it finds is not compared.
     Count,
 }
@@ -160,8 +175,14 @@ pub struct Reconciler {
     reading_due: Option<Instant>,
     /// When a look that had to wait is due.
     look_due: Option<Instant>,
-    /// The look that waits is for commits of another daemon only.
-    look_is_for_another_daemon: bool,
+    /// Whose commits the look is for that waits, or was the last.
+    look_is_for: Committers,
+    /// Since the last resync the tables were mended after commits of another daemon and others, of which either may have
+    /// changed them.
+    has_mended_beside_daemon: bool,
+    /// In what the tables differ as another daemon has left them: they stay so until the next resync, or until someone
+    /// else changes them.
+    contested: Option<String>,
 }
 
 impl Reconciler {
@@ -187,7 +208,9 @@ impl Reconciler {
             resync_due: None,
             reading_due: None,
             look_due: None,
-            look_is_for_another_daemon: false,
+            look_is_for: Committers::Others,
+            has_mended_beside_daemon: false,
+            contested: None,
         }
     }
 
@@ -210,7 +233,10 @@ impl Reconciler {
                 self.reads_after_pass = true;
                 None
             }
-            Event::ReloadRequested => Some(self.read(now)),
+            Event::ReloadRequested => {
+                self.reads_for_a_change = false;
+                Some(self.read(now))
+            }
             Event::FileMayHaveChanged => {
                 // A reading that waits for a sync is not to lose it.
                 self.reads_for_a_change |= !self.waits_for_a_file();
@@ -219,9 +245,12 @@ impl Reconciler {
             Event::WorkerEnded => self.on_worker_ended(now),
             Event::CountWanted => self.on_count_wanted(now),
             Event::DeadlineReached => self.on_deadline(now),
-            Event::Committed { by_another_daemon } => self.on_committed(by_another_daemon, now),
+            Event::Committed(by) => self.on_committed(by, now),
             Event::Read(reading) => self.on_read(reading, now),
-            Event::Done(outcome) => self.on_done(outcome, now),
+            Event::Done {
+                outcome,
+                differences,
+            } => self.on_done(outcome, differences, now),
         }
     }
 
@@ -320,17 +349,17 @@ impl Reconciler {
         // The reading that waits is the resync's; it is not due a second time.
         if self.resync_due.is_some_and(|due| due <= now) {
             self.resync_due = None;
+            self.reads_for_a_change = false;
         }
         None
     }
 
-    fn on_committed(&mut self, by_another_daemon: bool, now: Instant) -> Option<Action> {
+    fn on_committed(&mut self, by: Committers, now: Instant) -> Option<Action> {
         // What is done during a pass is told again after it.
         if self.under_way.is_some() || self.last_good.is_none() {
             return None;
         }
-        self.look_is_for_another_daemon =
-            by_another_daemon && (self.look_is_for_another_daemon || self.look_due.is_none());
+        self.look_is_for = by;
         match self.pace.next_look(now) {
             Some(later) => {
                 self.look_due = Some(later);
@@ -345,8 +374,7 @@ impl Reconciler {
         let before = self.worker_ended.replace(now);
         let lived_long = before.is_none_or(|then| now.duration_since(then) >= WORKER_LIFE);
         if lived_long {
-            self.look_is_for_another_daemon = false;
-            return self.look();
+            return self.mend(Committers::Others);
         }
         let later = now.checked_add(WORKER_LIFE);
         self.resync_due = [self.resync_due, later].into_iter().flatten().min();
@@ -354,15 +382,38 @@ impl Reconciler {
     }
 
     fn look(&mut self) -> Option<Action> {
+        // Two daemons that mend each other's table would never stop.
+        let is_by_daemon = match self.look_is_for {
+            Committers::Others => false,
+            Committers::AnotherDaemon => true,
+            Committers::Both => self.has_mended_beside_daemon,
+        };
+        if !is_by_daemon && self.contested.is_none() {
+            return self.mend(self.look_is_for);
+        }
         self.look_due = None;
         let desired = self.last_good.clone()?;
-        self.under_way = Some(Pass::Look);
-        // Two daemons that mend each other's table would never stop.
-        Some(if self.look_is_for_another_daemon {
-            Action::Look(desired)
-        } else {
-            Action::Sync(desired)
-        })
+        self.under_way = Some(Pass::Comparison);
+        Some(Action::Look(desired))
+    }
+
+    fn mend(&mut self, what_was_done_by: Committers) -> Option<Action> {
+        self.look_due = None;
+        let desired = self.last_good.clone()?;
+        self.under_way = Some(Pass::Look(what_was_done_by));
+        Some(Action::Sync(desired))
+    }
+
+    /// What the tables are like that were left as they are; says whether someone else than a daemon has changed them since
+    /// another daemon wrote them.
+    fn compared(&mut self, outcome: Outcome, differences: String) -> bool {
+        if differences.is_empty() {
+            // Where a look fails, that says nothing.
+            self.contested = self.contested.take().filter(|_| outcome != Outcome::InStep);
+            return false;
+        }
+        let before = self.contested.replace(differences);
+        self.look_is_for == Committers::Others && before != self.contested
     }
 
     /// Not while the tables are worked at, or cannot be: what was read last has to do then.
@@ -382,25 +433,45 @@ impl Reconciler {
         let took = self.count_began.map(|began| now.duration_since(began));
         let wait = took.unwrap_or_default().saturating_mul(COUNT_SHARE);
         self.next_count = now.checked_add(wait.max(COUNT_AGAIN));
-        if self.reload_after_pass() {
-            return Some(self.read(now));
-        }
         // Where the worker has listed, it may have ended or hung, and what it owned is without an owner then.
-        if outcome == Outcome::Failed {
-            return self.on_worker_ended(now);
-        }
-        None
+        let replaced = match outcome {
+            Outcome::Failed => self.on_worker_ended(now),
+            _ => None,
+        };
+        // A file that may have changed meanwhile is read after the pass to which that leads.
+        replaced.or_else(|| self.reload_after_pass().then(|| self.read(now)))
     }
 
-    fn on_done(&mut self, outcome: Outcome, now: Instant) -> Option<Action> {
+    fn on_done(&mut self, outcome: Outcome, differences: String, now: Instant) -> Option<Action> {
         let pass = self.under_way.take();
         if pass == Some(Pass::Count) {
             return self.on_counted(outcome, now);
         }
         self.look_due = None;
-        if pass == Some(Pass::Look) {
-            self.pace.looked(outcome, now);
+        let found_drift = !differences.is_empty();
+        let is_look = matches!(pass, Some(Pass::Look(_) | Pass::Comparison));
+        if is_look {
+            self.pace.looked(found_drift, now);
         }
+        if pass == Some(Pass::Comparison) {
+            if self.compared(outcome, differences) {
+                return self.mend(Committers::Others);
+            }
+        } else {
+            self.contested = None;
+            self.has_mended_beside_daemon = match pass {
+                Some(Pass::Look(by)) => {
+                    self.has_mended_beside_daemon || (found_drift && by == Committers::Both)
+                }
+                _ => false,
+            };
+        }
+        self.schedule_resync(outcome, is_look, now);
+        self.reload_after_pass().then(|| self.read(now))
+    }
+
+    /// When file and kernel are compared next, after a pass that ended so.
+    fn schedule_resync(&mut self, outcome: Outcome, is_look: bool, now: Instant) {
         self.looks_at_owner = match outcome {
             Outcome::Owned { is_ending: true } => 1,
             Outcome::Owned { is_ending: false } => self.looks_at_owner.saturating_add(1),
@@ -408,7 +479,7 @@ impl Reconciler {
         };
         match outcome {
             // The retry that is waited for comes, whatever others commit meanwhile.
-            Outcome::Failed if pass == Some(Pass::Look) && self.syncs.has_failed() => {}
+            Outcome::Failed if is_look && self.syncs.has_failed() => {}
             Outcome::Failed => {
                 let retry = self.syncs.failed(self.was_due);
                 self.resync_due = now.checked_add(retry.min(self.resync_interval()));
@@ -421,13 +492,12 @@ impl Reconciler {
             Outcome::InStep | Outcome::Differed => {
                 self.syncs.succeeded();
                 // A neighbour that commits all the time must not put off the reading of the file.
-                if pass == Some(Pass::Resync) || self.resync_due.is_none() {
+                if !is_look || self.resync_due.is_none() {
                     // An interval of centuries has no end that can be told: none is waited for.
                     self.resync_due = now.checked_add(self.resync_interval());
                 }
             }
         }
-        self.reload_after_pass().then(|| self.read(now))
     }
 
     fn reload_after_pass(&mut self) -> bool {

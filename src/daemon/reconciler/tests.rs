@@ -1,5 +1,7 @@
 //! The reconciler, event by event, with a clock of its own.
 
+mod commits;
+
 use super::*;
 use crate::config::{Flags, defaults};
 use crate::daemon::pace::{LAST_RETRY, retry_after};
@@ -64,6 +66,17 @@ fn sync(table: &str) -> Option<Action> {
     Some(Action::Sync(desired(table)))
 }
 
+fn done(outcome: Outcome) -> Event {
+    let differences = match outcome {
+        Outcome::Differed => "drift".to_owned(),
+        _ => String::new(),
+    };
+    Event::Done {
+        outcome,
+        differences,
+    }
+}
+
 /// A reconciler that has applied the table `a` from a file, and the time.
 fn in_step() -> (Reconciler, Instant) {
     let now = Instant::now();
@@ -71,7 +84,7 @@ fn in_step() -> (Reconciler, Instant) {
     assert_eq!(reconciler.on(Event::ReloadRequested, now), read(false));
     assert_eq!(reconciler.on(Event::Read(good("a")), now), sync("a"));
     assert_eq!(reconciler.deadline(), None);
-    assert_eq!(reconciler.on(Event::Done(Outcome::InStep), now), None);
+    assert_eq!(reconciler.on(done(Outcome::InStep), now), None);
     assert_eq!(reconciler.deadline(), Some(now + 60 * SECOND));
     (reconciler, now)
 }
@@ -100,7 +113,7 @@ fn a_file_that_cannot_be_read_is_read_again_later_and_later() {
     }
     assert!(wait >= LAST_RETRY / 2);
     assert_eq!(reconciler.on(Event::Read(good("b")), now), sync("b"));
-    reconciler.on(Event::Done(Outcome::InStep), now);
+    reconciler.on(done(Outcome::InStep), now);
     assert_eq!(reconciler.deadline(), Some(now + 60 * SECOND));
 }
 
@@ -164,12 +177,9 @@ fn a_reload_during_a_sync_comes_after_it_once() {
     reconciler.on(Event::Read(good("b")), now);
     assert_eq!(reconciler.on(Event::ReloadRequested, now), None);
     assert_eq!(reconciler.on(Event::ReloadRequested, now), None);
-    assert_eq!(
-        reconciler.on(Event::Done(Outcome::InStep), now),
-        read(false)
-    );
+    assert_eq!(reconciler.on(done(Outcome::InStep), now), read(false));
     reconciler.on(Event::Read(good("b")), now);
-    assert_eq!(reconciler.on(Event::Done(Outcome::InStep), now), None);
+    assert_eq!(reconciler.on(done(Outcome::InStep), now), None);
 }
 
 #[test]
@@ -179,7 +189,7 @@ fn failures_are_retried_later_and_later_but_never_later_than_the_resync() {
     let mut last = Duration::ZERO;
     for failures in 1..40 {
         reconciler.on(Event::Read(bad()), now);
-        reconciler.on(Event::Done(Outcome::Failed), now);
+        reconciler.on(done(Outcome::Failed), now);
         last = reconciler.deadline().unwrap() - now;
         assert!(last <= retry_after(failures) && last >= retry_after(failures) / 2);
         now += last;
@@ -187,7 +197,7 @@ fn failures_are_retried_later_and_later_but_never_later_than_the_resync() {
     }
     assert!(last >= LAST_RETRY / 2);
     reconciler.on(Event::Read(bad()), now);
-    reconciler.on(Event::Done(Outcome::InStep), now);
+    reconciler.on(done(Outcome::InStep), now);
     assert_eq!(reconciler.deadline(), Some(now + 60 * SECOND));
 }
 
@@ -198,25 +208,9 @@ fn many_changes_that_fail_do_not_put_off_the_next_retry() {
     for table in (0..20).map(|n| n.to_string()) {
         reconciler.on(Event::FileMayHaveChanged, now);
         assert_eq!(reconciler.on(Event::Read(good(&table)), now), sync(&table));
-        reconciler.on(Event::Done(Outcome::Failed), now);
+        reconciler.on(done(Outcome::Failed), now);
         assert!(reconciler.deadline().unwrap() <= now + retry_after(1));
     }
-}
-
-#[test]
-fn commits_of_others_do_not_put_off_a_retry() {
-    let (mut reconciler, now) = in_step();
-    reconciler.on(Event::ReloadRequested, now);
-    reconciler.on(Event::Read(bad()), now);
-    reconciler.on(Event::Done(Outcome::Failed), now);
-    let retry = reconciler.deadline();
-    let committed = Event::Committed {
-        by_another_daemon: false,
-    };
-    let later = now + SECOND / 100;
-    assert_eq!(reconciler.on(committed, later), sync("a"));
-    reconciler.on(Event::Done(Outcome::Failed), later);
-    assert_eq!(reconciler.deadline(), retry);
 }
 
 #[test]
@@ -243,28 +237,10 @@ fn waits_for_owners(are_ending: &[bool]) -> Vec<u128> {
     let looks = are_ending.iter().map(|&is_ending| {
         reconciler.on(Event::ReloadRequested, now);
         reconciler.on(Event::Read(bad()), now);
-        reconciler.on(Event::Done(Outcome::Owned { is_ending }), now);
+        reconciler.on(done(Outcome::Owned { is_ending }), now);
         (reconciler.deadline().unwrap() - now).as_millis()
     });
     looks.collect()
-}
-
-#[test]
-fn an_idle_worker_that_ends_is_replaced_at_once_but_not_again_and_again() {
-    let (mut reconciler, start) = in_step();
-    assert_eq!(reconciler.on(Event::WorkerEnded, start), sync("a"));
-    reconciler.on(Event::Done(Outcome::InStep), start);
-    let soon = start + SECOND / 10;
-    assert_eq!(reconciler.on(Event::WorkerEnded, soon), None);
-    assert_eq!(reconciler.deadline(), Some(soon + SECOND));
-    assert_eq!(
-        reconciler.on(Event::DeadlineReached, soon + SECOND),
-        read(false)
-    );
-    reconciler.on(Event::Read(bad()), soon + SECOND);
-    reconciler.on(Event::Done(Outcome::InStep), soon + SECOND);
-    let later = soon + 2 * SECOND;
-    assert_eq!(reconciler.on(Event::WorkerEnded, later), sync("a"));
 }
 
 #[test]
@@ -291,7 +267,7 @@ fn a_file_that_comes_back_within_the_second_never_was_gone() {
     reconciler.on(Event::DeadlineReached, now + LOOK_AGAIN);
     let good = Event::Read(good("b"));
     assert_eq!(reconciler.on(good, now + LOOK_AGAIN), sync("b"));
-    reconciler.on(Event::Done(Outcome::InStep), now + LOOK_AGAIN);
+    reconciler.on(done(Outcome::InStep), now + LOOK_AGAIN);
     reconciler.on(Event::ReloadRequested, now + 5 * SECOND);
     let absent = Event::Read(absent("d"));
     assert_eq!(
@@ -340,7 +316,7 @@ fn an_interval_of_centuries_is_no_overflow() {
         }),
         now,
     );
-    assert_eq!(reconciler.on(Event::Done(Outcome::InStep), now), None);
+    assert_eq!(reconciler.on(done(Outcome::InStep), now), None);
     assert_eq!(reconciler.deadline(), None);
 }
 
@@ -353,96 +329,6 @@ fn a_change_near_the_file_that_changes_nothing_needs_no_sync_and_moves_no_resync
     assert_eq!(reconciler.deadline(), Some(start + 60 * SECOND));
     reconciler.on(Event::FileMayHaveChanged, now);
     assert_eq!(reconciler.on(Event::Read(good("b")), now), sync("b"));
-}
-
-#[test]
-fn a_commit_is_looked_at_at_once_and_a_repair_does_not_delay_the_next() {
-    let (mut reconciler, mut now) = in_step();
-    let committed = Event::Committed {
-        by_another_daemon: false,
-    };
-    for _ in 0..10 {
-        now += Duration::from_millis(1);
-        assert_eq!(reconciler.on(committed.clone(), now), sync("a"));
-        assert_eq!(reconciler.on(Event::Done(Outcome::Differed), now), None);
-    }
-}
-
-#[test]
-fn a_neighbour_that_commits_all_the_time_costs_a_few_looks_a_second() {
-    let (mut reconciler, start) = in_step();
-    let committed = Event::Committed {
-        by_another_daemon: false,
-    };
-    let (mut now, mut looks) = (start, 0);
-    while now < start + 10 * SECOND {
-        now += Duration::from_millis(10);
-        let mut action = None;
-        if reconciler.deadline().is_some_and(|due| due <= now) {
-            action = reconciler.on(Event::DeadlineReached, now);
-        }
-        action = action.or_else(|| reconciler.on(committed.clone(), now));
-        if action.is_some() {
-            assert_eq!(action, sync("a"));
-            looks += 1;
-            reconciler.on(Event::Done(Outcome::InStep), now);
-        }
-    }
-    assert!((40..=50).contains(&looks), "{looks} looks in 10 s");
-    // After a quiet second the next one does not wait.
-    now += 2 * SECOND;
-    if reconciler.on(Event::DeadlineReached, now).is_some() {
-        reconciler.on(Event::Done(Outcome::InStep), now);
-    }
-    now += 2 * SECOND;
-    assert_eq!(reconciler.on(committed, now), sync("a"));
-}
-
-#[test]
-fn a_busy_neighbour_does_not_put_off_the_resync() {
-    let (mut reconciler, start) = in_step();
-    let now = start + 59 * SECOND;
-    reconciler.on(
-        Event::Committed {
-            by_another_daemon: false,
-        },
-        now,
-    );
-    reconciler.on(Event::Done(Outcome::InStep), now);
-    assert_eq!(reconciler.deadline(), Some(start + 60 * SECOND));
-}
-
-#[test]
-fn what_another_daemon_commits_is_only_looked_at_until_the_resync() {
-    let (mut reconciler, start) = in_step();
-    let mut now = start + SECOND;
-    let committed = Event::Committed {
-        by_another_daemon: true,
-    };
-    assert_eq!(
-        reconciler.on(committed, now),
-        Some(Action::Look(desired("a")))
-    );
-    assert_eq!(reconciler.on(Event::Done(Outcome::Differed), now), None);
-    now = reconciler.deadline().unwrap();
-    assert_eq!(now, start + 60 * SECOND);
-    assert_eq!(reconciler.on(Event::DeadlineReached, now), read(false));
-    assert_eq!(reconciler.on(Event::Read(good("a")), now), sync("a"));
-}
-
-#[test]
-fn a_commit_before_any_good_file_changes_nothing() {
-    let now = Instant::now();
-    let mut reconciler = Reconciler::new(1);
-    assert_eq!(
-        reconciler.on(
-            Event::Committed {
-                by_another_daemon: false
-            },
-            now
-        ),
-        None
-    );
 }
 
 #[test]
@@ -459,7 +345,7 @@ fn one_of_several_files_that_goes_is_waited_for_and_one_that_says_nothing_is_not
     reconciler.on(Event::FileMayHaveChanged, start);
     let three = reading("b", &["file", "other", "4913"], &["4913"]);
     assert_eq!(reconciler.on(three, start), sync("b"));
-    reconciler.on(Event::Done(Outcome::Differed), start);
+    reconciler.on(done(Outcome::Differed), start);
     // The empty one goes.
     reconciler.on(Event::FileMayHaveChanged, start);
     assert_eq!(
@@ -471,11 +357,11 @@ fn one_of_several_files_that_goes_is_waited_for_and_one_that_says_nothing_is_not
     reconciler.on(Event::FileMayHaveChanged, start);
     let emptied = reading("c", &["file", "other"], &["other"]);
     assert_eq!(reconciler.on(emptied, start), sync("c"));
-    reconciler.on(Event::Done(Outcome::Differed), start);
+    reconciler.on(done(Outcome::Differed), start);
     reconciler.on(Event::FileMayHaveChanged, start);
     let filled = reading("b", &["file", "other"], &[]);
     assert_eq!(reconciler.on(filled, start), sync("b"));
-    reconciler.on(Event::Done(Outcome::Differed), start);
+    reconciler.on(done(Outcome::Differed), start);
     reconciler.on(Event::FileMayHaveChanged, start);
     assert_eq!(reconciler.on(reading("d", &["file"], &[]), start), None);
     assert!(reconciler.waits_for_a_file());
@@ -488,68 +374,39 @@ fn one_of_several_files_that_goes_is_waited_for_and_one_that_says_nothing_is_not
 }
 
 #[test]
-fn counters_are_read_once_a_second_and_move_no_deadline() {
-    let (mut reconciler, start) = in_step();
-    let count = Some(Action::Count(desired("a")));
-    let mut now = start + 5 * SECOND;
-    assert_eq!(reconciler.on(Event::CountWanted, now), count);
-    assert_eq!(reconciler.on(Event::CountWanted, now), None);
-    assert_eq!(reconciler.on(Event::Done(Outcome::InStep), now), None);
-    assert_eq!(reconciler.deadline(), Some(start + 60 * SECOND));
-    assert_eq!(reconciler.on(Event::CountWanted, now), None);
-    now += SECOND;
-    assert_eq!(reconciler.on(Event::CountWanted, now), count);
-    // One that takes long is not asked for again soon.
-    now += SECOND;
-    assert_eq!(reconciler.on(Event::Done(Outcome::InStep), now), None);
-    assert_eq!(reconciler.on(Event::CountWanted, now + 19 * SECOND), None);
-    assert_eq!(reconciler.on(Event::CountWanted, now + 20 * SECOND), count);
-}
-
-#[test]
-fn what_comes_while_counters_are_read_comes_after_it() {
-    let (mut reconciler, now) = in_step();
-    reconciler.on(Event::CountWanted, now);
-    assert_eq!(reconciler.on(Event::FileMayHaveChanged, now), None);
-    assert_eq!(
-        reconciler.on(Event::Done(Outcome::InStep), now),
-        read(false)
-    );
-}
-
-#[test]
-fn counters_are_not_read_where_the_tables_cannot_be() {
-    let now = Instant::now();
-    let mut reconciler = Reconciler::new(1);
-    assert_eq!(reconciler.on(Event::CountWanted, now), None);
-    let (mut reconciler, now) = in_step();
-    for outcome in [Outcome::Failed, Outcome::Owned { is_ending: false }] {
-        reconciler.on(Event::ReloadRequested, now);
-        reconciler.on(Event::Read(bad()), now);
-        assert_eq!(reconciler.on(Event::CountWanted, now), None, "under way");
-        reconciler.on(Event::Done(outcome), now);
-        assert_eq!(reconciler.on(Event::CountWanted, now), None);
-    }
-}
-
-#[test]
-fn a_worker_that_ends_while_it_reads_counters_is_replaced_at_once() {
-    let (mut reconciler, now) = in_step();
-    reconciler.on(Event::CountWanted, now);
-    assert_eq!(reconciler.on(Event::Done(Outcome::Failed), now), sync("a"));
-}
-
-#[test]
 fn what_happens_near_the_file_during_a_pass_is_read_and_what_is_the_same_not_synced_again() {
     let (mut reconciler, now) = in_step();
     reconciler.on(Event::ReloadRequested, now);
     reconciler.on(Event::Read(good("b")), now);
     assert_eq!(reconciler.on(Event::FileMayHaveChanged, now), None);
-    assert_eq!(
-        reconciler.on(Event::Done(Outcome::Differed), now),
-        read(false)
-    );
+    assert_eq!(reconciler.on(done(Outcome::Differed), now), read(false));
     assert_eq!(reconciler.on(Event::Read(good("b")), now), None);
     reconciler.on(Event::FileMayHaveChanged, now);
     assert_eq!(reconciler.on(Event::Read(good("c")), now), sync("c"));
+}
+
+/// A file that is open for a moment, beside a resync that is due: the reading that waits is the resync's.
+#[test]
+fn no_resync_is_lost_to_a_file_that_is_touched_when_it_is_due() {
+    for unsettled in [Reading::BeingWritten, absent("b")] {
+        let (mut reconciler, start) = in_step();
+        let now = start + 60 * SECOND;
+        assert_eq!(reconciler.on(Event::FileMayHaveChanged, now), read(false));
+        assert_eq!(reconciler.on(Event::Read(unsettled), now), None);
+        let now = reconciler.deadline().unwrap();
+        assert_eq!(reconciler.on(Event::DeadlineReached, now), read(false));
+        assert_eq!(reconciler.on(Event::Read(good("a")), now), sync("a"));
+    }
+}
+
+#[test]
+fn a_reload_that_is_asked_for_while_a_file_is_waited_for_leads_to_a_sync() {
+    let (mut reconciler, now) = in_step();
+    reconciler.on(Event::FileMayHaveChanged, now);
+    assert_eq!(reconciler.on(Event::Read(Reading::BeingWritten), now), None);
+    assert_eq!(reconciler.on(Event::ReloadRequested, now), read(false));
+    assert_eq!(reconciler.on(Event::Read(Reading::BeingWritten), now), None);
+    let now = reconciler.deadline().unwrap();
+    assert_eq!(reconciler.on(Event::DeadlineReached, now), read(false));
+    assert_eq!(reconciler.on(Event::Read(good("a")), now), sync("a"));
 }
