@@ -375,6 +375,62 @@ fn two_daemons_do_not_fight() {
     assert!(exempts(&namespace, "198.51.100.0/24"));
 }
 
+/// A neighbour's commit is news, and what the other daemon has left is not its work.
+#[test]
+fn two_daemons_do_not_fight_beside_a_neighbour_that_commits() {
+    let (namespace, daemon) = start(&list("192.0.2.0/24"));
+    let other = Daemon::start(DAEMON, &namespace, &list("198.51.100.0/24"), &[]).unwrap();
+    other.wait_for_log("applied and read back").unwrap();
+    daemon.wait_for_log("another daemon writes it").unwrap();
+    let mut neighbour = Nft::host().session(&namespace).unwrap();
+    for _ in 0..20 {
+        neighbour
+            .say("add table ip neighbour; delete table ip neighbour")
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    neighbour.end().unwrap();
+    let logs = daemon.log() + &other.log();
+    // One by each, where its own and the neighbour's commits are told together.
+    assert!(logs.matches("repaired").count() <= 2, "{logs}");
+    assert!(
+        logs.matches("another daemon writes it").count() <= 4,
+        "{logs}"
+    );
+}
+
+/// Its retries come every second: what happens to the other table is not to wait for them.
+#[test]
+fn what_others_do_to_one_table_is_undone_at_once_while_the_other_one_fails() {
+    let namespace = Namespace::new().unwrap();
+    let mut owner = Nft::host().session(&namespace).unwrap();
+    owner
+        .say(&format!("add table ip6 {TABLE} {{ flags owner; }}"))
+        .unwrap();
+    let file = "enableIPv6: true\nnonMasqueradeCIDRs: [10.0.0.0/8, fd00::/8]\n";
+    let daemon = Daemon::start(DAEMON, &namespace, file, &[]).unwrap();
+    daemon.wait_for_log("owned by nft").unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    let mut hand = Nft::host().session(&namespace).unwrap();
+    let mut slowest = Duration::ZERO;
+    for _ in 0..40 {
+        let repairs = daemon.log().matches("table ip: repaired").count();
+        for more in 1..=2 {
+            let flushed = Instant::now();
+            hand.say(&format!("flush chain ip {TABLE} postrouting"))
+                .unwrap();
+            wait_until(LIMIT, || {
+                daemon.log().matches("table ip: repaired").count() >= repairs + more
+            })
+            .unwrap();
+            slowest = slowest.max(flushed.elapsed());
+        }
+    }
+    assert!(slowest < Duration::from_millis(600), "{slowest:?}");
+    owner.end().unwrap();
+    hand.end().unwrap();
+}
+
 #[test]
 fn a_table_that_another_owns_is_named_and_taken_over_when_the_owner_ends() {
     let namespace = Namespace::new().unwrap();
