@@ -316,3 +316,6 @@ fn is_the_rule(family: Family, rule: &Rule, observed: &ObservedRule) -> serde_js
     let statements: Value = canonical(json::statements(family, rule)?);
     Ok(observed.comment.as_deref() == Some(rule.comment) && *observed.statements == statements)
 }
+
+#[cfg(test)]
+mod tests;

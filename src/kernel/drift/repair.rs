@@ -50,13 +50,14 @@ impl<'a> Commands<'a> {
         let mut transactions: Vec<Vec<Command<'a>>> = vec![waking.into_iter().collect()];
         if self.rebuilds_all_rules {
             transactions.extend([self.all_at_once(ruleset), foreign]);
-        } else if stand_ins(ruleset, observed).any(|set| is_looked_up(set.stand_in, observed)) {
-            transactions.extend(self.out_of_stand_ins(observed, foreign));
-        } else if self.has_many_parts() {
-            transactions.push(deletion_of_stand_ins(ruleset, observed, &mut foreign));
-            transactions.extend(self.by_stand_ins(ruleset, foreign));
         } else {
-            transactions.extend(self.in_place(foreign));
+            transactions.extend(self.what_is_not_seen(ruleset, observed));
+            if self.has_many_parts() {
+                transactions.push(deletion_of_stand_ins(ruleset, observed, &mut foreign));
+                transactions.extend(self.by_stand_ins(ruleset, foreign));
+            } else {
+                transactions.extend(self.in_place(foreign));
+            }
         }
         transactions.extend(one_by_one.into_iter().map(|command| vec![command]));
         transactions
@@ -96,21 +97,22 @@ impl<'a> Commands<'a> {
         [self.objects, policy, foreign]
     }
 
-    /// A repair by stand-ins was cut short: the rules look these up, so that the elements of the sets in whose place they
-    /// are can change unseen.
-    fn out_of_stand_ins(
-        mut self,
+    /// A repair by stand-ins was cut short: where the rules look one up, the elements of the set in whose place it is can
+    /// change unseen.
+    fn what_is_not_seen(
+        &mut self,
+        ruleset: &Ruleset,
         observed: &ObservedTable,
-        foreign: Vec<Command<'a>>,
-    ) -> [Vec<Command<'a>>; 4] {
+    ) -> [Vec<Command<'a>>; 2] {
+        if !stand_ins(ruleset, observed).any(|set| is_looked_up(set.stand_in, observed)) {
+            return Default::default();
+        }
         let (seen, unseen): (Vec<_>, Vec<_>) = std::mem::take(&mut self.elements)
             .into_iter()
             .partition(|(set, _)| is_looked_up(set.name, observed));
-        let unseen = unseen.into_iter().flat_map(|(_, changes)| changes);
-        let objects = std::mem::take(&mut self.objects);
         self.elements = seen;
-        let [_, policy, foreign] = self.in_place(foreign);
-        [objects, unseen.collect(), policy, foreign]
+        let unseen = unseen.into_iter().flat_map(|(_, changes)| changes);
+        [std::mem::take(&mut self.objects), unseen.collect()]
     }
 
     /// The rules look up filled sets under other names while the elements change, so that the policy changes with the rules
@@ -176,13 +178,15 @@ fn mentions(value: &Value, text: &str) -> bool {
     }
 }
 
-/// No rule looks them up; they must be gone before others are made under their names.
+/// They must be gone before others are made under their names. One that rules look up stays until they no longer do: its
+/// set needs no other.
 fn deletion_of_stand_ins<'a>(
     ruleset: &'a Ruleset,
     observed: &ObservedTable,
     foreign: &mut Vec<Command<'a>>,
 ) -> Vec<Command<'a>> {
-    let deletions = stand_ins(ruleset, observed).map(|set| Command::Delete("set", set.stand_in));
+    let unused = stand_ins(ruleset, observed).filter(|set| !is_looked_up(set.stand_in, observed));
+    let deletions = unused.map(|set| Command::Delete("set", set.stand_in));
     let deletions: Vec<Command<'a>> = deletions.collect();
     foreign.retain(|command| !deletions.contains(command));
     deletions
