@@ -454,6 +454,24 @@ fn a_table_that_another_owns_is_named_and_taken_over_when_the_owner_ends() {
     wait_for(&namespace, "192.0.2.0/24");
 }
 
+/// As a daemon leaves it that is killed between claiming the table and filling it.
+#[test]
+fn an_empty_table_of_a_family_that_is_off_is_taken_away_and_another_s_stays() {
+    let namespace = Namespace::new().unwrap();
+    let ip6 = || Nft::host().list_table_text_of(support::lab::Family::V6, &namespace, TABLE);
+    for (contents, stays) in [("", false), ("chain another-s { }\n", true)] {
+        Nft::host()
+            .apply(&namespace, &format!("table ip6 {TABLE} {{\n{contents}}}"))
+            .unwrap();
+        let file = list("192.0.2.0/24");
+        let daemon = Daemon::start(DAEMON, &namespace, &file, &[]).unwrap();
+        daemon
+            .wait_for_log("what others change in it is undone")
+            .unwrap();
+        assert_eq!(ip6().is_ok(), stays, "{}", daemon.log());
+    }
+}
+
 #[test]
 fn nothing_wakes_the_daemon_between_resyncs() {
     let (_namespace, daemon) = start(&list("10.0.0.0/8"));

@@ -27,6 +27,17 @@ pub struct ObservedTable {
     pub libnftables: Option<String>,
 }
 
+impl ObservedTable {
+    /// Nothing stands in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+            && self.counters.is_empty()
+            && self.chains.is_empty()
+            && self.others.is_empty()
+    }
+}
+
 /// A named set as listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedSet {

@@ -100,7 +100,8 @@ impl Kernel {
         let is_made_by_a_daemon = match &observation {
             Observation::Missing => return Ok(None),
             Observation::Unreadable(_) => false,
-            Observation::Table(_, table) => is_a_daemon_s(table),
+            // Empty, it was left by a daemon that was killed after it had claimed it.
+            Observation::Table(_, table) => is_a_daemon_s(table) || table.is_empty(),
         };
         if !is_made_by_a_daemon {
             return Ok(None);
