@@ -301,6 +301,41 @@ fn what_libnftables_cannot_mend_is_made_anew() {
     }
 }
 
+/// libnftables takes the dependency for needless, so that it lists the rule as the daemon's; and the rule never matches.
+#[test]
+fn a_rule_that_only_looks_like_the_daemon_s_is_undone() {
+    let (namespace, daemon) = start(&list("10.0.0.0/8"));
+    let before = text(&namespace);
+    let rules = Nft::host().list_table_json(&namespace, TABLE).unwrap();
+    let handle = rules
+        .iter()
+        .filter_map(|object| object.get("rule"))
+        .find(|rule| rule["comment"] == "keep the source address")
+        .map(|rule| rule["handle"].clone())
+        .unwrap();
+    let hand = format!(
+        "replace rule ip {TABLE} {TABLE} handle {handle} meta protocol ip6 ip daddr @non-masquerade-cidrs return \
+         comment \"keep the source address\""
+    );
+    for repairs in 1..=3 {
+        let hand = match repairs {
+            1 => hand.clone(),
+            _ => format!("flush chain ip {TABLE} postrouting"),
+        };
+        Nft::host().apply(&namespace, &hand).unwrap();
+        wait_until(LIMIT, || {
+            daemon.log().matches("repaired").count() == repairs
+        })
+        .unwrap();
+        assert_eq!(text(&namespace), before);
+    }
+    assert!(
+        daemon.log().contains("changed by nft (pid"),
+        "{}",
+        daemon.log()
+    );
+}
+
 #[test]
 fn counters_that_are_reset_are_no_drift() {
     let (namespace, daemon) = start(&list("10.0.0.0/8"));
