@@ -79,10 +79,9 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     runtime.block_on(async {
         let signals = Signals::new().map_err(StartError::Signals)?;
         startup_signals::release();
-        // Before the file and the kernel are read for the first time, so that no change in between is missed.
+        // Before the kernel is read for the first time, so that no change in between is missed.
         let sources = Sources {
             signals,
-            watch: or_resync(ConfigWatch::new(&settings.config), "changes of the file"),
             notifications: or_resync(Notifications::subscribe(), "changes by others"),
             http: Http::new(settings.http_address),
         };
@@ -100,7 +99,6 @@ fn or_resync<T>(source: io::Result<T>, what: &str) -> Option<T> {
 
 struct Sources {
     signals: Signals,
-    watch: Option<ConfigWatch>,
     notifications: Option<Notifications>,
     http: Http,
 }
@@ -122,6 +120,7 @@ impl Signals {
 }
 
 struct EventLoop {
+    watch: Option<ConfigWatch>,
     settings: Settings,
     reconciler: Reconciler,
     worker: Worker,
@@ -142,6 +141,7 @@ impl EventLoop {
             .counting_per_cidr(settings.metrics_per_cidr);
         Self {
             metrics: Metrics::new(settings.metrics_per_cidr),
+            watch: or_resync(ConfigWatch::new(&settings.config), "changes of the file"),
             settings,
             reconciler: Reconciler::new(RandomState::new().hash_one(0)),
             worker: Worker::Idle(Box::new(kernel)),
@@ -176,7 +176,7 @@ impl EventLoop {
                     }
                 },
                 _ = sources.signals.hangup.recv() => self.happened(Event::ReloadRequested),
-                () = changed(&mut sources.watch) => self.happened(Event::FileMayHaveChanged),
+                () = changed(&mut self.watch) => self.happened(Event::FileMayHaveChanged),
                 arrived = arrived(&sources.notifications), if self.worker.is_idle() => {
                     self.ledger.note(arrived);
                     self.committed();
@@ -251,6 +251,10 @@ impl EventLoop {
         } else {
             Writers::Await
         };
+        // Before it is read, so that no change in between is missed.
+        if let Some(watch) = &mut self.watch {
+            watch.renew();
+        }
         let settings = &self.settings;
         // What is moved away while it is read, or as soon as it is said to be bad, was there nevertheless.
         let mut found = config_source::files_with_contents(&settings.config);
