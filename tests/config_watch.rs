@@ -6,6 +6,7 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -256,4 +257,92 @@ fn disturb(directory: &Path) {
     fs::create_dir(directory.join("other")).unwrap();
     fs::remove_dir(directory.join("other")).unwrap();
     std::thread::sleep(Duration::from_millis(200));
+}
+
+/// `user.max_inotify_watches` or another limit of the user namespace that a daemon lives in, namespaces(7).
+fn limit(daemon: &Watching, name: &str, value: u32) {
+    let mut nsenter = Command::new("nsenter");
+    nsenter.args(["--user", "--target", &daemon.process().to_string()]);
+    let script = format!("echo {value} > /proc/sys/user/{name}");
+    succeed(nsenter.args(["sh", "-ceu", &script])).unwrap();
+}
+
+/// Starts a daemon in a user namespace of its own where the limit is 0.
+fn start_without(name: &str) -> Watching {
+    let script = format!("echo 0 > /proc/sys/user/{name}; exec \"$@\"");
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--net", "sh", "-ceu"]);
+    command.args([&script, "sh", DAEMON]);
+    Watching::start_with(
+        command,
+        Namespace::new().unwrap(),
+        "etc/config",
+        |directory| {
+            write(&directory.join("etc/config"), "192.0.2.0/24");
+            let mut file = fs::File::options();
+            let file = file.append(true).open(directory.join("etc/config"));
+            file.unwrap().write_all(b"resyncInterval: 100ms\n").unwrap();
+        },
+    )
+}
+
+/// A limit is said once, however many readings there are, and what it has kept away is tried again at each of them.
+#[track_caller]
+fn assert_limit_is_said_once_and_forgotten_when_lifted(name: &str, words: &str) {
+    let watching = start_without(name);
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(50));
+        watching.reload();
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    let log = watching.log();
+    assert_eq!(
+        log.matches("seen at the next resync only").count(),
+        1,
+        "{log}"
+    );
+    assert!(log.contains(words), "{log}");
+    limit(&watching, name, 1000);
+    watching.wait_for_log("changes of the configuration are seen at once again");
+    // From here on no resync helps.
+    watching.edit("etc/config", "192.0.2.1/32");
+    watching.edit("etc/config", "192.0.2.2/32");
+    let log = watching.log();
+    assert_eq!(log.matches("at once again").count(), 1, "{log}");
+}
+
+#[test]
+fn a_watch_that_cannot_be_made_is_said_once_and_made_at_a_resync() {
+    assert_limit_is_said_once_and_forgotten_when_lifted(
+        "max_inotify_watches",
+        "raise fs.inotify.max_user_watches",
+    );
+}
+
+#[test]
+fn events_while_a_watch_cannot_be_made_do_not_fill_the_log() {
+    let watching = start_without("max_inotify_watches");
+    // As many watches as the plain directories on the way need.
+    for watches in 1..20 {
+        limit(&watching, "max_inotify_watches", watches);
+        std::thread::sleep(Duration::from_millis(250));
+        if watching.log().contains("at once again") {
+            break;
+        }
+    }
+    let said = || {
+        watching
+            .log()
+            .matches("seen at the next resync only")
+            .count()
+    };
+    let before = said();
+    fs::create_dir_all(watching.at("there")).unwrap();
+    fs::rename(watching.at("etc/config"), watching.at("there/config")).unwrap();
+    for _ in 0..200 {
+        swap(&watching.at("etc/config"), "../there/config");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    wait_until(LIMIT, || said() > before).unwrap_or_else(|_| panic!("{}", watching.log()));
+    assert_eq!(said(), before + 1, "{}", watching.log());
 }

@@ -14,12 +14,14 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::PathBuf;
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use tokio::io::unix::AsyncFd;
-use tracing::warn;
+use tracing::{info, warn};
 
+use super::repetitions::Repetitions;
 use way::{Matters, Ways};
 
 /// How often the watches are made anew while the way changes under them. What changes after that is seen like any other
@@ -31,6 +33,7 @@ pub(super) struct ConfigWatch {
     files: Vec<PathBuf>,
     inotify: AsyncFd<Descriptor>,
     watches: Watches,
+    lines: Lines,
 }
 
 /// What each watch is for.
@@ -59,6 +62,7 @@ impl ConfigWatch {
             files: files.to_vec(),
             inotify,
             watches: Watches::new(),
+            lines: Lines::default(),
         })
     }
 
@@ -72,8 +76,19 @@ impl ConfigWatch {
                 Err(_) => return std::future::pending().await,
             }
             let mut has_changed = false;
-            while let Some(events) = read(&self.inotify.get_ref().0) {
-                has_changed |= events.iter().any(|event| self.may_concern_a_file(event));
+            loop {
+                match self.inotify.get_ref().0.read_events() {
+                    Ok(events) => {
+                        has_changed |= events.iter().any(|event| self.may_concern_a_file(event));
+                    }
+                    Err(Errno::EINTR) => {}
+                    Err(Errno::EAGAIN) => break,
+                    Err(error) => {
+                        self.lines
+                            .blind(&format!("inotify cannot be read ({error})"), "");
+                        break;
+                    }
+                }
             }
             if has_changed {
                 return;
@@ -100,16 +115,32 @@ impl ConfigWatch {
     /// Watches what is to be watched now, and nothing else. To be done before each reading: what changes after it is
     /// told, also where the way has become another one since the last time.
     pub(super) fn renew(&mut self) {
+        let mut failures = Vec::new();
         for _ in 0..MOST_ROUNDS {
+            failures.clear();
             // If all this was watched before the way was walked, what has changed meanwhile is told.
-            if self.watch_the_ways() {
-                return;
+            if self.watch_the_ways(&mut failures) {
+                break;
             }
+        }
+        match failures.first() {
+            Some((directory, error)) => {
+                let directory = directory.display();
+                let what = match failures.len() {
+                    1 => format!("{directory} cannot be watched ({error})"),
+                    all => format!(
+                        "{directory} and {} more directories cannot be watched ({error})",
+                        all - 1
+                    ),
+                };
+                self.lines.blind(&what, remedy(*error));
+            }
+            None => self.lines.sees(),
         }
     }
 
     /// Whether all is as it was before.
-    fn watch_the_ways(&mut self) -> bool {
+    fn watch_the_ways(&mut self, failures: &mut Vec<(PathBuf, Errno)>) -> bool {
         let inotify = &self.inotify.get_ref().0;
         let (passed, of_interest): (Vec<_>, Vec<_>) = Ways::to(&self.files)
             .into_iter()
@@ -121,36 +152,51 @@ impl ConfigWatch {
             match inotify.add_watch(&directory, flags(&matters)) {
                 Ok(watch) => wanted.entry(watch).or_default().add(matters),
                 Err(Errno::ENOENT | Errno::ENOTDIR) => has_moved = true,
-                Err(error) => warn!(
-                    "{} cannot be watched, so a change is seen at the next resync: {error}",
-                    directory.display()
-                ),
+                Err(error) => failures.push((directory, error)),
             }
         }
         let is_as_before = !has_moved && self.watches == wanted;
-        for gone in self
-            .watches
-            .keys()
-            .filter(|gone| !wanted.contains_key(gone))
-        {
-            // The kernel has taken it away itself where the directory is gone.
-            let _ = inotify.rm_watch(*gone);
+        let before = std::mem::replace(&mut self.watches, wanted);
+        for watch in before.into_keys() {
+            if !self.watches.contains_key(&watch) {
+                // The kernel has taken it away itself where the directory is gone.
+                let _ = inotify.rm_watch(watch);
+            }
         }
-        self.watches = wanted;
         is_as_before
     }
 }
 
-/// What has arrived; `None`: nothing more.
-fn read(inotify: &Inotify) -> Option<Vec<InotifyEvent>> {
-    match inotify.read_events() {
-        Ok(events) => Some(events),
-        Err(Errno::EAGAIN) => None,
-        Err(Errno::EINTR) => Some(Vec::new()),
-        Err(error) => {
-            warn!("inotify cannot be read, so changes are seen at the next resync: {error}");
-            None
+/// What is said of what cannot be watched.
+#[derive(Default)]
+struct Lines {
+    failures: Repetitions,
+    is_said_to_be_blind: bool,
+}
+
+impl Lines {
+    fn blind(&mut self, what: &str, remedy: &str) {
+        let text = format!(
+            "{what}, so that changes of the configuration are seen at the next resync only{remedy}"
+        );
+        if let Some(repeated) = self.failures.say(&text, Instant::now()) {
+            warn!(repeated, "{text}");
+            self.is_said_to_be_blind = true;
         }
+    }
+
+    fn sees(&mut self) {
+        if std::mem::take(&mut self.is_said_to_be_blind) {
+            info!("changes of the configuration are seen at once again");
+        }
+    }
+}
+
+fn remedy(error: Errno) -> &'static str {
+    match error {
+        Errno::ENOSPC => "; raise fs.inotify.max_user_watches",
+        Errno::EACCES => "; let the daemon's user read the directory",
+        _ => "",
     }
 }
 
