@@ -320,6 +320,14 @@ fn a_watch_that_cannot_be_made_is_said_once_and_made_at_a_resync() {
 }
 
 #[test]
+fn an_inotify_instance_that_cannot_be_had_is_said_once_and_made_at_a_resync() {
+    assert_limit_is_said_once_and_forgotten_when_lifted(
+        "max_inotify_instances",
+        "raise fs.inotify.max_user_instances",
+    );
+}
+
+#[test]
 fn events_while_a_watch_cannot_be_made_do_not_fill_the_log() {
     let watching = start_without("max_inotify_watches");
     // As many watches as the plain directories on the way need.

@@ -11,6 +11,7 @@
 mod way;
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::PathBuf;
@@ -31,7 +32,8 @@ const MOST_ROUNDS: usize = 40;
 /// Watches over the configuration files.
 pub(super) struct ConfigWatch {
     files: Vec<PathBuf>,
-    inotify: AsyncFd<Descriptor>,
+    /// Without one, nothing is watched.
+    inotify: Option<AsyncFd<Descriptor>>,
     watches: Watches,
     lines: Lines,
 }
@@ -51,33 +53,30 @@ impl AsRawFd for Descriptor {
 impl ConfigWatch {
     /// For the configuration `files`, which need not be there, and may be directories. Nothing is watched before
     /// [`Self::renew`].
-    ///
-    /// # Errors
-    /// Where there is no inotify instance to be had (fs.inotify.max_user_instances).
-    pub(super) fn new(files: &[PathBuf]) -> io::Result<Self> {
-        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        // SAFETY: `Inotify` owns the one descriptor that it gives, which stays open until it is dropped.
-        let inotify = unsafe { AsyncFd::register(Descriptor(inotify)) }?;
-        Ok(Self {
+    pub(super) fn new(files: &[PathBuf]) -> Self {
+        Self {
             files: files.to_vec(),
-            inotify,
+            inotify: None,
             watches: Watches::new(),
             lines: Lines::default(),
-        })
+        }
     }
 
     /// Waits until something has happened that may have changed the configuration. All that has happened by then is
     /// one change.
     pub(super) async fn changed(&mut self) {
+        let Some(inotify) = &self.inotify else {
+            return pending().await;
+        };
         loop {
-            match self.inotify.readable().await {
+            match inotify.readable().await {
                 Ok(mut ready) => ready.clear_ready(),
                 // The runtime is ending.
-                Err(_) => return std::future::pending().await,
+                Err(_) => return pending().await,
             }
             let mut has_changed = false;
             loop {
-                match self.inotify.get_ref().0.read_events() {
+                match inotify.get_ref().0.read_events() {
                     Ok(events) => {
                         has_changed |= events.iter().any(|event| self.may_concern_a_file(event));
                     }
@@ -115,11 +114,19 @@ impl ConfigWatch {
     /// Watches what is to be watched now, and nothing else. To be done before each reading: what changes after it is
     /// told, also where the way has become another one since the last time.
     pub(super) fn renew(&mut self) {
+        let inotify = match self.inotify.take().map_or_else(instance, Ok) {
+            Ok(inotify) => self.inotify.insert(inotify),
+            Err(error) => {
+                let what = format!("there is no inotify instance to be had ({error})");
+                return self.lines.blind(&what, remedy_without_instance(&error));
+            }
+        };
+        let inotify = &inotify.get_ref().0;
         let mut failures = Vec::new();
         for _ in 0..MOST_ROUNDS {
             failures.clear();
             // If all this was watched before the way was walked, what has changed meanwhile is told.
-            if self.watch_the_ways(&mut failures) {
+            if watch_the_ways(&self.files, inotify, &mut self.watches, &mut failures) {
                 break;
             }
         }
@@ -138,33 +145,42 @@ impl ConfigWatch {
             None => self.lines.sees(),
         }
     }
+}
 
-    /// Whether all is as it was before.
-    fn watch_the_ways(&mut self, failures: &mut Vec<(PathBuf, Errno)>) -> bool {
-        let inotify = &self.inotify.get_ref().0;
-        let (passed, of_interest): (Vec<_>, Vec<_>) = Ways::to(&self.files)
-            .into_iter()
-            .partition(|(_, matters)| matters.is_nothing());
-        let mut wanted = Watches::new();
-        let mut has_moved = false;
-        // Those of interest last: where a mount shows a directory at two places, the later flags stay.
-        for (directory, matters) in passed.into_iter().chain(of_interest) {
-            match inotify.add_watch(&directory, flags(&matters)) {
-                Ok(watch) => wanted.entry(watch).or_default().add(matters),
-                Err(Errno::ENOENT | Errno::ENOTDIR) => has_moved = true,
-                Err(error) => failures.push((directory, error)),
-            }
+fn instance() -> io::Result<AsyncFd<Descriptor>> {
+    let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+    // SAFETY: `Inotify` owns the one descriptor that it gives, which stays open until it is dropped.
+    let inotify = unsafe { AsyncFd::register(Descriptor(inotify)) }?;
+    Ok(inotify)
+}
+
+/// Whether all is as it was before.
+fn watch_the_ways(
+    files: &[PathBuf],
+    inotify: &Inotify,
+    watches: &mut Watches,
+    failures: &mut Vec<(PathBuf, Errno)>,
+) -> bool {
+    let (passed, of_interest): (Vec<_>, Vec<_>) = Ways::to(files)
+        .into_iter()
+        .partition(|(_, matters)| matters.is_nothing());
+    let mut wanted = Watches::new();
+    let mut has_moved = false;
+    // Those of interest last: where a mount shows a directory at two places, the later flags stay.
+    for (directory, matters) in passed.into_iter().chain(of_interest) {
+        match inotify.add_watch(&directory, flags(&matters)) {
+            Ok(watch) => wanted.entry(watch).or_default().add(matters),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => has_moved = true,
+            Err(error) => failures.push((directory, error)),
         }
-        let is_as_before = !has_moved && self.watches == wanted;
-        let before = std::mem::replace(&mut self.watches, wanted);
-        for watch in before.into_keys() {
-            if !self.watches.contains_key(&watch) {
-                // The kernel has taken it away itself where the directory is gone.
-                let _ = inotify.rm_watch(watch);
-            }
-        }
-        is_as_before
     }
+    let is_as_before = !has_moved && *watches == wanted;
+    for watch in watches.keys().filter(|watch| !wanted.contains_key(watch)) {
+        // The kernel has taken it away itself where the directory is gone.
+        let _ = inotify.rm_watch(*watch);
+    }
+    *watches = wanted;
+    is_as_before
 }
 
 /// What is said of what cannot be watched.
@@ -189,6 +205,16 @@ impl Lines {
         if std::mem::take(&mut self.is_said_to_be_blind) {
             info!("changes of the configuration are seen at once again");
         }
+    }
+}
+
+/// Not of a system that has no inotify.
+fn remedy_without_instance(error: &io::Error) -> &'static str {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EMFILE) => {
+            "; raise fs.inotify.max_user_instances, or the daemon's limit of open files"
+        }
+        _ => "",
     }
 }
 

@@ -82,7 +82,11 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         // Before the kernel is read for the first time, so that no change in between is missed.
         let sources = Sources {
             signals,
-            notifications: or_resync(Notifications::subscribe(), "changes by others"),
+            notifications: Notifications::subscribe()
+                .inspect_err(|error| {
+                    warn!("changes by others are seen at the next resync only: {error}");
+                })
+                .ok(),
             http: Http::new(settings.http_address),
         };
         EventLoop::new(settings).run(sources).await;
@@ -90,17 +94,22 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     })
 }
 
-/// What tells of changes is a courtesy: without it they are seen at the next resync.
-fn or_resync<T>(source: io::Result<T>, what: &str) -> Option<T> {
-    source
-        .inspect_err(|error| warn!("{what} are seen at the next resync only: {error}"))
-        .ok()
-}
-
 struct Sources {
     signals: Signals,
     notifications: Option<Notifications>,
     http: Http,
+}
+
+impl Sources {
+    /// That it failed was said at the start.
+    fn subscribe_again(&mut self) {
+        if self.notifications.is_none()
+            && let Ok(notifications) = Notifications::subscribe()
+        {
+            info!("changes by others are seen at once again");
+            self.notifications = Some(notifications);
+        }
+    }
 }
 
 struct Signals {
@@ -120,7 +129,7 @@ impl Signals {
 }
 
 struct EventLoop {
-    watch: Option<ConfigWatch>,
+    watch: ConfigWatch,
     settings: Settings,
     reconciler: Reconciler,
     worker: Worker,
@@ -141,7 +150,7 @@ impl EventLoop {
             .counting_per_cidr(settings.metrics_per_cidr);
         Self {
             metrics: Metrics::new(settings.metrics_per_cidr),
-            watch: or_resync(ConfigWatch::new(&settings.config), "changes of the file"),
+            watch: ConfigWatch::new(&settings.config),
             settings,
             reconciler: Reconciler::new(RandomState::new().hash_one(0)),
             worker: Worker::Idle(Box::new(kernel)),
@@ -176,12 +185,15 @@ impl EventLoop {
                     }
                 },
                 _ = sources.signals.hangup.recv() => self.happened(Event::ReloadRequested),
-                () = changed(&mut self.watch) => self.happened(Event::FileMayHaveChanged),
+                () = self.watch.changed() => self.happened(Event::FileMayHaveChanged),
                 arrived = arrived(&sources.notifications), if self.worker.is_idle() => {
                     self.ledger.note(arrived);
                     self.committed();
                 }
-                () = until(deadline) => self.happened(Event::DeadlineReached),
+                () = until(deadline) => {
+                    sources.subscribe_again();
+                    self.happened(Event::DeadlineReached);
+                }
                 () = until(self.scrapes_due) => self.answer_scrapes(),
                 question = sources.http.asked() => self.asked(question),
             }
@@ -252,9 +264,7 @@ impl EventLoop {
             Writers::Await
         };
         // Before it is read, so that no change in between is missed.
-        if let Some(watch) = &mut self.watch {
-            watch.renew();
-        }
+        self.watch.renew();
         let settings = &self.settings;
         // What is moved away while it is read, or as soon as it is said to be bad, was there nevertheless.
         let mut found = config_source::files_with_contents(&settings.config);
@@ -408,13 +418,6 @@ impl EventLoop {
             self.ledger.forget_workers();
         }
         covered
-    }
-}
-
-async fn changed(watch: &mut Option<ConfigWatch>) {
-    match watch {
-        Some(watch) => watch.changed().await,
-        None => pending().await,
     }
 }
 
