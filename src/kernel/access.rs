@@ -16,6 +16,7 @@ use super::observed::{self, ObservedSet, ObservedTable};
 use super::worker::{Worker, WorkerError};
 use crate::ruleset::Family;
 use crate::ruleset::json::{self, Form, TableFlags};
+use crate::ruleset::text;
 use crate::ruleset::transaction::{Command, Transaction};
 
 /// How often a listing that is no JSON is asked for: one that a writer interrupted comes out cut.
@@ -285,7 +286,10 @@ impl Access {
         loop {
             let documents = left
                 .iter()
-                .map(|transaction| json::document([transaction], form, flags));
+                .map(|transaction| match text::deletion(transaction) {
+                    Some(text) => Ok(text),
+                    None => json::document([transaction], form, flags),
+                });
             let said = self.worker.run_all(documents).await?;
             let refusal = said.iter().find(|said| !said.succeeded);
             left = left
@@ -347,7 +351,18 @@ fn declares_a_set(transaction: &Transaction<'_>) -> bool {
 }
 
 fn refusal_of(transaction: &Transaction<'_>, said: &Said) -> KernelError {
-    let ruleset = transaction.ruleset;
-    let doing = format!("changing table {} {}", ruleset.family.name(), ruleset.table);
+    let (family, table) = (
+        transaction.ruleset.family.name(),
+        &transaction.ruleset.table,
+    );
+    let doing = match transaction.commands.as_slice() {
+        // Anyone's to choose, and not to forge a line of the log.
+        [Command::Delete(kind, name)] => format!(
+            "deleting the foreign {} {} of table {family} {table}",
+            kind.escape_debug(),
+            name.escape_debug()
+        ),
+        _ => format!("changing table {family} {table}"),
+    };
     KernelError::refused(doing, &said.error)
 }

@@ -17,6 +17,7 @@ use super::observed::{
     ObservedChain, ObservedHook, ObservedRule, ObservedSet, ObservedTable, canonical,
 };
 use crate::ruleset::json::{self, Form};
+use crate::ruleset::text;
 use crate::ruleset::transaction::{Command, Transaction};
 use crate::ruleset::{Chain, Family, Rule, Ruleset, Set};
 use elements::ElementChanges;
@@ -245,9 +246,10 @@ impl<'a> Comparison<'a> {
         let others = others.map(|(kind, name)| (kind.as_str(), name.as_str()));
         for (kind, name) in counters.chain(others) {
             self.is_foreign(kind, name);
-            self.commands
-                .foreign_one_by_one
-                .push(Command::Delete(kind, name));
+            if text::is_deletable(kind, name) {
+                let deletion = Command::Delete(kind, name);
+                self.commands.foreign_one_by_one.push(deletion);
+            }
         }
     }
 

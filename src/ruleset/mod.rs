@@ -4,6 +4,7 @@
 mod chains;
 pub mod json;
 pub mod names;
+pub mod text;
 pub mod transaction;
 
 use std::net::IpAddr;

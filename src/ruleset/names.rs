@@ -107,7 +107,7 @@ pub fn checked_masq_chain(name: &str) -> Result<String, NameError> {
 }
 
 /// `string` in nftables' src/scanner.l, less the quoted form.
-fn checked_identifier(name: &str) -> Result<String, NameError> {
+pub(super) fn checked_identifier(name: &str) -> Result<String, NameError> {
     let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let goes_on_well = name
         .chars()

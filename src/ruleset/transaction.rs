@@ -39,7 +39,7 @@ pub enum Command<'a> {
     /// Removes all elements of a map, so that nothing refers to the chains named in it.
     FlushMap(&'a str),
     /// Removes an object by the key that libnftables' JSON lists it under (`chain`, `set`, `map`,
-    /// `counter`, `flowtable`, …) and its name.
+    /// `counter`, `flowtable`, …) and its name. For what JSON does not delete see [`super::text`].
     Delete(&'a str, &'a str),
 }
 

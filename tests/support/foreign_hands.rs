@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::netns::Namespace;
 use super::nft::{Nft, TABLE};
 
-const FOREIGN_HANDS: [&str; 26] = [
+const FOREIGN_HANDS: [&str; 28] = [
     "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs; add map ip TABLE non-masquerade-cidrs { type ipv4_addr : verdict; }",
     "add table ip TABLE { flags dormant; }",
     "delete table ip TABLE",
@@ -25,6 +25,8 @@ const FOREIGN_HANDS: [&str; 26] = [
     "add chain ip TABLE first { type nat hook postrouting priority -5; }; add rule ip TABLE first masquerade",
     "add set ip TABLE foreign { type ipv4_addr; elements = { 1.2.3.4 } }; insert rule ip TABLE TABLE ip daddr @foreign accept",
     "add counter ip TABLE foreign; add quota ip TABLE foreign { 10 mbytes }; add limit ip TABLE foreign { rate 10/second }",
+    "add ct expectation ip TABLE foreign { protocol tcp; dport 9876; timeout 2m; size 12; l3proto ip; }",
+    "add ct timeout ip TABLE foreign { protocol tcp; policy = { established: 100 }; }; add synproxy ip TABLE foreign { mss 1460; wscale 7; }; add ct helper ip TABLE foreign { type \"ftp\" protocol tcp; }",
     "flush chain ip TABLE TABLE; delete counter ip TABLE masqueraded",
     "flush chain ip TABLE postrouting; delete chain ip TABLE postrouting",
     "flush chain ip TABLE postrouting; delete chain ip TABLE postrouting; add chain ip TABLE postrouting { type nat hook postrouting priority 5; }",

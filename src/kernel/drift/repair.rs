@@ -30,8 +30,8 @@ pub(super) struct Commands<'a> {
     pub(super) emptying: Vec<Command<'a>>,
     /// Take away what the ruleset has no place for, when none of its rules refers to it any more.
     pub(super) foreign: Vec<Command<'a>>,
-    /// The same, of objects that libnftables may not be able to delete: 1.0.6 crashes over a `ct timeout`. None of
-    /// them may keep another change from being made.
+    /// The same, of objects that libnftables may not be able to delete. None of them may keep another change from being
+    /// made.
     pub(super) foreign_one_by_one: Vec<Command<'a>>,
     /// All chains of the table have been emptied, to free an object for deletion.
     pub(super) rebuilds_all_rules: bool,

@@ -1,0 +1,156 @@
+//! Named objects that others make in the table are deleted one by one: the table, and what it has counted, stays.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // in a test, what cannot be unwrapped is a failure
+
+mod support;
+
+use std::time::Duration;
+
+use non_masquerade_daemon::config::{Flags, defaults};
+use non_masquerade_daemon::kernel::difference::Difference;
+use non_masquerade_daemon::policy::Policy;
+use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, Tables, names};
+use support::netlink::{attribute, commit, name};
+use support::netns::{Namespace, succeed};
+use support::nft::{Nft, TABLE};
+use support::programmed::Programmed;
+use support::wait_until;
+
+const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
+
+/// Kinds, as libnftables lists them, and what makes one.
+const OBJECTS: [(&str, &str); 6] = [
+    (
+        "ct expectation",
+        "{ protocol tcp; dport 9876; timeout 2m; size 12; l3proto ip; }",
+    ),
+    (
+        "ct timeout",
+        "{ protocol tcp; policy = { established: 100 }; }",
+    ),
+    ("synproxy", "{ mss 1460; wscale 7; }"),
+    ("ct helper", "{ type \"ftp\" protocol tcp; }"),
+    ("quota", "{ 10 mbytes }"),
+    ("limit", "{ rate 10/second }"),
+];
+
+fn ruleset() -> Ruleset {
+    let chosen = ChosenNames {
+        table: names::DEFAULT_TABLE.to_owned(),
+        masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
+    };
+    Tables::new(&Policy::new(&defaults(&Flags::default())), &chosen).ip
+}
+
+/// When the worker, which has been killed, owns the table no longer.
+fn nft(namespace: &Namespace, text: &str) {
+    let text = text.replace("TABLE", TABLE);
+    let mut applied = Ok(());
+    let soon = wait_until(Duration::from_secs(5), || {
+        applied = Nft::host().apply(namespace, &text);
+        applied.is_ok()
+    });
+    soon.unwrap_or_else(|_| panic!("{applied:?}"));
+}
+
+/// With handles: what is made again has another one.
+fn listed(namespace: &Namespace) -> String {
+    let arguments = ["--handle", "list", "table", "ip", TABLE];
+    let output = succeed(Nft::host().command(namespace).args(arguments)).unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What is counted is gone with the table.
+fn count(namespace: &Namespace) {
+    nft(
+        namespace,
+        "flush chain ip TABLE TABLE
+         delete counter ip TABLE masqueraded
+         add counter ip TABLE masqueraded { packets 7 bytes 700 }",
+    );
+}
+
+fn foreign_objects_are_deleted_and_the_table_stays(start: fn(Namespace) -> Programmed) {
+    let wanted = ruleset();
+    for (kind, properties) in OBJECTS {
+        let namespace = Namespace::new().unwrap();
+        // It ends with its worker, so that nobody owns the table and a foreign hand reaches it.
+        let mut programmed = start(namespace.clone());
+        programmed.sync(&wanted).unwrap();
+        drop(programmed);
+        count(&namespace);
+        let mut programmed = start(namespace.clone());
+        programmed.sync(&wanted).unwrap();
+        let before = listed(&namespace);
+        assert!(before.contains("packets 7 bytes 700"), "{before}");
+        drop(programmed);
+        nft(
+            &namespace,
+            &format!("add {kind} ip TABLE foreign {properties}"),
+        );
+        let mut programmed = start(namespace.clone());
+        let differences = programmed.sync(&wanted).unwrap().differences;
+        let foreign = Difference::Foreign(kind.to_owned(), "foreign".to_owned());
+        assert_eq!(differences, [foreign]);
+        assert_eq!(listed(&namespace), before, "{kind}");
+    }
+}
+
+#[test]
+fn a_foreign_object_of_each_kind_is_deleted_and_the_table_stays() {
+    let start = |namespace| Programmed::within(namespace, DAEMON).unwrap();
+    foreign_objects_are_deleted_and_the_table_stays(start);
+}
+
+/// What no nft makes: a `synproxy` whose name would be more than a name in the nft language.
+fn plant_synproxy(namespace: &Namespace, object: &str) {
+    // Messages and attributes of linux/netfilter/nf_tables.h: NFT_MSG_NEWOBJ, NFTA_OBJ_TABLE and so on.
+    const NEW_OBJECT: u16 = 18;
+    const SYNPROXY: u32 = 10;
+    let data = [
+        attribute(1, &1460_u16.to_be_bytes()),
+        attribute(2, &[7]),
+        attribute(3, &0_u32.to_be_bytes()),
+    ];
+    let attributes = [
+        name(1, TABLE),
+        name(2, object),
+        attribute(3, &SYNPROXY.to_be_bytes()),
+        attribute(4, &data.concat()),
+    ];
+    commit(namespace, &[(NEW_OBJECT, attributes.concat())]).unwrap();
+}
+
+#[test]
+fn what_cannot_be_deleted_by_its_name_is_named_until_the_table_is_made_anew() {
+    let mut programmed = Programmed::new(DAEMON).unwrap();
+    let wanted = ruleset();
+    programmed.sync(&wanted).unwrap();
+    nft(&programmed.namespace, "add table ip neighbour");
+    for object in ["timeout", "s; delete table ip neighbour"] {
+        let before = listed(&programmed.namespace);
+        plant_synproxy(&programmed.namespace, object);
+        for _ in 0..2 {
+            let error = programmed.sync(&wanted).unwrap_err().to_string();
+            let named = format!("foreign synproxy {object}");
+            assert!(error.contains(&named), "{error}");
+        }
+        programmed.sync(&wanted).unwrap();
+        let after = listed(&programmed.namespace);
+        assert!(!after.contains("synproxy"), "{after}");
+        assert_ne!(after, before, "another table has another handle");
+    }
+    let neighbour = Nft::host().list_table_text(&programmed.namespace, "neighbour");
+    neighbour.unwrap();
+}
+
+/// In the root of Debian 13, which only root can make.
+mod needs_root {
+    use super::*;
+
+    #[test]
+    fn a_foreign_object_of_each_kind_is_deleted_and_the_owned_table_stays() {
+        let start = |namespace| Programmed::on_debian_13_within(namespace, DAEMON).unwrap();
+        foreign_objects_are_deleted_and_the_table_stays(start);
+    }
+}
