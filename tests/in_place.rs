@@ -268,6 +268,29 @@ fn a_stand_in_that_was_left_behind_is_out_of_use_and_taken_away() {
     }
 }
 
+/// Maps and sets share their names.
+#[test]
+fn a_foreign_map_under_the_name_of_a_stand_in_is_taken_away_first() {
+    let mut programmed = Programmed::new(DAEMON).unwrap();
+    let [left, wanted] = ["defaults", "everything"].map(|name| named(name).swap_remove(0));
+    programmed.sync(&wanted).unwrap();
+    let expected = table(&programmed.namespace, "ip");
+    let map = "
+        add chain ip TABLE foreign
+        add map ip TABLE non-masquerade-cidrs.next { type ipv4_addr : verdict; }
+        add element ip TABLE non-masquerade-cidrs.next { 192.0.2.1 : jump foreign }";
+    let rule = "\nadd rule ip TABLE TABLE ip daddr vmap @non-masquerade-cidrs.next";
+    for hand in [map.to_owned(), format!("{map}{rule}")] {
+        programmed.sync(&left).unwrap();
+        let hand = hand.replace("TABLE", TABLE);
+        Nft::host().apply(&programmed.namespace, &hand).unwrap();
+        let map = Difference::Foreign("map".to_owned(), names::EXEMPT_STAND_IN.to_owned());
+        let differences = programmed.sync(&wanted).unwrap().differences;
+        assert!(differences.contains(&map), "{differences:?}");
+        assert_eq!(table(&programmed.namespace, "ip"), expected);
+    }
+}
+
 #[test]
 fn the_table_with_everything_is_the_documented_one() {
     let mut programmed = Programmed::new(DAEMON).unwrap();

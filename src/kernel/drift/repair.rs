@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::maps;
 use crate::kernel::observed::ObservedTable;
 use crate::ruleset::transaction::{self, Command, Transaction};
 use crate::ruleset::{Chain, Ruleset, Set};
@@ -52,7 +53,7 @@ impl<'a> Commands<'a> {
             transactions.extend([self.all_at_once(ruleset), foreign]);
         } else {
             transactions.extend(self.what_is_not_seen(ruleset, observed));
-            if self.has_many_parts() {
+            if self.has_many_parts() && !self.lacks_a_stand_in(observed) {
                 transactions.push(deletion_of_stand_ins(ruleset, observed, &mut foreign));
                 transactions.extend(self.by_stand_ins(ruleset, foreign));
             } else {
@@ -65,6 +66,12 @@ impl<'a> Commands<'a> {
             .filter(|commands| !commands.is_empty())
             .map(|commands| ruleset.transaction(commands))
             .collect()
+    }
+
+    /// Another's rule, beside the daemon's own, uses what stands under a stand-in's name.
+    fn lacks_a_stand_in(&self, observed: &ObservedTable) -> bool {
+        let mut changed = self.elements.iter();
+        changed.any(|(set, _)| is_looked_up(set.stand_in, observed))
     }
 
     /// More than one of what packets look up changes: elements of a set, of another one, rules.
@@ -104,7 +111,7 @@ impl<'a> Commands<'a> {
         ruleset: &Ruleset,
         observed: &ObservedTable,
     ) -> [Vec<Command<'a>>; 2] {
-        if !stand_ins(ruleset, observed).any(|set| is_looked_up(set.stand_in, observed)) {
+        if !stand_ins(ruleset, observed).any(|(name, _)| is_looked_up(name, observed)) {
             return Default::default();
         }
         let (seen, unseen): (Vec<_>, Vec<_>) = std::mem::take(&mut self.elements)
@@ -150,16 +157,23 @@ impl<'a> Commands<'a> {
     }
 }
 
-/// The sets whose stand-ins are there: a repair that was cut short leaves them.
+/// The stand-ins that are there, which a repair that was cut short leaves, each with what makes it go. Maps and sets share
+/// their names, so that others' map is in the way as well.
 fn stand_ins<'a>(
     ruleset: &'a Ruleset,
-    observed: &'a ObservedTable,
-) -> impl Iterator<Item = &'a Set> {
-    let is_there = |name: &str| observed.sets.iter().any(|set| set.name == name);
-    ruleset
-        .sets
-        .iter()
-        .filter(move |set| is_there(set.stand_in))
+    observed: &ObservedTable,
+) -> impl Iterator<Item = (&'static str, Vec<Command<'a>>)> {
+    ruleset.sets.iter().filter_map(|set| {
+        let name = set.stand_in;
+        let deletion = if observed.sets.iter().any(|set| set.name == name) {
+            vec![Command::Delete("set", name)]
+        } else if maps(observed).any(|map| map == name) {
+            vec![Command::FlushMap(name), Command::Delete("map", name)]
+        } else {
+            return None;
+        };
+        Some((name, deletion))
+    })
 }
 
 /// Whether a rule looks up the set.
@@ -185,8 +199,8 @@ fn deletion_of_stand_ins<'a>(
     observed: &ObservedTable,
     foreign: &mut Vec<Command<'a>>,
 ) -> Vec<Command<'a>> {
-    let unused = stand_ins(ruleset, observed).filter(|set| !is_looked_up(set.stand_in, observed));
-    let deletions = unused.map(|set| Command::Delete("set", set.stand_in));
+    let unused = stand_ins(ruleset, observed).filter(|(name, _)| !is_looked_up(name, observed));
+    let deletions = unused.flat_map(|(_, deletion)| deletion);
     let deletions: Vec<Command<'a>> = deletions.collect();
     foreign.retain(|command| !deletions.contains(command));
     deletions
