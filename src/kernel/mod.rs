@@ -188,7 +188,7 @@ impl Kernel {
     }
 
     async fn converge(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
-        let mut found: Option<Vec<Difference>> = None;
+        let mut found: Vec<Difference> = Vec::new();
         let mut adopted = false;
         let mut rounds = 0;
         let mut refusal = None;
@@ -208,7 +208,7 @@ impl Kernel {
                 let generation = read_back.generation;
                 self.remember(ruleset, read_back)?;
                 return Ok(SyncReport {
-                    differences: found.unwrap_or_default(),
+                    differences: found,
                     adopted,
                     protection: Some(self.claims.protection(standing)),
                     generation,
@@ -230,7 +230,12 @@ impl Kernel {
                 Err(refused @ KernelError::Refused { .. }) => Some(refused),
                 Err(other) => return Err(other),
             };
-            found.get_or_insert(drift.differences);
+            // Others may write as well, in between.
+            for difference in drift.differences {
+                if !found.contains(&difference) {
+                    found.push(difference);
+                }
+            }
         }
     }
 

@@ -20,6 +20,14 @@ const WORKER_IN_ROOT: &str = r#"#!/bin/sh
 exec unshare --mount sh -ceu 'mount --bind "$1" "$0/mnt"; exec chroot "$0" "/mnt/$2" nft-worker' ROOT DIRECTORY PROGRAM
 "#;
 
+/// Passes what it is asked on to the worker, and does something once, just before what the pattern matches is passed on.
+const WORKER_WITH_A_HAND: &str = r#"#!/bin/sh
+while IFS= read -r line; do
+	case $line in *PATTERN*) mkdir "$0.done" 2>/dev/null && { HAND; } ;; esac
+	printf '%s\n' "$line"
+done | WORKER "$@"
+"#;
+
 /// A namespace that the calling thread has entered for good, and one worker in it.
 pub struct Programmed {
     /// The namespace.
@@ -48,19 +56,30 @@ impl Programmed {
     /// The same in a namespace that is there.
     pub fn on_debian_13_within(namespace: Namespace, daemon: &str) -> io::Result<Self> {
         let directory = TemporaryDirectory::new()?;
-        let script = directory.path().join("worker");
-        let daemon = Path::new(daemon).canonicalize()?;
-        let quoted = |path: Option<&Path>| format!("'{}'", path.unwrap_or(Path::new("")).display());
-        let text = WORKER_IN_ROOT
-            .replace("ROOT", &quoted(Some(&debian_13_root())))
-            .replace("DIRECTORY", &quoted(daemon.parent()))
-            .replace("PROGRAM", &quoted(daemon.file_name().map(Path::new)));
-        // Written by another process: what a test beside this one is just starting may hold a copy of what is open
-        // here, and then the script could not be run (ETXTBSY, execve(2)).
-        let write = r#"printf %s "$1" > "$0"; chmod 755 "$0""#;
-        let mut writer = std::process::Command::new("sh");
-        succeed(writer.args(["-c", write]).arg(&script).arg(text))?;
+        let script = worker_in_root(&directory, daemon)?;
         Self::by_worker(namespace, script, Some(directory))
+    }
+
+    /// A fresh one, in which something happens once, just before the first line that matches the shell's `pattern` reaches
+    /// the worker: the shell command `hand`. With the host's libnftables, or that of Debian 13.
+    pub fn with_a_hand(
+        daemon: &str,
+        is_on_debian_13: bool,
+        pattern: &str,
+        hand: &str,
+    ) -> io::Result<Self> {
+        let directory = TemporaryDirectory::new()?;
+        let worker = if is_on_debian_13 {
+            worker_in_root(&directory, daemon)?
+        } else {
+            PathBuf::from(daemon)
+        };
+        let text = WORKER_WITH_A_HAND
+            .replace("PATTERN", pattern)
+            .replace("HAND", hand)
+            .replace("WORKER", &format!("'{}'", worker.display()));
+        let script = written_script(&directory, "with-a-hand", &text)?;
+        Self::by_worker(Namespace::new()?, script, Some(directory))
     }
 
     fn by_worker(
@@ -120,4 +139,24 @@ impl Programmed {
     pub fn look(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
         self.runtime.block_on(self.kernel.look(ruleset))
     }
+}
+
+fn worker_in_root(directory: &TemporaryDirectory, daemon: &str) -> io::Result<PathBuf> {
+    let daemon = Path::new(daemon).canonicalize()?;
+    let quoted = |path: Option<&Path>| format!("'{}'", path.unwrap_or(Path::new("")).display());
+    let text = WORKER_IN_ROOT
+        .replace("ROOT", &quoted(Some(&debian_13_root())))
+        .replace("DIRECTORY", &quoted(daemon.parent()))
+        .replace("PROGRAM", &quoted(daemon.file_name().map(Path::new)));
+    written_script(directory, "worker", &text)
+}
+
+/// Written by another process: what a test beside this one is just starting may hold a copy of what is open here, and then
+/// the script could not be run (ETXTBSY, execve(2)).
+fn written_script(directory: &TemporaryDirectory, name: &str, text: &str) -> io::Result<PathBuf> {
+    let script = directory.path().join(name);
+    let write = r#"printf %s "$1" > "$0"; chmod 755 "$0""#;
+    let mut writer = std::process::Command::new("sh");
+    succeed(writer.args(["-c", write]).arg(&script).arg(text))?;
+    Ok(script)
 }

@@ -1,0 +1,36 @@
+//! What others write between two steps of the daemon: each step is timed by what it asks of its worker.
+
+#![allow(clippy::unwrap_used)] // in a test, what cannot be unwrapped is a failure
+
+mod support;
+
+use non_masquerade_daemon::config::{Flags, defaults};
+use non_masquerade_daemon::kernel::difference::Difference;
+use non_masquerade_daemon::policy::Policy;
+use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, Tables, names};
+use support::nft::{Nft, TABLE};
+use support::programmed::Programmed;
+
+const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
+
+fn ruleset() -> Ruleset {
+    let chosen = ChosenNames {
+        table: names::DEFAULT_TABLE.to_owned(),
+        masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
+    };
+    Tables::new(&Policy::new(&defaults(&Flags::default())), &chosen).ip
+}
+
+#[test]
+fn what_is_found_only_after_the_first_repair_is_reported_too() {
+    let repairs = r#"'{"add":{"element"'"#;
+    let hand = format!("nft add chain ip {TABLE} foreign");
+    let mut programmed = Programmed::with_a_hand(DAEMON, false, repairs, &hand).unwrap();
+    programmed.sync(&ruleset()).unwrap();
+    let first = format!("delete element ip {TABLE} non-masquerade-cidrs {{ 10.0.0.0/8 }}");
+    Nft::host().apply(&programmed.namespace, &first).unwrap();
+    let differences = programmed.sync(&ruleset()).unwrap().differences;
+    let foreign = Difference::Foreign("chain".to_owned(), "foreign".to_owned());
+    assert_eq!(differences.len(), 2, "{differences:?}");
+    assert_eq!(differences.get(1), Some(&foreign));
+}
