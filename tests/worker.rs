@@ -223,6 +223,41 @@ fn a_table_of_which_the_worker_crashes_is_made_anew_at_the_third_time() {
     assert_eq!(syncs, 3);
 }
 
+/// That the other family's requests are answered at once says nothing of those that need longer.
+#[test]
+fn what_needs_longer_in_one_family_gets_longer_whatever_succeeds_in_the_other() {
+    let namespace = Namespace::new().unwrap();
+    let directory = TemporaryDirectory::new().unwrap();
+    let text = format!(
+        r#"while IFS= read -r line; do
+               case $line in *'"list"'*'"ip6"'*) [ "$slept" ] || sleep 5.5; slept=1;; esac
+               printf '%s\n' "$line"
+           done | {DAEMON} "$@""#
+    );
+    let worker = script(&directory, &text);
+    let left = format!("add table ip6 {TABLE}; add chain ip6 {TABLE} left");
+    Nft::host().apply(&namespace, &left).unwrap();
+    namespace.run(|| {
+        let mut kernel = Kernel::new(worker, TableOwner::Off);
+        let flags = Flags {
+            enable_ipv6: true,
+            ..Flags::default()
+        };
+        let names = ChosenNames {
+            table: TABLE.to_owned(),
+            masq_chain: "m".to_owned(),
+        };
+        let tables = Tables::new(&Policy::new(&config::defaults(&flags)), &names);
+        let ip6 = tables.ip6.as_ref().unwrap();
+        block_on(async {
+            let hung = kernel.sync(ip6).await.unwrap_err().to_string();
+            assert!(hung.contains("no answer within 5 s"), "{hung}");
+            kernel.sync(&tables.ip).await.unwrap();
+            kernel.sync(ip6).await.unwrap();
+        });
+    });
+}
+
 /// What is made anew is not in force for a moment.
 #[test]
 fn a_table_is_not_made_anew_because_memory_is_short_for_seconds() {

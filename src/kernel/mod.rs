@@ -150,6 +150,7 @@ impl Kernel {
     /// Where the worker or the kernel refuses, another owns the table, or something else is there after each of
     /// `ROUNDS` rounds. Each transaction took effect as a whole or not at all.
     pub async fn sync(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
+        self.access.worker.work_for(ruleset.family);
         let mut result = match self.converge(ruleset).await {
             Err(refusal @ KernelError::Refused { .. }) => {
                 Err(self.explained(refusal, ruleset).await)
@@ -283,6 +284,7 @@ impl Kernel {
     /// # Errors
     /// Where the worker or the kernel refuses.
     pub async fn look(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
+        self.access.worker.work_for(ruleset.family);
         let read_back = self.read_back(ruleset).await?;
         let standing = self.standing(ruleset.family, &read_back.observation)?;
         Ok(SyncReport {

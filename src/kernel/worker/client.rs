@@ -1,5 +1,6 @@
 //! The daemon's side of the worker.
 
+use std::collections::HashMap;
 use std::ffi::CStr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use super::error::{WorkerError, how_it_ended};
 use super::running::{ENDING, Exchange, Running};
 use super::{COMMAND_WORKER_NAME, Mode, WORKER_NAME};
 use crate::kernel::libnftables::Said;
+use crate::ruleset::Family;
 
 /// How long a short request may take at first.
 const FIRST_DEADLINE: Duration = Duration::from_secs(5);
@@ -30,9 +32,40 @@ pub struct Worker {
     running: Option<Running>,
     /// How many were started.
     number: u32,
+    /// The family that is worked for. Only its own success says that its requests have time enough.
+    family: Family,
+    patience: HashMap<Family, Patience>,
+}
+
+/// How long the requests for a family may take.
+struct Patience {
     deadline: Duration,
     /// Of the requests since the last success.
     longest: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            deadline: FIRST_DEADLINE,
+            longest: Duration::ZERO,
+        }
+    }
+}
+
+impl Patience {
+    fn missed(&mut self) {
+        self.deadline = (self.deadline * 2).min(LONGEST_DEADLINE);
+    }
+
+    /// What took long has as much time as it needs, or each pass over a large table would begin with the end of a worker.
+    fn succeeded(&mut self) {
+        let needed = std::mem::take(&mut self.longest);
+        if needed.is_zero() {
+            return; // Nothing was asked for.
+        }
+        self.deadline = FIRST_DEADLINE.max(2 * needed).min(LONGEST_DEADLINE);
+    }
 }
 
 impl Worker {
@@ -44,8 +77,8 @@ impl Worker {
             name: WORKER_NAME,
             running: None,
             number: 0,
-            deadline: FIRST_DEADLINE,
-            longest: Duration::ZERO,
+            family: Family::Ip,
+            patience: HashMap::new(),
         }
     }
 
@@ -68,6 +101,15 @@ impl Worker {
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.running.is_some()
+    }
+
+    /// The requests from now on are for this family: how long they may take depends on how long its last ones took.
+    pub fn work_for(&mut self, family: Family) {
+        self.family = family;
+    }
+
+    fn patience(&mut self) -> &mut Patience {
+        self.patience.entry(self.family).or_default()
     }
 
     /// Waits until the worker, which nothing is asked of, has ended; says how. For ever where there is none.
@@ -141,9 +183,11 @@ impl Worker {
         // Out of `self` while the request is under way: dropped at any point, it is killed.
         let mut running = self.take_running()?;
         let asked = Instant::now();
-        match running.exchange(mode, documents, self.deadline).await {
+        let deadline = self.patience().deadline;
+        match running.exchange(mode, documents, deadline).await {
             Ok(said) => {
-                self.longest = self.longest.max(asked.elapsed());
+                let patience = self.patience();
+                patience.longest = patience.longest.max(asked.elapsed());
                 if said.iter().any(|said| said.error.contains(ANSWERS_LOST)) {
                     debug!("the worker is replaced: libnftables has lost answers of the kernel");
                     running.kill().await;
@@ -155,21 +199,17 @@ impl Worker {
             Err(Exchange::Over) => Err(running.end().await),
             Err(Exchange::Wrong(error)) => Err(error),
             Err(Exchange::Late(deadline)) => {
-                self.deadline = (self.deadline * 2).min(LONGEST_DEADLINE);
+                self.patience().missed();
                 running.kill().await;
                 Err(WorkerError::Hung { deadline })
             }
         }
     }
 
-    /// All that was asked for has been done: the next request that misses its deadline is the first one again. What took
-    /// long has as much time as it needs, or each pass over a large table would begin with the end of a worker.
+    /// All that was asked for the family has been done: the next of its requests that misses its deadline is the first
+    /// one again.
     pub fn succeeded(&mut self) {
-        let needed = std::mem::take(&mut self.longest);
-        if needed.is_zero() {
-            return; // Nothing was asked for.
-        }
-        self.deadline = FIRST_DEADLINE.max(2 * needed).min(LONGEST_DEADLINE);
+        self.patience().succeeded();
     }
 
     fn take_running(&mut self) -> Result<Running, WorkerError> {
@@ -241,30 +281,44 @@ mod tests {
             let first = Duration::from_millis(50);
             // One that fits into a pipe, and one that does not.
             for document in ["{}", &"x".repeat(128 * 1024)] {
-                worker.deadline = first;
+                worker.patience().deadline = first;
                 let missed = worker.run(document).await;
                 assert!(matches!(missed, Err(WorkerError::Hung { deadline }) if deadline == first));
             }
             worker.program = answers.0.clone();
-            worker.deadline = 100 * worker.deadline;
+            worker.patience().deadline *= 100;
+            // That the other family's requests succeed says nothing of this one's.
+            worker.work_for(Family::Ip6);
             assert!(worker.run("{}").await.unwrap().succeeded);
-            assert_eq!(worker.deadline, 200 * first);
             worker.succeeded();
-            assert_eq!(worker.deadline, FIRST_DEADLINE);
+            assert_eq!(worker.patience().deadline, FIRST_DEADLINE);
+            worker.work_for(Family::Ip);
+            assert_eq!(worker.patience().deadline, 200 * first);
+            worker.running = None;
+            assert!(worker.run("{}").await.unwrap().succeeded);
+            assert_eq!(worker.patience().deadline, 200 * first);
+            worker.succeeded();
+            assert_eq!(worker.patience().deadline, FIRST_DEADLINE);
         });
     }
 
     /// libnftables 1.0.6 lists a set of 100,000 elements in seconds, on whatever machine.
     #[test]
     fn what_takes_long_each_time_has_the_time_that_it_takes() {
-        let mut worker = Worker::new(PathBuf::new());
-        worker.longest = 2 * FIRST_DEADLINE;
-        worker.succeeded();
-        assert_eq!(worker.deadline, 4 * FIRST_DEADLINE);
-        worker.succeeded();
-        assert_eq!(worker.deadline, 4 * FIRST_DEADLINE, "nothing was asked for");
-        worker.longest = Duration::from_millis(1);
-        worker.succeeded();
-        assert_eq!(worker.deadline, FIRST_DEADLINE);
+        let mut patience = Patience {
+            longest: 2 * FIRST_DEADLINE,
+            ..Patience::default()
+        };
+        patience.succeeded();
+        assert_eq!(patience.deadline, 4 * FIRST_DEADLINE);
+        patience.succeeded();
+        assert_eq!(
+            patience.deadline,
+            4 * FIRST_DEADLINE,
+            "nothing was asked for"
+        );
+        patience.longest = Duration::from_millis(1);
+        patience.succeeded();
+        assert_eq!(patience.deadline, FIRST_DEADLINE);
     }
 }
