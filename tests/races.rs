@@ -34,3 +34,23 @@ fn what_is_found_only_after_the_first_repair_is_reported_too() {
     assert_eq!(differences.len(), 2, "{differences:?}");
     assert_eq!(differences.get(1), Some(&foreign));
 }
+
+/// In the root of Debian 13, which only root can make.
+mod needs_root {
+    use non_masquerade_daemon::kernel::ownership::Protection;
+
+    use super::*;
+
+    #[test]
+    fn a_plain_table_that_is_made_just_before_the_claim_does_not_end_all_claims() {
+        let hand = format!("nft add table ip {TABLE}");
+        let claims = r#"'"owner"'"#;
+        let mut programmed = Programmed::with_a_hand(DAEMON, true, claims, &hand).unwrap();
+        let report = programmed.sync(&ruleset()).unwrap();
+        assert_eq!(report.protection, Some(Protection::FoundPlain));
+        let end = format!("delete table ip {TABLE}");
+        Nft::host().apply(&programmed.namespace, &end).unwrap();
+        let report = programmed.sync(&ruleset()).unwrap();
+        assert_eq!(report.protection, Some(Protection::Owned));
+    }
+}

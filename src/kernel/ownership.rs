@@ -136,7 +136,7 @@ impl Claims {
         self.has_claimed = true;
     }
 
-    /// The flags were refused, and the same without them was not.
+    /// The flags were refused, and not because of the table that is there.
     pub(super) fn are_refused(&mut self) {
         self.are_possible = false;
     }

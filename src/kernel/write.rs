@@ -5,9 +5,9 @@ use super::drift::Drift;
 use super::error::KernelError;
 use super::ownership::Standing;
 use super::worker::WorkerError;
-use crate::ruleset::Ruleset;
 use crate::ruleset::json::TableFlags;
 use crate::ruleset::transaction::{Command, Transaction};
+use crate::ruleset::{Family, Ruleset};
 
 impl Kernel {
     /// Claims the table, if it `claims`, and repairs it; says whether it claimed it.
@@ -30,6 +30,7 @@ impl Kernel {
         let claim = ruleset.transaction(vec![Command::AddTable]);
         match self.apply(&[claim], TableFlags::OwnerPersist).await {
             Ok(()) => Ok(true),
+            // Without them it was refused as well, so that the table has flags: those that libnftables did not write.
             Err(refused) if refused.is_unsupported() => {
                 self.claims.are_refused();
                 Ok(false)
@@ -90,8 +91,21 @@ impl Kernel {
         let makes_table = commands.any(|command| *command == Command::AddTable);
         match (makes_table, flags, written) {
             (true, _, TableFlags::OwnerPersist) => self.claims.were_written(),
-            (true, TableFlags::OwnerPersist, _) => self.claims.are_refused(),
+            (true, TableFlags::OwnerPersist, _) => {
+                if let Some(transaction) = transactions.first() {
+                    self.flags_are_refused(transaction.ruleset.family).await?;
+                }
+            }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Notes that there can be no owner, unless it is this table alone that does not take the flags: one that another has
+    /// made without them since it was looked at.
+    async fn flags_are_refused(&mut self, family: Family) -> Result<(), KernelError> {
+        if !self.takes_owner(family).await? {
+            self.claims.are_refused();
         }
         Ok(())
     }
