@@ -270,6 +270,31 @@ fn a_table_is_not_made_anew_because_memory_is_short_for_seconds() {
     }
 }
 
+/// libnftables 1.0.6 says something each time that it lists a rule with an anonymous chain: after 64 KiB that nobody reads,
+/// the worker would hang.
+#[test]
+fn a_worker_that_says_much_besides_its_answers_neither_hangs_nor_loses_its_last_words() {
+    let directory = TemporaryDirectory::new().unwrap();
+    let answer = r#"{"id":ID,"said":[{"succeeded":true,"output":"","error":""}]}"#;
+    let says_much = "head -c 200000 /dev/zero | tr '\\0' x >&2";
+    let answers = ["1", "2"].map(|id| {
+        let answer = answer.replace("ID", id);
+        format!("read line; read line; {says_much}; echo '{answer}'; ")
+    });
+    let dies = format!("read line; {says_much}; echo no memory >&2; exit 2");
+    let program = script(&directory, &format!("{}{dies}", answers.concat()));
+    block_on(async {
+        let mut worker = Worker::new(program);
+        for _ in answers {
+            assert!(worker.run(LIST).await.unwrap().succeeded);
+        }
+        let message = worker.run(LIST).await.unwrap_err().to_string();
+        assert!(message.contains("exit status 2"), "{message}");
+        assert!(message.ends_with("no memory"), "{message}");
+        assert!(message.len() < 8 * 1024, "{}", message.len());
+    });
+}
+
 #[test]
 fn an_answer_that_is_none_is_an_error() {
     let directory = TemporaryDirectory::new().unwrap();

@@ -1,5 +1,7 @@
 //! A worker that runs, as the daemon sees it.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::ffi::CStr;
 use std::io;
 use std::path::PathBuf;
@@ -21,15 +23,27 @@ const BYTES_PER_SECOND: usize = 256 * 1024;
 /// How long a worker whose output has ended may take to end itself.
 pub(super) const ENDING: Duration = Duration::from_millis(500);
 /// What is kept of a dead worker's last words, in bytes.
-const LAST_WORDS_BYTES: u64 = 4 * 1024;
+const LAST_WORDS_BYTES: usize = 4 * 1024;
 
 /// A worker that runs. Dropped, it is killed.
 pub(super) struct Running {
     child: Child,
+    dialogue: Dialogue,
+    last_words: LastWords,
+    last_id: u64,
+}
+
+/// What it is asked and answers.
+struct Dialogue {
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
+}
+
+/// What it says besides, on its standard error.
+struct LastWords {
     errors: ChildStderr,
-    last_id: u64,
+    /// The end of it.
+    said: VecDeque<u8>,
 }
 
 /// Why an exchange gave no answer.
@@ -80,9 +94,14 @@ impl Running {
             .spawn()?;
         let missing = || io::Error::other("a standard stream is missing");
         Ok(Self {
-            requests: child.stdin.take().ok_or_else(missing)?,
-            answers: BufReader::new(child.stdout.take().ok_or_else(missing)?),
-            errors: child.stderr.take().ok_or_else(missing)?,
+            dialogue: Dialogue {
+                requests: child.stdin.take().ok_or_else(missing)?,
+                answers: BufReader::new(child.stdout.take().ok_or_else(missing)?),
+            },
+            last_words: LastWords {
+                errors: child.stderr.take().ok_or_else(missing)?,
+                said: VecDeque::new(),
+            },
             child,
             last_id: 0,
         })
@@ -114,9 +133,69 @@ impl Running {
             mode,
             documents: documents.len(),
         };
-        let bytes = self.send(&request, documents, deadline).await?;
-        self.answer_to(&request, deadline_for(bytes, deadline))
-            .await
+        // What it said while it did what was asked before is not why it dies of this.
+        self.last_words.said.clear();
+        tokio::select! {
+            biased;
+            answer = self.dialogue.exchange(&request, documents, deadline) => answer,
+            never = self.last_words.take_all() => match never {},
+        }
+    }
+
+    /// What became of a worker whose stream is at its end.
+    pub(super) async fn end(mut self) -> WorkerError {
+        let status = match timeout(ENDING, self.child.wait()).await {
+            Ok(Ok(status)) => status,
+            Ok(Err(error)) => return WorkerError::Wait(error),
+            Err(_elapsed) => {
+                self.kill().await;
+                return WorkerError::Answer("it closed its output".to_owned());
+            }
+        };
+        // What it said is a courtesy: without it the status stands for itself.
+        let _ = timeout(ENDING, async { while self.last_words.take_some().await {} }).await;
+        let said = Vec::from(self.last_words.said);
+        WorkerError::Ended {
+            status,
+            said: String::from_utf8_lossy(&said).into_owned(),
+        }
+    }
+
+    pub(super) async fn kill(&mut self) {
+        if let Err(error) = self.child.kill().await {
+            warn!("the worker cannot be killed: {error}");
+        }
+    }
+}
+
+impl LastWords {
+    /// Takes what it says as long as it runs. Where nobody did, a worker that has filled the pipe would hang: libnftables
+    /// 1.0.6 says something each time that it lists a rule with a chain in it.
+    async fn take_all(&mut self) -> Infallible {
+        while self.take_some().await {}
+        std::future::pending().await
+    }
+
+    /// False: it says no more.
+    async fn take_some(&mut self) -> bool {
+        let mut piece = [0; LAST_WORDS_BYTES];
+        let read = self.errors.read(&mut piece).await.unwrap_or_default();
+        self.said.extend(piece.iter().take(read));
+        let old = self.said.len().saturating_sub(LAST_WORDS_BYTES);
+        self.said.drain(..old);
+        read > 0
+    }
+}
+
+impl Dialogue {
+    async fn exchange<D: AsRef<str>>(
+        &mut self,
+        request: &Request,
+        documents: impl Iterator<Item = serde_json::Result<D>>,
+        deadline: Duration,
+    ) -> Result<Vec<Said>, Exchange> {
+        let bytes = self.send(request, documents, deadline).await?;
+        self.answer_to(request, deadline_for(bytes, deadline)).await
     }
 
     /// Says how many bytes were sent.
@@ -170,36 +249,5 @@ impl Running {
             error: words.error.into_owned(),
         });
         Ok(said.collect())
-    }
-
-    /// What became of a worker whose stream is at its end.
-    pub(super) async fn end(mut self) -> WorkerError {
-        let status = match timeout(ENDING, self.child.wait()).await {
-            Ok(Ok(status)) => status,
-            Ok(Err(error)) => return WorkerError::Wait(error),
-            Err(_elapsed) => {
-                self.kill().await;
-                return WorkerError::Answer("it closed its output".to_owned());
-            }
-        };
-        let mut said = Vec::new();
-        // What it said is a courtesy: without it the status stands for itself.
-        let _ = timeout(
-            ENDING,
-            (&mut self.errors)
-                .take(LAST_WORDS_BYTES)
-                .read_to_end(&mut said),
-        )
-        .await;
-        WorkerError::Ended {
-            status,
-            said: String::from_utf8_lossy(&said).into_owned(),
-        }
-    }
-
-    pub(super) async fn kill(&mut self) {
-        if let Err(error) = self.child.kill().await {
-            warn!("the worker cannot be killed: {error}");
-        }
     }
 }
