@@ -153,4 +153,35 @@ mod needs_root {
         let start = |namespace| Programmed::on_debian_13_within(namespace, DAEMON).unwrap();
         foreign_objects_are_deleted_and_the_table_stays(start);
     }
+
+    /// libnftables before 1.1.0 does not list it.
+    #[test]
+    fn a_comment_that_others_give_a_chain_goes() {
+        let start = |namespace| Programmed::on_debian_13_within(namespace, DAEMON).unwrap();
+        let wanted = ruleset();
+        for (chain, emptied, properties) in [
+            (
+                "postrouting",
+                "",
+                "type nat hook postrouting priority srcnat + 10;",
+            ),
+            (TABLE, "flush chain ip TABLE postrouting;", ""),
+        ] {
+            let namespace = Namespace::new().unwrap();
+            let mut programmed = start(namespace.clone());
+            programmed.sync(&wanted).unwrap();
+            drop(programmed);
+            let hand = format!(
+                "{emptied} flush chain ip TABLE {chain}; delete chain ip TABLE {chain};
+                 add chain ip TABLE {chain} {{ {properties} comment \"foreign\"; }}"
+            );
+            nft(&namespace, &hand);
+            assert!(listed(&namespace).contains("foreign"));
+            let mut programmed = start(namespace.clone());
+            let differences = programmed.sync(&wanted).unwrap().differences;
+            let wrong_kind = Difference::ChainOfWrongKind(chain.to_owned());
+            assert!(differences.contains(&wrong_kind), "{differences:?}");
+            assert!(!listed(&namespace).contains("foreign"));
+        }
+    }
 }

@@ -28,7 +28,7 @@ pub enum Difference {
     TableDormant,
     /// The set does not exist.
     SetMissing(String),
-    /// The set has another type, other flags or statements, a timeout or a size.
+    /// The set has another type, other flags or statements, a timeout, a size, a policy or a comment.
     SetOfWrongKind(String),
     /// Elements are missing or have another comment.
     ElementsMissing(String, Vec<Interval>),
@@ -38,9 +38,11 @@ pub enum Difference {
     ElementsStrange(String, usize),
     /// The named counter does not exist.
     CounterMissing(String),
+    /// The named counter has a comment.
+    CounterOfWrongKind(String),
     /// The chain does not exist.
     ChainMissing(String),
-    /// The chain is hooked elsewhere, or where it should not be.
+    /// The chain is hooked elsewhere, or where it should not be, or has a comment.
     ChainOfWrongKind(String),
     /// The chain's policy is not `accept`.
     PolicyDiffers(String),
@@ -76,6 +78,7 @@ impl fmt::Display for Difference {
                 write!(f, "set {set} has {number} strange elements too many")
             }
             Self::CounterMissing(name) => write!(f, "counter {name} is missing"),
+            Self::CounterOfWrongKind(name) => write!(f, "counter {name} is of a wrong kind"),
             Self::ChainMissing(name) => write!(f, "chain {name} is missing"),
             Self::ChainOfWrongKind(name) => write!(f, "chain {name} is of a wrong kind"),
             Self::PolicyDiffers(name) => write!(f, "chain {name} has a wrong policy"),

@@ -4,7 +4,7 @@
 //! A set in use is changed by its elements, rules by flushing and filling their chain; the table
 //! and its base chains are never deleted to change them (design §6 has the measured reasons). Only
 //! what cannot be changed in place is deleted: a base chain with a wrong hook, priority or type, a
-//! set of a wrong kind, and what the ruleset has no place for.
+//! set of a wrong kind, what has a comment that the daemon never gives, and what the ruleset has no place for.
 
 mod elements;
 mod repair;
@@ -154,9 +154,19 @@ impl<'a> Comparison<'a> {
 
     fn counters(&mut self) {
         for &name in &self.ruleset.counters {
-            if !self.observed.counters.iter().any(|o| o.name == name) {
-                self.differs(Difference::CounterMissing(name.to_owned()));
-                self.commands.objects.push(Command::AddCounter(name));
+            match self.observed.counters.iter().find(|o| o.name == name) {
+                None => {
+                    self.differs(Difference::CounterMissing(name.to_owned()));
+                    self.commands.objects.push(Command::AddCounter(name));
+                }
+                // Who gave it one has begun to count anew, since no counter that is there takes one.
+                Some(observed) if observed.is_commented => {
+                    self.differs(Difference::CounterOfWrongKind(name.to_owned()));
+                    self.empty_all_chains();
+                    self.commands.objects.push(Command::Delete("counter", name));
+                    self.commands.objects.push(Command::AddCounter(name));
+                }
+                Some(_) => {}
             }
         }
     }
@@ -182,7 +192,7 @@ impl<'a> Comparison<'a> {
                     self.commands.chains.push(Command::AddChain(chain));
                     self.commands.differing.push(chain);
                 }
-                Some(observed) if !is_hooked_right(chain, observed) => {
+                Some(observed) if !is_hooked_right(chain, observed) || observed.is_commented => {
                     self.differs(Difference::ChainOfWrongKind(name()));
                     self.empty_all_chains();
                     self.commands.chains.extend([

@@ -116,6 +116,7 @@ mod tests {
             chains: vec![ObservedChain {
                 name: "c".to_owned(),
                 hook: None,
+                is_commented: false,
                 rules: [json!("first"), json!("second")].map(rule).into(),
             }],
             ..ObservedTable::default()

@@ -74,6 +74,7 @@ pub(super) struct ListedCounter {
     pub(super) name: String,
     #[serde(default)]
     pub(super) packets: u64,
+    pub(super) comment: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -91,6 +92,9 @@ pub(super) struct ListedSet {
     pub(super) size: Option<IgnoredAny>,
     #[serde(rename = "auto-merge")]
     pub(super) auto_merge: Option<IgnoredAny>,
+    /// `memory`; the other one is the kernel's own choice, and not listed.
+    pub(super) policy: Option<IgnoredAny>,
+    pub(super) comment: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -102,6 +106,8 @@ pub(super) struct ListedChain {
     #[serde(default)]
     pub(super) prio: Value,
     pub(super) policy: Option<String>,
+    /// libnftables before 1.1.0 does not list it.
+    pub(super) comment: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]

@@ -49,7 +49,7 @@ pub struct ObservedSet {
     pub flags: Vec<String>,
     /// The statements that each element carries.
     pub statements: Value,
-    /// It has a timeout, a size limit, `auto-merge` or something else that the daemon never gives.
+    /// It has a timeout, a size limit, `auto-merge`, a comment or something else that the daemon never gives.
     pub is_limited: bool,
     /// Its elements, in order and disjoint.
     pub elements: Vec<ObservedElement>,
@@ -77,6 +77,8 @@ pub struct ObservedCounter {
     pub name: String,
     /// The packets that it counted. In a NAT chain these are connections: only the first packet of one passes it.
     pub packets: u64,
+    /// It has a comment, which the daemon never gives.
+    pub is_commented: bool,
 }
 
 /// A chain as listed, with its rules in order.
@@ -86,6 +88,8 @@ pub struct ObservedChain {
     pub name: String,
     /// Present in a base chain.
     pub hook: Option<ObservedHook>,
+    /// It has a comment, which the daemon never gives.
+    pub is_commented: bool,
     /// Its rules.
     pub rules: Vec<ObservedRule>,
 }
@@ -127,6 +131,7 @@ pub fn read(listing: &str) -> serde_json::Result<ObservedTable> {
             Object::Counter(counter) => table.counters.push(ObservedCounter {
                 name: counter.name,
                 packets: counter.packets,
+                is_commented: counter.comment.is_some(),
             }),
             Object::Chain(chain) => table.chains.push(ObservedChain::from(chain)),
             Object::Rule(rule) => rules.push(rule),
@@ -190,7 +195,9 @@ impl From<ListedSet> for ObservedSet {
             is_limited: set.timeout.is_some()
                 || set.gc_interval.is_some()
                 || set.size.is_some()
-                || set.auto_merge.is_some(),
+                || set.auto_merge.is_some()
+                || set.policy.is_some()
+                || set.comment.is_some(),
             name: set.name,
             value_type: set.value_type,
             flags: set.flags.0,
@@ -206,6 +213,7 @@ impl From<ListedChain> for ObservedChain {
         let is_base = chain.hook.is_some() || chain.chain_type.is_some();
         Self {
             name: chain.name,
+            is_commented: chain.comment.is_some(),
             hook: is_base.then(|| ObservedHook {
                 chain_type: chain.chain_type.unwrap_or_default(),
                 hook: chain.hook.unwrap_or_default(),
@@ -236,6 +244,7 @@ impl ObservedChain {
         Self {
             name: self.name.clone(),
             hook: self.hook.clone(),
+            is_commented: self.is_commented,
             rules: Vec::new(),
         }
     }

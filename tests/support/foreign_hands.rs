@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::netns::Namespace;
 use super::nft::{Nft, TABLE};
 
-const FOREIGN_HANDS: [&str; 28] = [
+const FOREIGN_HANDS: [&str; 31] = [
     "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs; add map ip TABLE non-masquerade-cidrs { type ipv4_addr : verdict; }",
     "add table ip TABLE { flags dormant; }",
     "delete table ip TABLE",
@@ -33,6 +33,9 @@ const FOREIGN_HANDS: [&str; 28] = [
     "flush chain ip TABLE postrouting; delete chain ip TABLE postrouting; add chain ip TABLE postrouting { type filter hook output priority 0; }; add rule ip TABLE postrouting accept",
     "add chain ip TABLE postrouting { policy drop; }",
     "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs; add set ip TABLE non-masquerade-cidrs { type ipv4_addr; }; add rule ip TABLE TABLE ip daddr @non-masquerade-cidrs accept",
+    "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs; add set ip TABLE non-masquerade-cidrs { type ipv4_addr; flags interval; counter; policy memory; }",
+    "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs; add set ip TABLE non-masquerade-cidrs { type ipv4_addr; flags interval; counter; comment \"foreign\"; }",
+    "flush chain ip TABLE TABLE; delete counter ip TABLE masqueraded; add counter ip TABLE masqueraded { comment \"foreign\"; }",
     "insert rule ip TABLE TABLE ip daddr { 1.2.3.4, 5.6.7.8 } accept",
     "flush chain ip TABLE postrouting; add rule ip TABLE postrouting fib daddr type != local jump TABLE comment \"foreign\"",
     "flush chain ip TABLE TABLE; delete counter ip TABLE masqueraded; add chain ip TABLE foreign",

@@ -107,6 +107,8 @@ impl Outline {
         self.counters.push(ObservedCounter {
             name: text(value_of(message, NFTA_OBJ_NAME).unwrap_or_default()),
             packets: packets_of(data).unwrap_or_default(),
+            // One that has been given a comment is declared otherwise than before.
+            is_commented: false,
         });
     }
 
