@@ -153,6 +153,7 @@ impl Table {
         let counter = |name: &String| ObservedCounter {
             name: name.clone(),
             packets: 0,
+            is_commented: false,
         };
         ObservedTable {
             sets: self.sets.iter().map(set).collect(),
@@ -189,6 +190,7 @@ fn observed_chain(chain: &Chain) -> ObservedChain {
             policy: "accept".to_owned(),
         }),
         rules: chain.rules.iter().map(rule).collect(),
+        is_commented: false,
     }
 }
 
