@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
+use support::competitors::restore_nat;
 use support::daemon::Daemon;
 use support::flows::Flows;
 use support::ip_masq_agent::Agent;
@@ -156,7 +157,7 @@ fn move_there_and_back(
 
 #[test]
 fn no_flow_is_mistreated_at_any_step_there_and_back() {
-    for agent in Agent::BOTH {
+    for agent in Agent::ALL {
         let start = |node: &Namespace| Daemon::start(DAEMON, node, FILE, WITH_IPV6).unwrap();
         move_there_and_back(agent, start, |node| node.command(DAEMON));
     }
@@ -218,10 +219,13 @@ fn commands_of_the_readme(beginning: &str) -> Vec<String> {
 /// As README says it, for those who do not ask the doctor.
 #[test]
 fn the_commands_of_the_readme_remove_all_that_the_agent_leaves() {
-    for agent in Agent::BOTH {
+    for agent in Agent::ALL {
         let node = Namespace::new().unwrap();
+        let neighbour =
+            "-A POSTROUTING -s 10.0.0.9/32 -m comment --comment \"a neighbour\" -j ACCEPT";
+        restore_nat(&node, Family::V4, neighbour).unwrap();
         agent.sync(&node, &EXEMPT).unwrap();
-        let commands = commands_of_the_readme("iptables -t nat -");
+        let commands = commands_of_the_readme("iptables");
         assert_eq!(commands.len(), 3);
         for command in commands {
             for program in ["iptables-nft", "ip6tables-nft"] {
@@ -229,7 +233,15 @@ fn the_commands_of_the_readme_remove_all_that_the_agent_leaves() {
                 succeed(node.command("sh").args(["-ec", &line])).unwrap();
             }
         }
-        assert_eq!(leftovers(&node), [("ok".to_owned(), String::new())]);
+        assert_eq!(
+            leftovers(&node),
+            [("ok".to_owned(), String::new())],
+            "{agent}"
+        );
+        let list = ["-t", "nat", "-S", "POSTROUTING"];
+        let left = succeed(node.command("iptables-nft").args(list)).unwrap();
+        let left = String::from_utf8(left.stdout).unwrap();
+        assert_eq!(left, format!("-P POSTROUTING ACCEPT\n{neighbour}\n"));
     }
 }
 

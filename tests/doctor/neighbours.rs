@@ -2,6 +2,7 @@
 
 use crate::report::{DAEMON, Report, run};
 use crate::support::competitors::restore_nat;
+use crate::support::ip_masq_agent::Agent;
 use crate::support::lab::Family;
 use crate::support::netns::{Namespace, succeed};
 use crate::support::nft::{Nft, TABLE};
@@ -320,22 +321,20 @@ fn a_node_that_forwards_nothing_is_told_with_the_commands_that_mend_it() {
 
 #[test]
 fn what_ip_masq_agent_leaves_is_gone_after_the_commands_of_the_remedy() {
-    let namespace = Namespace::new().unwrap();
-    // As cmd/ip-masq-agent/ip-masq-agent.go writes it, its quotes included.
-    let rules = r#":IP-MASQ-AGENT - [0:0]
--A POSTROUTING -m comment --comment "\"ip-masq-agent: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom IP-MASQ-AGENT chain\"" -m addrtype ! --dst-type LOCAL -j IP-MASQ-AGENT
--A IP-MASQ-AGENT -m comment --comment "ip-masq-agent: outbound traffic is subject to MASQUERADE (must be last in chain)" -j MASQUERADE --random-fully"#;
-    for family in Family::BOTH {
-        restore_nat(&namespace, family, rules).unwrap();
+    for agent in Agent::ALL {
+        let namespace = Namespace::new().unwrap();
+        agent.sync(&namespace, &["10.0.0.0/8"]).unwrap();
+        let report = Report::on(&namespace, "");
+        let found = report.of_check("ip-masq-agent");
+        assert_eq!(found.len(), 2, "{agent}: {found:?}");
+        for (_, said) in found {
+            let (_, commands) = said.split_once("on the node: ").unwrap();
+            run(&namespace, commands);
+        }
+        let again = Report::on(&namespace, "");
+        again.must_have("ip-masq-agent", "ok", &[]);
+        again.must_have("other-nat", "ok", &["no other base chain"]);
     }
-    let report = Report::on(&namespace, "");
-    for (_, said) in report.of_check("ip-masq-agent") {
-        let (_, commands) = said.split_once("on the node: ").unwrap();
-        run(&namespace, commands);
-    }
-    let again = Report::on(&namespace, "");
-    again.must_have("ip-masq-agent", "ok", &[]);
-    again.must_have("other-nat", "ok", &["no other base chain"]);
 }
 
 #[test]

@@ -10,25 +10,38 @@ use super::netns::{Namespace, succeed};
 /// Both have this chain by default.
 pub const CHAIN: &str = "IP-MASQ-AGENT";
 
-/// Which of the two.
+/// Which of the two, and how it writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Agent {
     /// kubernetes-sigs/ip-masq-agent: source ports are random by default.
     First,
-    /// Azure/ip-masq-agent-v2, which does not know random ports.
+    /// Its v2.10.0 to v2.12.1, where quotes are part of the jump's comment.
+    FirstWithQuotes,
+    /// Azure/ip-masq-agent-v2, which does not know random ports and has the quotes too.
     Second,
 }
 
 impl Agent {
-    /// Both.
-    pub const BOTH: [Self; 2] = [Self::First, Self::Second];
+    /// Both, and each form of what they write.
+    pub const ALL: [Self; 3] = [Self::First, Self::FirstWithQuotes, Self::Second];
+
+    /// The comment of the jump to its chain.
+    pub fn jump_comment(self) -> String {
+        let comment = format!(
+            "ip-masq-agent: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom {CHAIN} chain"
+        );
+        match self {
+            Self::First => comment,
+            Self::FirstWithQuotes | Self::Second => format!("\"{comment}\""),
+        }
+    }
 
     /// What `syncMasqRules` of cmd/ip-masq-agent/ip-masq-agent.go does in each family, in its order: chain, jump, then
     /// all rules at once. It does so at each resync.
     pub fn sync(self, node: &Namespace, exempt: &[impl AsRef<str>]) -> io::Result<()> {
         for family in Family::BOTH {
             ensure_chain(node, family)?;
-            ensure_jump(node, family)?;
+            self.ensure_jump(node, family)?;
             restore_nat(node, family, &self.rules(family, exempt))?;
         }
         Ok(())
@@ -49,7 +62,7 @@ impl Agent {
             ));
         }
         let ports = match self {
-            Self::First => " --random-fully",
+            Self::First | Self::FirstWithQuotes => " --random-fully",
             Self::Second => "",
         };
         lines.push(format!(
@@ -57,12 +70,28 @@ impl Agent {
         ));
         lines.join("\n")
     }
+
+    fn ensure_jump(self, node: &Namespace, family: Family) -> io::Result<()> {
+        let comment = self.jump_comment();
+        let jump = |action: &str| {
+            let mut command = node.command(program(family));
+            command.args(["-t", "nat", action, "POSTROUTING"]);
+            command.args(["-m", "comment", "--comment", &comment]);
+            command.args(["-m", "addrtype", "!", "--dst-type", "LOCAL", "-j", CHAIN]);
+            command
+        };
+        if jump("-C").output()?.status.success() {
+            return Ok(());
+        }
+        succeed(&mut jump("-A")).map(drop)
+    }
 }
 
 impl fmt::Display for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::First => "ip-masq-agent",
+            Self::FirstWithQuotes => "ip-masq-agent v2.10.0 to v2.12.1",
             Self::Second => "ip-masq-agent-v2",
         })
     }
@@ -87,22 +116,4 @@ fn ensure_chain(node: &Namespace, family: Family) -> io::Result<()> {
     }
     let mut make = node.command(program(family));
     succeed(make.args(["-t", "nat", "-N", CHAIN])).map(drop)
-}
-
-fn ensure_jump(node: &Namespace, family: Family) -> io::Result<()> {
-    // Its quotes are part of the comment.
-    let comment = format!(
-        "\"ip-masq-agent: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom {CHAIN} chain\""
-    );
-    let jump = |action: &str| {
-        let mut command = node.command(program(family));
-        command.args(["-t", "nat", action, "POSTROUTING"]);
-        command.args(["-m", "comment", "--comment", &comment]);
-        command.args(["-m", "addrtype", "!", "--dst-type", "LOCAL", "-j", CHAIN]);
-        command
-    };
-    if jump("-C").output()?.status.success() {
-        return Ok(());
-    }
-    succeed(&mut jump("-A")).map(drop)
 }
