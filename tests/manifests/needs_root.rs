@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::Value;
 
 use super::*;
+use crate::support::daemon::TemporaryDirectory;
 use crate::support::netns::succeed;
 use crate::support::nft::debian_13_root;
 
@@ -17,12 +18,39 @@ const IN_ROOT: &str = r#"mount --bind "$1" "$0/mnt"; exec chroot "$0" kubectl ku
 
 /// The objects of `manifests/PATH`.
 fn built(path: &str) -> Vec<Value> {
+    built_in(&repository().join("manifests"), path)
+}
+
+/// The objects of the kustomization at `path` in a directory.
+fn built_in(directory: &Path, path: &str) -> Vec<Value> {
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-ceu", IN_ROOT]);
-    command.arg(debian_13_root());
-    command.arg(repository().join("manifests")).arg(path);
+    command.arg(debian_13_root()).arg(directory).arg(path);
     let output = succeed(&mut command).unwrap();
     documents(&String::from_utf8(output.stdout).unwrap())
+}
+
+/// The objects of the kustomization that README shows for this resource, where README has it: above `manifests`.
+fn built_as_in_the_readme(resource: &str) -> Vec<Value> {
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    let beginning = format!("resources:\n- {resource}\n");
+    let mut blocks = readme.split("```yaml\n").skip(1);
+    let block = blocks.find(|block| block.starts_with(&beginning)).unwrap();
+    let (kustomization, _) = block.split_once("```").unwrap();
+    let directory = TemporaryDirectory::new().unwrap();
+    let own = directory.path().join("kustomization.yaml");
+    fs::write(own, kustomization).unwrap();
+    let mut copy = Command::new("cp");
+    copy.arg("-a").arg(repository().join("manifests"));
+    succeed(copy.arg(directory.path())).unwrap();
+    built_in(directory.path(), ".")
+}
+
+fn images(set: &DaemonSet) -> Vec<&str> {
+    let pod = pod_of(set);
+    let before = pod.init_containers.iter().flatten();
+    let containers = before.chain(&pod.containers);
+    containers.map(|of| of.image.as_deref().unwrap()).collect()
 }
 
 /// The only object.
@@ -88,6 +116,67 @@ fn each_overlay_is_one_that_a_test_here_knows() {
         let kustomization = only_document(&format!("overlays/{name}/kustomization.yaml"));
         assert_eq!(kustomization["resources"][0], "../../base", "{name}");
     }
+}
+
+/// The image that README's kustomizations name.
+const OWN_IMAGE: &str = "registry.example.org/team/non-masquerade-daemon:v0.1.0";
+
+#[test]
+fn the_kustomization_of_the_readme_is_the_base_with_the_image_that_it_names() {
+    let [set] = built_as_in_the_readme("manifests").try_into().unwrap();
+    let expected = changed(|pod| pod.containers[0].image = Some(OWN_IMAGE.to_owned()));
+    assert_same(typed(&set).unwrap(), expected);
+}
+
+#[test]
+fn the_patches_of_the_readme_go_together() {
+    let built = built_as_in_the_readme("manifests/overlays/monitoring");
+    let kinds: Vec<&str> = built
+        .iter()
+        .map(|of| of["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["DaemonSet", "PodMonitor", "PrometheusRule"]);
+    let set: DaemonSet = typed(&built[0]).unwrap();
+    assert_eq!(images(&set), [OWN_IMAGE]);
+    let container = container_of(&set);
+    assert_options_are_the_binarys(container.env.as_deref().unwrap());
+    let address = format!("0.0.0.0:{}", http::PORT);
+    for (option, value) in [
+        ("ENABLE_IPV6", "true"),
+        ("CONFIG", "/etc/config"),
+        ("HTTP_ADDRESS", &*address),
+    ] {
+        assert_eq!(variable(container, option), Some(value));
+    }
+    let context = pod_of(&set).security_context.clone().unwrap();
+    assert_eq!(context.run_as_user, Some(0));
+}
+
+/// As root, and its idle container from another registry.
+#[test]
+fn the_cleanup_of_the_readme_runs_in_the_image_that_it_names_and_as_the_daemon_did() {
+    let [set] = built_as_in_the_readme("manifests/overlays/cleanup")
+        .try_into()
+        .unwrap();
+    let set: DaemonSet = typed(&set).unwrap();
+    assert_eq!(images(&set), [OWN_IMAGE, "registry.example.org/pause:3.10"]);
+    let mut as_by_itself = built_set("overlays/cleanup");
+    assert_eq!(images(&as_by_itself)[1], "registry.k8s.io/pause:3.10");
+    let pod = as_by_itself
+        .spec
+        .as_mut()
+        .unwrap()
+        .template
+        .spec
+        .as_mut()
+        .unwrap();
+    let context = pod.security_context.as_mut().unwrap();
+    context.run_as_non_root = Some(false);
+    context.run_as_user = Some(0);
+    context.run_as_group = Some(0);
+    pod.containers[0].image = Some("registry.example.org/pause:3.10".to_owned());
+    pod.init_containers.as_mut().unwrap()[0].image = Some(OWN_IMAGE.to_owned());
+    assert_eq!(set, as_by_itself);
 }
 
 #[test]
