@@ -1,5 +1,6 @@
 //! What else on the node gets in the way: leftovers, iptables-legacy, IPVS, forwarding.
 
+use super::enforcement::Enforcement;
 use super::finding::{Finding, rule_deletion, shell_word};
 use crate::in_words;
 use crate::kernel::other_nat::{Chain, NatTable};
@@ -82,7 +83,7 @@ pub(super) fn leftovers(tables: &[FoundTable]) -> Vec<Finding> {
 }
 
 /// The table `nat` of iptables-legacy; `names` of each family are those of /proc/net/ip_tables_names and ip6_tables_names.
-pub(super) fn iptables_legacy(ipv4: &str, ipv6: &str, enforces: bool) -> Finding {
+pub(super) fn iptables_legacy(ipv4: &str, ipv6: &str, enforcement: Enforcement) -> Finding {
     const CHECK: &str = "iptables-legacy";
     let has_nat = |names: &str| names.lines().any(|name| name == "nat");
     let programs: Vec<&str> = [
@@ -99,31 +100,33 @@ pub(super) fn iptables_legacy(ipv4: &str, ipv6: &str, enforces: bool) -> Finding
         "the table nat of {} is loaded; its rules stand at priority 100 and cannot be listed here",
         programs.join(" and ")
     );
-    if enforces {
+    if enforcement == Enforcement::On {
         return Finding::ok(CHECK, format!("{said}; our chain enforce comes first"));
     }
     let commands = programs
         .iter()
         .map(|program| format!("{program} -t nat -S"));
-    Finding::warning(
-        CHECK,
-        said,
-        format!(
-            "look for MASQUERADE and SNAT in `{}` and remove them (the table itself stays loaded), or set enforce: true",
-            in_words::all(commands, "`, `")
-        ),
-    )
+    let mut remedy = format!(
+        "look for MASQUERADE and SNAT in `{}` and remove them (the table itself stays loaded)",
+        in_words::all(commands, "`, `")
+    );
+    if enforcement == Enforcement::Off {
+        remedy.push_str(", or set enforce: true");
+    }
+    Finding::warning(CHECK, said, remedy)
 }
 
-/// IPVS does not set the status dnat that `enforce` looks at; `services` is /proc/net/ip_vs.
-pub(super) fn ipvs(services: &str, enforces: bool) -> Finding {
+/// How many services IPVS balances; `listing` is /proc/net/ip_vs.
+pub(super) fn ipvs_services(listing: &str) -> usize {
+    const KINDS: [&str; 4] = ["TCP", "UDP", "SCTP", "FWM"];
+    let is_service = |line: &&str| KINDS.iter().any(|kind| line.starts_with(kind));
+    listing.lines().filter(is_service).count()
+}
+
+/// IPVS does not set the status dnat that `enforce` looks at; `listing` is /proc/net/ip_vs.
+pub(super) fn ipvs(listing: &str, enforcement: Enforcement) -> Finding {
     const CHECK: &str = "ipvs";
-    let is_service = |line: &&str| {
-        ["TCP", "UDP", "SCTP", "FWM"]
-            .iter()
-            .any(|kind| line.starts_with(kind))
-    };
-    match (services.lines().filter(is_service).count(), enforces) {
+    match (ipvs_services(listing), enforcement == Enforcement::On) {
         (0, _) => Finding::ok(CHECK, "no service is balanced by IPVS"),
         (count, false) => Finding::ok(
             CHECK,
@@ -181,22 +184,28 @@ mod tests {
             (&empty, true, Outcome::Ok),
             ("", true, Outcome::Ok),
         ] {
-            let found = ipvs(services, enforces);
+            let found = ipvs(services, Enforcement::new(enforces, None));
             assert_eq!(found.result, result, "{}", found.finding);
         }
-        assert!(ipvs(IP_VS, true).finding.contains("balances 2 services"));
+        let found = ipvs(IP_VS, Enforcement::On);
+        assert!(found.finding.contains("balances 2 services"));
     }
 
     #[test]
     fn a_loaded_legacy_table_is_a_warning_unless_enforce_comes_first() {
-        for (ipv4, ipv6, enforces, result) in [
-            ("filter\nnat\n", "", false, Outcome::Warning),
-            ("filter\n", "nat\n", false, Outcome::Warning),
-            ("nat\n", "nat\n", true, Outcome::Ok),
-            ("natural\nfilter\n", "", false, Outcome::Ok),
+        use Enforcement::{Harmful, Off, On};
+        for (ipv4, ipv6, enforcement, result) in [
+            ("filter\nnat\n", "", Off, Outcome::Warning),
+            ("filter\n", "nat\n", Harmful, Outcome::Warning),
+            ("nat\n", "nat\n", On, Outcome::Ok),
+            ("natural\nfilter\n", "", Off, Outcome::Ok),
         ] {
-            let found = iptables_legacy(ipv4, ipv6, enforces);
+            let found = iptables_legacy(ipv4, ipv6, enforcement);
             assert_eq!(found.result, result, "{}", found.finding);
+            let advised = found
+                .remedy
+                .is_some_and(|remedy| remedy.contains("enforce"));
+            assert_eq!(advised, result == Outcome::Warning && enforcement == Off);
         }
     }
 

@@ -3,13 +3,23 @@
 use std::fs;
 use std::io;
 
+use super::enforcement::Enforcement;
 use super::finding::Finding;
 use super::{beside, daemons, pod_ranges};
 use crate::kernel::daemons::running;
 use crate::policy::Policy;
 
-pub(super) fn findings(policy: Option<&Policy>, enforces: bool) -> Vec<Finding> {
-    let mut found = vec![iptables_legacy(enforces), ipvs(enforces)];
+/// The services that IPVS balances in this network namespace.
+const IP_VS: &str = "/proc/net/ip_vs";
+
+/// `is_on`: as the configuration has it.
+pub(super) fn enforcement(is_on: bool) -> Enforcement {
+    let services = content(IP_VS).ok();
+    Enforcement::new(is_on, services.as_deref().map(beside::ipvs_services))
+}
+
+pub(super) fn findings(policy: Option<&Policy>, enforcement: Enforcement) -> Vec<Finding> {
+    let mut found = vec![iptables_legacy(enforcement), ipvs(enforcement)];
     let has_ipv6 = policy.is_some_and(|policy| policy.ipv6.is_some());
     found.extend(forwarding(has_ipv6));
     found.push(pod_ranges(policy));
@@ -37,21 +47,20 @@ fn unread(check: &'static str, path: &str, error: &io::Error) -> Finding {
     )
 }
 
-fn iptables_legacy(enforces: bool) -> Finding {
+fn iptables_legacy(enforcement: Enforcement) -> Finding {
     const IPV4: &str = "/proc/net/ip_tables_names";
     const IPV6: &str = "/proc/net/ip6_tables_names";
     match (content(IPV4), content(IPV6)) {
-        (Ok(ipv4), Ok(ipv6)) => beside::iptables_legacy(&ipv4, &ipv6, enforces),
+        (Ok(ipv4), Ok(ipv6)) => beside::iptables_legacy(&ipv4, &ipv6, enforcement),
         (Err(error), _) => unread("iptables-legacy", IPV4, &error),
         (_, Err(error)) => unread("iptables-legacy", IPV6, &error),
     }
 }
 
-fn ipvs(enforces: bool) -> Finding {
-    const PATH: &str = "/proc/net/ip_vs";
-    match content(PATH) {
-        Ok(services) => beside::ipvs(&services, enforces),
-        Err(error) => unread("ipvs", PATH, &error),
+fn ipvs(enforcement: Enforcement) -> Finding {
+    match content(IP_VS) {
+        Ok(services) => beside::ipvs(&services, enforcement),
+        Err(error) => unread("ipvs", IP_VS, &error),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The checks that ask the kernel, through a worker of the doctor's own; they take CAP_NET_ADMIN.
 
+use super::enforcement::Enforcement;
 use super::finding::Finding;
 use super::rivals::BaseChain;
 use super::{beside, privilege, rivals, table};
@@ -27,7 +28,7 @@ const ALL: [&str; 7] = [
 pub(super) fn findings(
     options: &Options,
     tables: Option<&Tables>,
-    enforces: bool,
+    enforcement: Enforcement,
     has_capability: bool,
 ) -> Vec<Finding> {
     if !has_capability {
@@ -38,7 +39,7 @@ pub(super) fn findings(
         let mut examination = Examination {
             kernel,
             options,
-            enforces,
+            enforcement,
             found: Vec::new(),
         };
         examination.run(tables).await;
@@ -53,7 +54,7 @@ pub(super) fn findings(
 struct Examination<'a> {
     kernel: &'a mut Kernel,
     options: &'a Options,
-    enforces: bool,
+    enforcement: Enforcement,
     found: Vec<Finding>,
 }
 
@@ -155,7 +156,7 @@ impl Examination<'_> {
             }
         }
         self.found
-            .extend(rivals::findings(&base_chains, self.enforces));
+            .extend(rivals::findings(&base_chains, self.enforcement));
         self.found.extend(match &leftovers {
             Some(leftovers) => beside::leftovers(leftovers),
             None => Vec::new(),

@@ -5,6 +5,7 @@
 mod beside;
 mod configuration;
 mod daemons;
+mod enforcement;
 mod finding;
 mod host;
 mod kernel_checks;
@@ -12,6 +13,7 @@ mod pod_ranges;
 mod privilege;
 mod rivals;
 mod table;
+mod writers;
 
 use super::{ExitStatus, load, print};
 use crate::cli::{Options, OutputFormat};
@@ -55,14 +57,15 @@ fn examined(options: &Options) -> Vec<Finding> {
     let names = options.chosen_names();
     let tables = policy.as_ref().map(|policy| Tables::new(policy, &names));
     let enforces = policy.as_ref().is_some_and(|policy| policy.enforce);
+    let enforcement = host::enforcement(enforces);
     let mut findings = vec![capability];
     findings.extend(configuration::findings(&loaded));
     findings.extend(kernel_checks::findings(
         options,
         tables.as_ref(),
-        enforces,
+        enforcement,
         has_capability,
     ));
-    findings.extend(host::findings(policy.as_ref(), enforces));
+    findings.extend(host::findings(policy.as_ref(), enforcement));
     findings
 }

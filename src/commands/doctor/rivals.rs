@@ -1,6 +1,8 @@
 //! Other base chains that translate source addresses, rule by rule, and what that means for exempt destinations.
 
+use super::enforcement::Enforcement;
 use super::finding::{Finding, rule_deletion};
+use super::writers::{Judgement, Writer};
 use crate::in_words;
 use crate::kernel::other_nat::{NatChain, SourceNatRule};
 use crate::ruleset::names::{ENFORCE_PRIORITY, POSTROUTING_PRIORITY};
@@ -17,94 +19,11 @@ pub(super) struct BaseChain {
     pub(super) rules: Vec<SourceNatRule>,
 }
 
-/// Who writes such rules, by the names of their chains and tables, and the setting that turns them off.
-struct Writer {
-    name: &'static str,
-    tables: &'static [&'static str],
-    /// How its chains' names begin.
-    chains: &'static [&'static str],
-    setting: &'static str,
-}
-
-const WRITERS: [Writer; 9] = [
-    Writer {
-        name: KUBE_PROXY,
-        tables: &["kube-proxy"],
-        chains: &["KUBE-POSTROUTING", "KUBE-MARK-MASQ"],
-        setting: "its rule looks at no mark: update kube-proxy",
-    },
-    Writer {
-        name: IP_MASQ_AGENT,
-        tables: &[],
-        chains: &["IP-MASQ"],
-        setting: "see the check ip-masq-agent",
-    },
-    Writer {
-        name: PORTMAP,
-        tables: &[],
-        chains: &["CNI-HOSTPORT-MASQ"],
-        setting: "its rule looks at no mark: update the CNI plugins",
-    },
-    Writer {
-        name: "the CNI plugins bridge and ptp",
-        tables: &["cni_plugins_masquerade"],
-        chains: &["CNI-"],
-        setting: "set \"ipMasq\": false in /etc/cni/net.d and create the pods anew",
-    },
-    Writer {
-        name: "flannel",
-        tables: &["flannel-ipv4", "flannel-ipv6"],
-        chains: &["FLANNEL-POSTRTG"],
-        setting: "run flanneld without --ip-masq",
-    },
-    Writer {
-        name: "Calico",
-        tables: &["calico"],
-        chains: &["cali-"],
-        setting: "set natOutgoing: false in the IP pools",
-    },
-    Writer {
-        name: "Cilium",
-        tables: &[],
-        chains: &["CILIUM_POST", "OLD_CILIUM_POST"],
-        setting: "set enable-ipv4-masquerade and enable-ipv6-masquerade to false",
-    },
-    Writer {
-        name: "Amazon VPC CNI",
-        tables: &[],
-        chains: &["AWS-SNAT-CHAIN"],
-        setting: "set AWS_VPC_K8S_CNI_EXTERNALSNAT=true",
-    },
-    Writer {
-        name: "kindnet",
-        tables: &["kindnet-ipmasq"],
-        chains: &["KIND-MASQ-AGENT"],
-        setting: "run kindnetd with --masquerading=false where it knows that flag",
-    },
-];
-
-const KUBE_PROXY: &str = "kube-proxy or the kubelet";
-const PORTMAP: &str = "the CNI plugin portmap";
-/// Who masquerades only what it has marked itself, for the connection would not come about otherwise.
-const BY_MARK: [&str; 2] = [KUBE_PROXY, PORTMAP];
-/// Its rules are judged by a check of their own.
-const IP_MASQ_AGENT: &str = "ip-masq-agent";
-
-fn writer_of(base: &BaseChain, rule: &SourceNatRule) -> Option<&'static Writer> {
-    WRITERS.iter().find(|writer| {
-        writer.tables.contains(&base.chain.table.as_str())
-            || writer
-                .chains
-                .iter()
-                .any(|chain| rule.chain.starts_with(chain))
-    })
-}
-
 /// What to say of the chains of others.
-pub(super) fn findings(chains: &[BaseChain], enforces: bool) -> Vec<Finding> {
+pub(super) fn findings(chains: &[BaseChain], enforcement: Enforcement) -> Vec<Finding> {
     let found: Vec<Finding> = chains
         .iter()
-        .flat_map(|base| of_base_chain(base, enforces))
+        .flat_map(|base| of_base_chain(base, enforcement))
         .collect();
     if found.is_empty() {
         let said = "no other base chain on postrouting masquerades or translates source addresses";
@@ -114,10 +33,10 @@ pub(super) fn findings(chains: &[BaseChain], enforces: bool) -> Vec<Finding> {
 }
 
 /// One finding for each writer.
-fn of_base_chain(base: &BaseChain, enforces: bool) -> Vec<Finding> {
+fn of_base_chain(base: &BaseChain, enforcement: Enforcement) -> Vec<Finding> {
     let mut by_writer: Vec<(Option<&'static Writer>, Vec<&SourceNatRule>)> = Vec::new();
     for rule in &base.rules {
-        let writer = writer_of(base, rule);
+        let writer = Writer::of(&base.chain.table, &rule.chain);
         let name = |writer: Option<&Writer>| writer.map(|writer| writer.name);
         match by_writer
             .iter_mut()
@@ -129,7 +48,7 @@ fn of_base_chain(base: &BaseChain, enforces: bool) -> Vec<Finding> {
     }
     let judged = by_writer.into_iter();
     judged
-        .map(|(writer, rules)| judged_rules(base, writer, &rules, enforces))
+        .map(|(writer, rules)| judged_rules(base, writer, &rules, enforcement))
         .collect()
 }
 
@@ -137,27 +56,26 @@ fn judged_rules(
     base: &BaseChain,
     writer: Option<&Writer>,
     rules: &[&SourceNatRule],
-    enforces: bool,
+    enforcement: Enforcement,
 ) -> Finding {
     let said = described(base, writer, rules);
-    let goes_by_mark = writer.is_some_and(|writer| BY_MARK.contains(&writer.name));
-    if goes_by_mark && rules.iter().all(|rule| rule.looks_at_mark) {
-        let said = format!(
-            "{said}; only what it has marked (hairpin, NodePort, HostPort), which is right"
-        );
-        return Finding::ok(CHECK, said);
+    if let Some(what) = writer.and_then(|writer| writer.right(rules)) {
+        return Finding::ok(CHECK, format!("{said}; {what}, which is right"));
     }
-    if enforces && base.chain.priority > i64::from(ENFORCE_PRIORITY) {
+    let enforce_comes_first = base.chain.priority > i64::from(ENFORCE_PRIORITY);
+    if enforcement == Enforcement::On && enforce_comes_first {
         let said = format!(
             "{said}; our chain enforce comes first, so exempt destinations keep their source"
         );
         return Finding::ok(CHECK, said);
     }
-    let way_out = match writer {
-        Some(writer) => writer.setting.to_owned(),
+    let way_out = match writer.map(|writer| &writer.judgement) {
+        Some(Judgement::Wrong { setting } | Judgement::RightByMark { setting }) => {
+            (*setting).to_owned()
+        }
         None => deletion(base, rules),
     };
-    let remedy = if base.chain.priority > i64::from(ENFORCE_PRIORITY) {
+    let remedy = if enforcement == Enforcement::Off && enforce_comes_first {
         format!("{way_out}; or set enforce: true")
     } else {
         way_out
@@ -216,6 +134,8 @@ mod tests {
     use super::super::finding::Outcome;
     use super::*;
 
+    const OFF: Enforcement = Enforcement::Off;
+
     fn rule(chain: &str, number: usize, looks_at_mark: bool) -> SourceNatRule {
         SourceNatRule {
             chain: chain.to_owned(),
@@ -253,7 +173,7 @@ mod tests {
                 "nft delete rule inet vpn POSTROUTING handle 42; ",
             ),
         ] {
-            let found = findings(&[base(family, table, 100, rules.clone())], false);
+            let found = findings(&[base(family, table, 100, rules.clone())], OFF);
             let [finding] = found.as_slice() else {
                 panic!("{found:?}")
             };
@@ -280,11 +200,11 @@ mod tests {
             (120, "after ours (110)", true),
         ] {
             let chains = [base("ip", "vpn", priority, vec![rule("p", 1, false)])];
-            let [plain] = findings(&chains, false).try_into().unwrap();
+            let [plain] = findings(&chains, OFF).try_into().unwrap();
             assert!(plain.finding.contains(words), "{}", plain.finding);
             let remedy = plain.remedy.unwrap();
             assert_eq!(remedy.contains("enforce: true"), enforce_mends, "{remedy}");
-            let [enforced] = findings(&chains, true).try_into().unwrap();
+            let [enforced] = findings(&chains, Enforcement::On).try_into().unwrap();
             assert_eq!(enforced.result == Outcome::Ok, enforce_mends, "{priority}");
         }
     }
@@ -302,7 +222,7 @@ mod tests {
             ("nat", "IP-MASQ-AGENT", "see the check ip-masq-agent"),
         ] {
             let chains = [base("ip", table, 100, vec![rule(chain, 1, false)])];
-            let [finding] = findings(&chains, false).try_into().unwrap();
+            let [finding] = findings(&chains, OFF).try_into().unwrap();
             assert_eq!(finding.result, Outcome::Warning);
             let remedy = finding.remedy.unwrap();
             assert!(remedy.contains(setting), "{chain}: {remedy}");
@@ -318,10 +238,37 @@ mod tests {
             ("CNI-HOSTPORT-MASQ", false, Outcome::Warning),
         ] {
             let rules = vec![rule(chain, 3, looks_at_mark)];
-            let [finding] = findings(&[base("ip", "nat", 100, rules)], false)
+            let [finding] = findings(&[base("ip", "nat", 100, rules)], OFF)
                 .try_into()
                 .unwrap();
             assert_eq!(finding.result, result);
+        }
+    }
+
+    #[test]
+    fn what_kube_proxy_masquerades_before_it_looks_at_the_mark_is_right_too() {
+        let judged = |chain: &str, rules: [(usize, bool); 2]| {
+            let rules = rules.map(|(number, looks_at_mark)| rule(chain, number, looks_at_mark));
+            let [finding] = findings(&[base("ip", "nat", 100, rules.to_vec())], OFF)
+                .try_into()
+                .unwrap();
+            finding.result
+        };
+        let hairpin_first = [(1, false), (4, true)];
+        assert_eq!(judged("KUBE-POSTROUTING", hairpin_first), Outcome::Ok);
+        assert_eq!(judged("CNI-HOSTPORT-MASQ", hairpin_first), Outcome::Warning);
+        let all = [(1, false), (2, false)];
+        assert_eq!(judged("KUBE-POSTROUTING", all), Outcome::Warning);
+    }
+
+    #[test]
+    fn enforce_is_not_advised_where_it_must_not_be_on() {
+        for chain in ["p", "FLANNEL-POSTRTG"] {
+            let chains = [base("ip", "vpn", 100, vec![rule(chain, 1, false)])];
+            let [found] = findings(&chains, Enforcement::Harmful).try_into().unwrap();
+            assert_eq!(found.result, Outcome::Warning);
+            let remedy = found.remedy.unwrap();
+            assert!(!remedy.contains("enforce"), "{remedy}");
         }
     }
 
@@ -332,8 +279,8 @@ mod tests {
             rule("CNI-a", 2, false),
             rule("CNI-b", 2, false),
         ];
-        let found = findings(&[base("ip", "nat", 100, rules)], false);
+        let found = findings(&[base("ip", "nat", 100, rules)], OFF);
         assert_eq!(found.len(), 2, "{found:?}");
-        assert_eq!(findings(&[], false).len(), 1);
+        assert_eq!(findings(&[], OFF).len(), 1);
     }
 }
