@@ -186,6 +186,33 @@ fn what_is_masqueraded_by_a_mark_of_its_own_is_right() {
     assert_eq!(report.of_check("other-nat").len(), 2);
 }
 
+/// As plugins/meta/portmap/portmap_nftables.go writes it.
+#[test]
+fn what_portmap_masquerades_without_a_mark_is_right() {
+    let namespace = Namespace::new().unwrap();
+    for (family, pod, loopback) in [("ip", "10.88.0.9", "127.0.0.1"), ("ip6", "fd00::9", "::1")] {
+        let rules = format!(
+            "table {family} cni_hostport {{
+                chain masquerading {{
+                    type nat hook postrouting priority srcnat;
+                    {family} saddr {pod} {family} daddr {pod} masquerade
+                    {family} saddr {loopback} {family} daddr {pod} masquerade
+                }}
+            }}"
+        );
+        Nft::host().apply(&namespace, &rules).unwrap();
+    }
+    let report = Report::on(&namespace, "");
+    for table in ["table ip cni_hostport", "table ip6 cni_hostport"] {
+        report.must_have(
+            "other-nat",
+            "ok",
+            &[table, "the CNI plugin portmap", "HostPort"],
+        );
+    }
+    assert_eq!(report.of_check("other-nat").len(), 2);
+}
+
 #[test]
 fn a_foreign_table_that_cannot_be_listed_is_told_and_the_others_all_the_same() {
     let namespace = Namespace::new().unwrap();

@@ -73,7 +73,7 @@ fn judged_rules(
         Some(Judgement::Wrong { setting } | Judgement::RightByMark { setting }) => {
             (*setting).to_owned()
         }
-        None => deletion(base, rules),
+        Some(Judgement::Right { .. }) | None => deletion(base, rules),
     };
     let remedy = if enforcement == Enforcement::Off && enforce_comes_first {
         format!("{way_out}; or set enforce: true")

@@ -19,11 +19,13 @@ pub(super) enum Judgement {
     Wrong { setting: &'static str },
     /// As long as it looks at its mark, only connections that would not come about otherwise.
     RightByMark { setting: &'static str },
+    /// Nothing but what is said.
+    Right { what: &'static str },
 }
 
 const KUBE_PROXY: &str = "kube-proxy or the kubelet";
 
-const WRITERS: [Writer; 9] = [
+const WRITERS: [Writer; 10] = [
     Writer {
         name: KUBE_PROXY,
         tables: &["kube-proxy"],
@@ -46,6 +48,15 @@ const WRITERS: [Writer; 9] = [
         chains: &["CNI-HOSTPORT-MASQ"],
         judgement: Judgement::RightByMark {
             setting: "its rule looks at no mark: update the CNI plugins",
+        },
+    },
+    // Its backend for nftables, plugins/meta/portmap/portmap_nftables.go: by the addresses of pods, and no mark.
+    Writer {
+        name: "the CNI plugin portmap",
+        tables: &["cni_hostport"],
+        chains: &[],
+        judgement: Judgement::Right {
+            what: "only connections of pods with a HostPort to themselves, and of the node's loopback to them",
         },
     },
     Writer {
@@ -114,6 +125,7 @@ impl Writer {
         };
         match self.judgement {
             Judgement::Wrong { .. } => None,
+            Judgement::Right { what } => Some(what),
             Judgement::RightByMark { .. } => {
                 let all = rules.iter().all(|rule| goes_by_mark(rule));
                 all.then_some("only what it has marked (hairpin, NodePort, HostPort)")
