@@ -213,6 +213,47 @@ fn what_portmap_masquerades_without_a_mark_is_right() {
     assert_eq!(report.of_check("other-nat").len(), 2);
 }
 
+/// It does not depend on natOutgoing, and no pod's packet meets it.
+#[test]
+fn what_calico_masquerades_for_its_tunnel_is_right_and_nothing_else_of_it() {
+    let namespace = Namespace::new().unwrap();
+    let rules = ":cali-POSTROUTING - [0:0]
+:cali-nat-outgoing - [0:0]
+-A POSTROUTING -j cali-POSTROUTING
+-A cali-POSTROUTING -j cali-nat-outgoing
+-A cali-POSTROUTING -o vxlan.calico -m addrtype ! --src-type LOCAL --limit-iface-out -m addrtype --src-type LOCAL -j MASQUERADE
+-A cali-nat-outgoing -s 10.244.0.0/16 ! -d 10.244.0.0/16 -j MASQUERADE";
+    restore_nat(&namespace, Family::V4, rules).unwrap();
+    let of_nftables = "table ip calico {
+        chain nat-cali-nat-outgoing {
+            ip saddr 10.244.0.0/16 masquerade
+        }
+        chain nat-cali-POSTROUTING {
+            jump nat-cali-nat-outgoing
+            oifname vxlan.calico fib saddr . oif type != local fib saddr type local masquerade
+        }
+        chain nat-POSTROUTING {
+            type nat hook postrouting priority srcnat;
+            jump nat-cali-POSTROUTING
+        }
+    }";
+    Nft::host().apply(&namespace, of_nftables).unwrap();
+    let report = Report::on(&namespace, "");
+    for table in ["table ip nat", "table ip calico"] {
+        report.must_have(
+            "other-nat",
+            "ok",
+            &[table, "cali-POSTROUTING rule 2", "tunnel"],
+        );
+        report.must_have(
+            "other-nat",
+            "warning",
+            &[table, "by Calico", "natOutgoing: false"],
+        );
+    }
+    assert_eq!(report.of_check("other-nat").len(), 4);
+}
+
 #[test]
 fn a_foreign_table_that_cannot_be_listed_is_told_and_the_others_all_the_same() {
     let namespace = Namespace::new().unwrap();

@@ -25,7 +25,7 @@ pub(super) enum Judgement {
 
 const KUBE_PROXY: &str = "kube-proxy or the kubelet";
 
-const WRITERS: [Writer; 10] = [
+const WRITERS: [Writer; 11] = [
     Writer {
         name: KUBE_PROXY,
         tables: &["kube-proxy"],
@@ -73,6 +73,16 @@ const WRITERS: [Writer; 10] = [
         chains: &["FLANNEL-POSTRTG"],
         judgement: Judgement::Wrong {
             setting: "run flanneld without --ip-masq",
+        },
+    },
+    // The one rule of this chain itself, felix/rules/static.go; as a table's of nftables its name has `nat-` before it. What
+    // natOutgoing makes stands in cali-nat-outgoing.
+    Writer {
+        name: "Calico for its tunnel",
+        tables: &[],
+        chains: &["cali-POSTROUTING", "nat-cali-POSTROUTING"],
+        judgement: Judgement::Right {
+            what: "only packets that the node itself sends into the tunnel with another interface's address",
         },
     },
     Writer {
