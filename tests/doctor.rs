@@ -4,6 +4,8 @@
 
 #[path = "doctor/neighbours.rs"]
 mod neighbours;
+#[path = "doctor/out_of_sight.rs"]
+mod out_of_sight;
 #[path = "doctor/own_table.rs"]
 mod own_table;
 #[path = "doctor/report.rs"]

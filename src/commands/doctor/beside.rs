@@ -1,8 +1,8 @@
-//! What else on the node gets in the way: leftovers, iptables-legacy, IPVS, forwarding.
+//! What else on the node gets in the way: leftovers, IPVS, forwarding.
 
 use super::enforcement::Enforcement;
 use super::finding::{Finding, rule_deletion, shell_word};
-use crate::in_words;
+use super::legacy::{self, LegacyNat};
 use crate::kernel::other_nat::{Chain, NatTable};
 use crate::kernel::removal::FoundTable;
 
@@ -10,7 +10,11 @@ use crate::kernel::removal::FoundTable;
 const CHAIN_OF_IP_MASQ_AGENT: &str = "IP-MASQ-AGENT";
 
 /// What ip-masq-agent has left: its chain outlives it. `tables` are those that could be read, by family and name.
-pub(super) fn ip_masq_agent(chains: &[Chain], tables: &[(String, NatTable)]) -> Vec<Finding> {
+pub(super) fn ip_masq_agent(
+    chains: &[Chain],
+    tables: &[(String, NatTable)],
+    legacy: &LegacyNat,
+) -> Vec<Finding> {
     const CHECK: &str = "ip-masq-agent";
     let is_left = |family: &str| {
         chains.iter().any(|chain| {
@@ -36,12 +40,20 @@ pub(super) fn ip_masq_agent(chains: &[Chain], tables: &[(String, NatTable)]) -> 
         }
     }
     if found.is_empty() {
-        found.push(Finding::ok(
-            CHECK,
-            "nothing is left of it (chain IP-MASQ-AGENT)",
-        ));
+        found.push(nothing_in_nftables(CHECK, legacy));
     }
     found
+}
+
+fn nothing_in_nftables(check: &'static str, legacy: &LegacyNat) -> Finding {
+    const NONE: &str = "nftables has no chain IP-MASQ-AGENT";
+    match (legacy, legacy.caveat()) {
+        (_, None) => Finding::ok(check, "nothing is left of it (chain IP-MASQ-AGENT)"),
+        (LegacyNat::Loaded(_), Some(caveat)) => Finding::ok(check, format!("{NONE}; {caveat}")),
+        (_, Some(caveat)) => {
+            Finding::unchecked(check, format!("{NONE}, but {caveat}"), legacy::ON_THE_NODE)
+        }
+    }
 }
 
 /// The commands that remove its chain and what jumps to it.
@@ -80,40 +92,6 @@ pub(super) fn leftovers(tables: &[FoundTable]) -> Vec<Finding> {
         )
     };
     tables.iter().map(left).collect()
-}
-
-/// The table `nat` of iptables-legacy; `names` of each family are those of /proc/net/ip_tables_names and ip6_tables_names.
-pub(super) fn iptables_legacy(ipv4: &str, ipv6: &str, enforcement: Enforcement) -> Finding {
-    const CHECK: &str = "iptables-legacy";
-    let has_nat = |names: &str| names.lines().any(|name| name == "nat");
-    let programs: Vec<&str> = [
-        (has_nat(ipv4), "iptables-legacy"),
-        (has_nat(ipv6), "ip6tables-legacy"),
-    ]
-    .into_iter()
-    .filter_map(|(is_loaded, program)| is_loaded.then_some(program))
-    .collect();
-    if programs.is_empty() {
-        return Finding::ok(CHECK, "its table nat is not loaded");
-    }
-    let said = format!(
-        "the table nat of {} is loaded; its rules stand at priority 100 and cannot be listed here",
-        programs.join(" and ")
-    );
-    if enforcement == Enforcement::On {
-        return Finding::ok(CHECK, format!("{said}; our chain enforce comes first"));
-    }
-    let commands = programs
-        .iter()
-        .map(|program| format!("{program} -t nat -S"));
-    let mut remedy = format!(
-        "look for MASQUERADE and SNAT in `{}` and remove them (the table itself stays loaded)",
-        in_words::all(commands, "`, `")
-    );
-    if enforcement == Enforcement::Off {
-        remedy.push_str(", or set enforce: true");
-    }
-    Finding::warning(CHECK, said, remedy)
 }
 
 /// How many services IPVS balances; `listing` is /proc/net/ip_vs.
@@ -192,24 +170,6 @@ mod tests {
     }
 
     #[test]
-    fn a_loaded_legacy_table_is_a_warning_unless_enforce_comes_first() {
-        use Enforcement::{Harmful, Off, On};
-        for (ipv4, ipv6, enforcement, result) in [
-            ("filter\nnat\n", "", Off, Outcome::Warning),
-            ("filter\n", "nat\n", Harmful, Outcome::Warning),
-            ("nat\n", "nat\n", On, Outcome::Ok),
-            ("natural\nfilter\n", "", Off, Outcome::Ok),
-        ] {
-            let found = iptables_legacy(ipv4, ipv6, enforcement);
-            assert_eq!(found.result, result, "{}", found.finding);
-            let advised = found
-                .remedy
-                .is_some_and(|remedy| remedy.contains("enforce"));
-            assert_eq!(advised, result == Outcome::Warning && enforcement == Off);
-        }
-    }
-
-    #[test]
     fn forwarding_is_asked_of_the_families_that_are_on() {
         assert_eq!(
             forwarding("1\n", None),
@@ -236,16 +196,32 @@ mod tests {
             {"rule": {"chain": "POSTROUTING", "handle": 9, "expr": [{"jump": {"target": "IP-MASQ-AGENT"}}]}}]}"#;
         let tables = [("ip6 nat".to_owned(), serde_json::from_str(listing).unwrap())];
         let chains = [chain("ip", "nat"), chain("ip6", "nat"), chain("ip", "mine")];
-        let [ipv4, ipv6] = ip_masq_agent(&chains, &tables).try_into().unwrap();
+        let [ipv4, ipv6] = ip_masq_agent(&chains, &tables, &LegacyNat::NotLoaded)
+            .try_into()
+            .unwrap();
         assert!(ipv4.remedy.unwrap().ends_with(
             "on the node: iptables -t nat -F IP-MASQ-AGENT; iptables -t nat -X IP-MASQ-AGENT"
         ));
         assert!(ipv6.remedy.unwrap().contains(
             "nft delete rule ip6 nat POSTROUTING handle 7; nft delete rule ip6 nat POSTROUTING handle 9; ip6tables -t nat -F IP-MASQ-AGENT"
         ));
-        let [nothing] = ip_masq_agent(&[chain("ip", "mine")], &[])
-            .try_into()
-            .unwrap();
-        assert_eq!(nothing.result, Outcome::Ok);
+        for (legacy, result, words) in [
+            (LegacyNat::NotLoaded, Outcome::Ok, "nothing is left"),
+            (
+                LegacyNat::Loaded(vec!["x"]),
+                Outcome::Ok,
+                "nftables has no chain",
+            ),
+            (
+                LegacyNat::Hidden(String::new()),
+                Outcome::Warning,
+                "not checked",
+            ),
+        ] {
+            let found = ip_masq_agent(&[chain("ip", "mine")], &[], &legacy);
+            let [nothing] = found.try_into().unwrap();
+            assert_eq!(nothing.result, result);
+            assert!(nothing.finding.contains(words), "{}", nothing.finding);
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 
 use super::enforcement::Enforcement;
 use super::finding::Finding;
+use super::legacy::LegacyNat;
 use super::{beside, daemons, pod_ranges};
 use crate::kernel::daemons::running;
 use crate::policy::Policy;
@@ -18,8 +19,21 @@ pub(super) fn enforcement(is_on: bool) -> Enforcement {
     Enforcement::new(is_on, services.as_deref().map(beside::ipvs_services))
 }
 
-pub(super) fn findings(policy: Option<&Policy>, enforcement: Enforcement) -> Vec<Finding> {
-    let mut found = vec![iptables_legacy(enforcement), ipvs(enforcement)];
+/// What the kernel tells of iptables-legacy; the lists are there once its module is loaded, and root's.
+pub(super) fn legacy_nat() -> LegacyNat {
+    let lists = [
+        ("/proc/net/ip_tables_names", "iptables-legacy"),
+        ("/proc/net/ip6_tables_names", "ip6tables-legacy"),
+    ];
+    LegacyNat::new(lists.map(|(path, program)| (path, program, content(path))))
+}
+
+pub(super) fn findings(
+    policy: Option<&Policy>,
+    enforcement: Enforcement,
+    legacy: &LegacyNat,
+) -> Vec<Finding> {
+    let mut found = vec![legacy.finding(enforcement), ipvs(enforcement)];
     let has_ipv6 = policy.is_some_and(|policy| policy.ipv6.is_some());
     found.extend(forwarding(has_ipv6));
     found.push(pod_ranges(policy));
@@ -45,16 +59,6 @@ fn unread(check: &'static str, path: &str, error: &io::Error) -> Finding {
         format!("{path} cannot be read: {error}"),
         "run as root, with /proc mounted",
     )
-}
-
-fn iptables_legacy(enforcement: Enforcement) -> Finding {
-    const IPV4: &str = "/proc/net/ip_tables_names";
-    const IPV6: &str = "/proc/net/ip6_tables_names";
-    match (content(IPV4), content(IPV6)) {
-        (Ok(ipv4), Ok(ipv6)) => beside::iptables_legacy(&ipv4, &ipv6, enforcement),
-        (Err(error), _) => unread("iptables-legacy", IPV4, &error),
-        (_, Err(error)) => unread("iptables-legacy", IPV6, &error),
-    }
 }
 
 fn ipvs(enforcement: Enforcement) -> Finding {

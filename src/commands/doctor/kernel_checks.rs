@@ -2,6 +2,7 @@
 
 use super::enforcement::Enforcement;
 use super::finding::Finding;
+use super::legacy::LegacyNat;
 use super::rivals::BaseChain;
 use super::{beside, privilege, rivals, table};
 use crate::cli::{Options, TableOwner};
@@ -29,6 +30,7 @@ pub(super) fn findings(
     options: &Options,
     tables: Option<&Tables>,
     enforcement: Enforcement,
+    legacy: &LegacyNat,
     has_capability: bool,
 ) -> Vec<Finding> {
     if !has_capability {
@@ -40,6 +42,7 @@ pub(super) fn findings(
             kernel,
             options,
             enforcement,
+            legacy,
             found: Vec::new(),
         };
         examination.run(tables).await;
@@ -55,6 +58,7 @@ struct Examination<'a> {
     kernel: &'a mut Kernel,
     options: &'a Options,
     enforcement: Enforcement,
+    legacy: &'a LegacyNat,
     found: Vec<Finding>,
 }
 
@@ -155,13 +159,16 @@ impl Examination<'_> {
                 });
             }
         }
-        self.found
-            .extend(rivals::findings(&base_chains, self.enforcement));
+        self.found.extend(rivals::findings(
+            &base_chains,
+            self.enforcement,
+            self.legacy,
+        ));
         self.found.extend(match &leftovers {
             Some(leftovers) => beside::leftovers(leftovers),
             None => Vec::new(),
         });
-        let ip_masq_agent = beside::ip_masq_agent(&listing.regular_chains, &read);
+        let ip_masq_agent = beside::ip_masq_agent(&listing.regular_chains, &read, self.legacy);
         self.found.extend(ip_masq_agent);
     }
 

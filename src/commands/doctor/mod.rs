@@ -9,6 +9,7 @@ mod enforcement;
 mod finding;
 mod host;
 mod kernel_checks;
+mod legacy;
 mod pod_ranges;
 mod privilege;
 mod rivals;
@@ -58,14 +59,16 @@ fn examined(options: &Options) -> Vec<Finding> {
     let tables = policy.as_ref().map(|policy| Tables::new(policy, &names));
     let enforces = policy.as_ref().is_some_and(|policy| policy.enforce);
     let enforcement = host::enforcement(enforces);
+    let legacy = host::legacy_nat();
     let mut findings = vec![capability];
     findings.extend(configuration::findings(&loaded));
     findings.extend(kernel_checks::findings(
         options,
         tables.as_ref(),
         enforcement,
+        &legacy,
         has_capability,
     ));
-    findings.extend(host::findings(policy.as_ref(), enforcement));
+    findings.extend(host::findings(policy.as_ref(), enforcement, &legacy));
     findings
 }

@@ -2,6 +2,7 @@
 
 use super::enforcement::Enforcement;
 use super::finding::{Finding, rule_deletion};
+use super::legacy::LegacyNat;
 use super::writers::{Judgement, Writer};
 use crate::in_words;
 use crate::kernel::other_nat::{NatChain, SourceNatRule};
@@ -20,13 +21,21 @@ pub(super) struct BaseChain {
 }
 
 /// What to say of the chains of others.
-pub(super) fn findings(chains: &[BaseChain], enforcement: Enforcement) -> Vec<Finding> {
+pub(super) fn findings(
+    chains: &[BaseChain],
+    enforcement: Enforcement,
+    legacy: &LegacyNat,
+) -> Vec<Finding> {
     let found: Vec<Finding> = chains
         .iter()
         .flat_map(|base| of_base_chain(base, enforcement))
         .collect();
     if found.is_empty() {
         let said = "no other base chain on postrouting masquerades or translates source addresses";
+        let said = match legacy.caveat() {
+            Some(caveat) => format!("{said}; {caveat}"),
+            None => said.to_owned(),
+        };
         return vec![Finding::ok(CHECK, said)];
     }
     found
@@ -136,6 +145,10 @@ mod tests {
 
     const OFF: Enforcement = Enforcement::Off;
 
+    fn judged(chains: &[BaseChain], enforcement: Enforcement) -> Vec<Finding> {
+        findings(chains, enforcement, &LegacyNat::NotLoaded)
+    }
+
     fn rule(chain: &str, number: usize, looks_at_mark: bool) -> SourceNatRule {
         SourceNatRule {
             chain: chain.to_owned(),
@@ -173,7 +186,7 @@ mod tests {
                 "nft delete rule inet vpn POSTROUTING handle 42; ",
             ),
         ] {
-            let found = findings(&[base(family, table, 100, rules.clone())], OFF);
+            let found = judged(&[base(family, table, 100, rules.clone())], OFF);
             let [finding] = found.as_slice() else {
                 panic!("{found:?}")
             };
@@ -200,11 +213,11 @@ mod tests {
             (120, "after ours (110)", true),
         ] {
             let chains = [base("ip", "vpn", priority, vec![rule("p", 1, false)])];
-            let [plain] = findings(&chains, OFF).try_into().unwrap();
+            let [plain] = judged(&chains, OFF).try_into().unwrap();
             assert!(plain.finding.contains(words), "{}", plain.finding);
             let remedy = plain.remedy.unwrap();
             assert_eq!(remedy.contains("enforce: true"), enforce_mends, "{remedy}");
-            let [enforced] = findings(&chains, Enforcement::On).try_into().unwrap();
+            let [enforced] = judged(&chains, Enforcement::On).try_into().unwrap();
             assert_eq!(enforced.result == Outcome::Ok, enforce_mends, "{priority}");
         }
     }
@@ -222,7 +235,7 @@ mod tests {
             ("nat", "IP-MASQ-AGENT", "see the check ip-masq-agent"),
         ] {
             let chains = [base("ip", table, 100, vec![rule(chain, 1, false)])];
-            let [finding] = findings(&chains, OFF).try_into().unwrap();
+            let [finding] = judged(&chains, OFF).try_into().unwrap();
             assert_eq!(finding.result, Outcome::Warning);
             let remedy = finding.remedy.unwrap();
             assert!(remedy.contains(setting), "{chain}: {remedy}");
@@ -238,7 +251,7 @@ mod tests {
             ("CNI-HOSTPORT-MASQ", false, Outcome::Warning),
         ] {
             let rules = vec![rule(chain, 3, looks_at_mark)];
-            let [finding] = findings(&[base("ip", "nat", 100, rules)], OFF)
+            let [finding] = judged(&[base("ip", "nat", 100, rules)], OFF)
                 .try_into()
                 .unwrap();
             assert_eq!(finding.result, result);
@@ -247,25 +260,28 @@ mod tests {
 
     #[test]
     fn what_kube_proxy_masquerades_before_it_looks_at_the_mark_is_right_too() {
-        let judged = |chain: &str, rules: [(usize, bool); 2]| {
+        let result_of = |chain: &str, rules: [(usize, bool); 2]| {
             let rules = rules.map(|(number, looks_at_mark)| rule(chain, number, looks_at_mark));
-            let [finding] = findings(&[base("ip", "nat", 100, rules.to_vec())], OFF)
+            let [finding] = judged(&[base("ip", "nat", 100, rules.to_vec())], OFF)
                 .try_into()
                 .unwrap();
             finding.result
         };
         let hairpin_first = [(1, false), (4, true)];
-        assert_eq!(judged("KUBE-POSTROUTING", hairpin_first), Outcome::Ok);
-        assert_eq!(judged("CNI-HOSTPORT-MASQ", hairpin_first), Outcome::Warning);
+        assert_eq!(result_of("KUBE-POSTROUTING", hairpin_first), Outcome::Ok);
+        assert_eq!(
+            result_of("CNI-HOSTPORT-MASQ", hairpin_first),
+            Outcome::Warning
+        );
         let all = [(1, false), (2, false)];
-        assert_eq!(judged("KUBE-POSTROUTING", all), Outcome::Warning);
+        assert_eq!(result_of("KUBE-POSTROUTING", all), Outcome::Warning);
     }
 
     #[test]
     fn enforce_is_not_advised_where_it_must_not_be_on() {
         for chain in ["p", "FLANNEL-POSTRTG"] {
             let chains = [base("ip", "vpn", 100, vec![rule(chain, 1, false)])];
-            let [found] = findings(&chains, Enforcement::Harmful).try_into().unwrap();
+            let [found] = judged(&chains, Enforcement::Harmful).try_into().unwrap();
             assert_eq!(found.result, Outcome::Warning);
             let remedy = found.remedy.unwrap();
             assert!(!remedy.contains("enforce"), "{remedy}");
@@ -279,8 +295,15 @@ mod tests {
             rule("CNI-a", 2, false),
             rule("CNI-b", 2, false),
         ];
-        let found = findings(&[base("ip", "nat", 100, rules)], OFF);
+        let found = judged(&[base("ip", "nat", 100, rules)], OFF);
         assert_eq!(found.len(), 2, "{found:?}");
-        assert_eq!(findings(&[], OFF).len(), 1);
+        assert_eq!(judged(&[], OFF).len(), 1);
+    }
+
+    #[test]
+    fn that_nothing_is_found_is_said_of_nftables_alone_where_iptables_legacy_is_not_seen() {
+        let hidden = LegacyNat::Hidden(String::new());
+        let [found] = findings(&[], OFF, &hidden).try_into().unwrap();
+        assert!(found.finding.contains("cannot be listed"), "{found:?}");
     }
 }

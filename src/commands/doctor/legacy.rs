@@ -1,0 +1,136 @@
+//! iptables-legacy, whose rules only its own program lists.
+
+use std::io;
+
+use super::enforcement::Enforcement;
+use super::finding::Finding;
+use crate::in_words;
+
+const CHECK: &str = "iptables-legacy";
+
+/// What to do where nothing here may look.
+pub(super) const ON_THE_NODE: &str = "on the node, as root: iptables-legacy -t nat -S POSTROUTING";
+
+/// The tables `nat` of iptables-legacy.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum LegacyNat {
+    NotLoaded,
+    /// Of these programs.
+    Loaded(Vec<&'static str>),
+    /// The kernel's list is there, and only root may read it.
+    Hidden(String),
+    /// For another reason than that.
+    Unknown(String),
+}
+
+impl LegacyNat {
+    /// `ipv4` and `ipv6` are the paths of the kernel's lists of loaded tables, each with what was read there.
+    pub(super) fn new(lists: [(&str, &'static str, io::Result<String>); 2]) -> Self {
+        let mut loaded = Vec::new();
+        for (path, program, names) in lists {
+            match names {
+                Ok(names) if names.lines().any(|name| name == "nat") => loaded.push(program),
+                Ok(_) => {}
+                Err(error) => {
+                    let reason = format!("{path} cannot be read: {error}");
+                    return match error.kind() {
+                        io::ErrorKind::PermissionDenied => Self::Hidden(reason),
+                        _ => Self::Unknown(reason),
+                    };
+                }
+            }
+        }
+        if loaded.is_empty() {
+            return Self::NotLoaded;
+        }
+        Self::Loaded(loaded)
+    }
+
+    /// What has to be said where nothing was found in nftables; `None`: there is no rule but those.
+    pub(super) fn caveat(&self) -> Option<&'static str> {
+        let said = "rules of iptables-legacy cannot be listed here, see the check iptables-legacy";
+        (*self != Self::NotLoaded).then_some(said)
+    }
+
+    pub(super) fn finding(&self, enforcement: Enforcement) -> Finding {
+        match self {
+            Self::NotLoaded => Finding::ok(CHECK, "its table nat is not loaded"),
+            Self::Loaded(programs) => loaded(programs, enforcement),
+            Self::Hidden(reason) => Finding::unchecked(CHECK, reason, ON_THE_NODE),
+            Self::Unknown(reason) => {
+                Finding::unchecked(CHECK, reason, "run as root, with /proc mounted")
+            }
+        }
+    }
+}
+
+fn loaded(programs: &[&str], enforcement: Enforcement) -> Finding {
+    let said = format!(
+        "the table nat of {} is loaded; its rules stand at priority 100 and cannot be listed here",
+        programs.join(" and ")
+    );
+    if enforcement == Enforcement::On {
+        return Finding::ok(CHECK, format!("{said}; our chain enforce comes first"));
+    }
+    let commands = programs
+        .iter()
+        .map(|program| format!("{program} -t nat -S"));
+    let mut remedy = format!(
+        "look for MASQUERADE and SNAT in `{}` and remove them (the table itself stays loaded)",
+        in_words::all(commands, "`, `")
+    );
+    if enforcement == Enforcement::Off {
+        remedy.push_str(", or set enforce: true");
+    }
+    Finding::warning(CHECK, said, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Outcome;
+    use super::*;
+
+    fn legacy(ipv4: io::Result<&str>, ipv6: io::Result<&str>) -> LegacyNat {
+        let named =
+            |path, program, names: io::Result<&str>| (path, program, names.map(str::to_owned));
+        LegacyNat::new([
+            named("/v4", "iptables-legacy", ipv4),
+            named("/v6", "ip6tables-legacy", ipv6),
+        ])
+    }
+
+    #[test]
+    fn a_loaded_legacy_table_is_a_warning_unless_enforce_comes_first() {
+        use Enforcement::{Harmful, Off, On};
+        for (ipv4, ipv6, enforcement, result) in [
+            ("filter\nnat\n", "", Off, Outcome::Warning),
+            ("filter\n", "nat\n", Harmful, Outcome::Warning),
+            ("nat\n", "nat\n", On, Outcome::Ok),
+            ("natural\nfilter\n", "", Off, Outcome::Ok),
+        ] {
+            let found = legacy(Ok(ipv4), Ok(ipv6)).finding(enforcement);
+            assert_eq!(found.result, result, "{}", found.finding);
+            let remedy = found.remedy.unwrap_or_default();
+            let is_to_be_advised = result == Outcome::Warning && enforcement == Off;
+            assert_eq!(remedy.contains("enforce"), is_to_be_advised, "{remedy}");
+        }
+    }
+
+    #[test]
+    fn where_only_root_may_look_the_remedy_is_what_root_does_on_the_node() {
+        for (kind, remedy) in [
+            (io::ErrorKind::PermissionDenied, ON_THE_NODE),
+            (io::ErrorKind::NotFound, "run as root, with /proc mounted"),
+        ] {
+            for legacy in [
+                legacy(Err(kind.into()), Ok("")),
+                legacy(Ok("nat\n"), Err(kind.into())),
+            ] {
+                let found = legacy.finding(Enforcement::Off);
+                assert_eq!(found.result, Outcome::Warning);
+                assert_eq!(found.remedy.as_deref(), Some(remedy));
+                assert!(legacy.caveat().is_some());
+            }
+        }
+    }
+}
