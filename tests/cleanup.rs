@@ -4,9 +4,10 @@
 
 mod support;
 
+use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use support::daemon::{Daemon, WAIT_LIMIT};
@@ -239,5 +240,55 @@ mod needs_root {
         let cleaned = || daemon(&namespace, "cleanup").code == 0;
         wait_until(LIMIT, cleaned).unwrap();
         assert_eq!(tables(&namespace), "");
+    }
+
+    /// In a pid namespace of its own, where the owner is not to be seen.
+    fn unseeing(namespace: &Namespace, arguments: &str) -> Command {
+        let mut command = namespace.command("unshare");
+        command.args(["--pid", "--fork", "--mount-proc", DAEMON]);
+        words(command, arguments)
+    }
+
+    /// What becomes of `command` while the owner of the table goes on for a moment, longer than the command takes to start.
+    fn while_the_owner_ends(namespace: &Namespace, end: Signal, mut command: Command) -> Outcome {
+        let running = Daemon::start_on_debian_13(DAEMON, namespace, "", &[]).unwrap();
+        running.wait_for_log("the table is owned").unwrap();
+        thread::scope(|scope| {
+            let outcome = scope.spawn(|| Outcome::of(&mut command));
+            thread::sleep(Duration::from_millis(400));
+            kill(running.process_id(), end).unwrap();
+            outcome.join().unwrap()
+        })
+    }
+
+    #[test]
+    fn the_end_of_an_owner_that_is_ending_or_not_to_be_seen_is_waited_for() {
+        let namespace = Namespace::new().unwrap();
+        let seeing = words(namespace.command(DAEMON), "cleanup");
+        for command in [seeing, unseeing(&namespace, "cleanup")] {
+            let cleaned = while_the_owner_ends(&namespace, Signal::SIGTERM, command);
+            cleaned.assert_code(0);
+            assert_eq!(cleaned.output, format!("removed table ip {TABLE}\n"));
+            assert_eq!(tables(&namespace), "");
+        }
+    }
+
+    #[test]
+    fn run_once_waits_for_the_end_of_an_owner_that_is_not_to_be_seen() {
+        let namespace = Namespace::new().unwrap();
+        let once = unseeing(&namespace, "run --once --config /nonexistent/config");
+        while_the_owner_ends(&namespace, Signal::SIGKILL, once).assert_code(0);
+    }
+
+    #[test]
+    fn an_owner_that_does_not_end_is_told_within_two_seconds() {
+        let namespace = Namespace::new().unwrap();
+        let running = Daemon::start_on_debian_13(DAEMON, &namespace, "", &[]).unwrap();
+        running.wait_for_log("the table is owned").unwrap();
+        let began = Instant::now();
+        let failed = Outcome::of(&mut unseeing(&namespace, "cleanup"));
+        failed.assert_code(1);
+        assert!(failed.errors.contains("not to be seen"), "{failed:?}");
+        assert!(began.elapsed() < Duration::from_secs(2));
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use nix::sys::prctl;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::run::require_net_admin;
 use super::{ExitStatus, ask_kernel, failed, print};
@@ -22,6 +22,13 @@ use crate::kernel::{Kernel, daemons};
 /// neighbour that commits all the time it looks only every 250 ms (`LONGEST_WAIT` of daemon/pace.rs), and each look takes
 /// longer.
 const LOOKS_AGAIN: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(400)];
+
+/// How long a table may still be owned after its daemon was stopped: the worker ends a moment after the daemon, and the
+/// kernel lets go of the table when it has closed the worker's socket.
+const OWNER_ENDS_WITHIN: Duration = Duration::from_secs(1);
+
+/// Between two looks at whether it still is.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The name in ps(1) while it works; `TASK_COMM_LEN` leaves 15 bytes, prctl(2).
 const OWN_NAME: &CStr = c"nmd-cleanup";
@@ -77,7 +84,10 @@ async fn remove(kernel: &mut Kernel, chosen: &str) -> Result<Removal, KernelErro
     let mut removal = Removal::default();
     // Before the first change: who makes one afterwards is told.
     let notifications = Notifications::subscribe();
-    for table in kernel.tables_of_a_daemon(chosen).await? {
+    let found = kernel.tables_of_a_daemon(chosen).await?;
+    let deadline = Instant::now() + OWNER_ENDS_WITHIN;
+    for table in found {
+        let table = once_let_go(kernel, table, deadline).await?;
         if let Some(port) = table.header.owner {
             removal.failures.push(owned(&table, port));
             continue;
@@ -115,6 +125,28 @@ async fn remove(kernel: &mut Kernel, chosen: &str) -> Result<Removal, KernelErro
             .extend(here.map(|daemon| still_runs(daemon.process_id)));
     }
     Ok(removal)
+}
+
+/// The table as it is found when its owner has let go of it, or will not. One that has gone meanwhile is as good as removed.
+async fn once_let_go(
+    kernel: &mut Kernel,
+    table: FoundTable,
+    deadline: Instant,
+) -> Result<FoundTable, KernelError> {
+    let mut table = table;
+    while table.header.owner.is_some_and(may_be_ending) && Instant::now() < deadline {
+        sleep(LOOK_INTERVAL).await;
+        match kernel.found(table.family, &table.name)? {
+            Some(again) => table = again,
+            None => table.header.owner = None,
+        }
+    }
+    Ok(table)
+}
+
+/// One that is not to be seen may have closed its files already.
+fn may_be_ending(port: u32) -> bool {
+    owner::with_port(port).is_none_or(|process| process.is_a_worker())
 }
 
 fn all_of(notifications: &Notifications) -> Vec<Commit> {

@@ -135,10 +135,7 @@ async fn try_to_sync(kernel: &mut Kernel, tables: &Tables) -> Vec<TablePass> {
     for _ in 1..TRIES {
         let passes = kernel.sync_all(tables).await;
         let failures = passes.iter().filter_map(|pass| pass.result.as_ref().err());
-        // The end of an owner is not to be waited for.
-        let is_owned =
-            |failure: &&KernelError| matches!(failure, KernelError::OwnedByAnother { .. });
-        let mut to_be_retried = failures.filter(|failure| !is_owned(failure)).peekable();
+        let mut to_be_retried = failures.filter(|failure| !stays_owned(failure)).peekable();
         if to_be_retried.peek().is_none() {
             return passes;
         }
@@ -149,6 +146,18 @@ async fn try_to_sync(kernel: &mut Kernel, tables: &Tables) -> Vec<TablePass> {
         wait *= 2;
     }
     kernel.sync_all(tables).await
+}
+
+/// The end of an owner is not to be waited for. But one that is not to be seen may have ended, as the worker of a daemon that
+/// was killed: the kernel lets go of the table a moment later.
+fn stays_owned(failure: &KernelError) -> bool {
+    matches!(
+        failure,
+        KernelError::OwnedByAnother {
+            process: Some(_),
+            ..
+        }
+    )
 }
 
 pub(super) fn require_net_admin() -> Result<(), ExitStatus> {
