@@ -129,7 +129,7 @@ fn a_bad_file_fails_with_each_of_its_errors() {
     report.must_have(
         "table",
         "warning",
-        &["not checked: the configuration is bad"],
+        &["there is no table ip", "-> mend the configuration"],
     );
     report.must_have(
         "pod-ranges",
@@ -142,6 +142,11 @@ fn a_bad_file_fails_with_each_of_its_errors() {
     );
     assert_eq!(mended.code, 0, "{:#?}", mended.findings);
     mended.must_have("configuration", "ok", &["is good"]);
+    let mut once = namespace.command(DAEMON);
+    succeed(once.args(["run", "--once", "--config=/nonexistent/config"])).unwrap();
+    let with_a_table = Report::on(&namespace, "resync: 1\n");
+    let not_checked = ["not checked: the configuration is bad"];
+    with_a_table.must_have("table", "warning", &not_checked);
     let many = Report::on(&namespace, &"key: x\n".repeat(2_000));
     many.must_have(
         "configuration",

@@ -209,6 +209,18 @@ fn a_bad_configuration_is_exit_code_3_and_what_is_in_force_is_shown() {
 }
 
 #[test]
+fn with_a_bad_configuration_from_the_start_nothing_is_said_to_be_in_force() {
+    let namespace = Namespace::new().unwrap();
+    let daemon = Daemon::start(DAEMON, &namespace, "nonMasqueradeCIDRs:\n", &[]).unwrap();
+    daemon.wait_for_log("serving").unwrap();
+    let told = text(&namespace, &daemon.config_file());
+    told.assert_code(3);
+    let nothing = "no table is there: nothing is masqueraded until it is mended";
+    assert!(told.output.contains(nothing), "{}", told.output);
+    assert!(!told.output.contains("in force"), "{}", told.output);
+}
+
+#[test]
 fn without_cap_net_admin_it_is_exit_code_4() {
     let namespace = Namespace::new().unwrap();
     let refused = with_config(without_net_admin(&namespace, DAEMON), nowhere(), "status");

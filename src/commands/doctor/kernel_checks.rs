@@ -75,11 +75,7 @@ impl Examination<'_> {
         });
         match tables {
             Some(tables) => self.own_tables(tables, version).await,
-            None => self
-                .found
-                .extend([table::FEATURES, table::TABLE, table::OWNER].map(|check| {
-                    Finding::unchecked(check, "the configuration is bad", "mend the configuration")
-                })),
+            None => self.without_configuration(),
         }
         match chains {
             Ok(listing) => self.others(&listing, tables).await,
@@ -92,6 +88,20 @@ impl Examination<'_> {
         let checks = [RIVALS, LEFTOVERS, IP_MASQ_AGENT];
         let unchecked = checks.map(|check| Finding::unchecked(check, why, remedy));
         self.found.extend(unchecked);
+    }
+
+    /// IPv4's table is there whatever the configuration says.
+    fn without_configuration(&mut self) {
+        let family = Family::Ip;
+        let is_there = self.kernel.found(family, &self.options.table);
+        let name = format!("{} {}", family.name(), self.options.table);
+        self.found.push(table::uncompared(table::FEATURES));
+        self.found.push(match is_there {
+            Ok(Some(_)) => table::uncompared(table::TABLE),
+            Ok(None) => table::missing(&name, "mend the configuration: the daemon then makes it"),
+            Err(error) => table::unanswered(table::TABLE, &error),
+        });
+        self.found.push(table::uncompared(table::OWNER));
     }
 
     async fn own_tables(&mut self, tables: &Tables, version: Option<&str>) {

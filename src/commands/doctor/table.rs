@@ -90,11 +90,7 @@ pub(super) fn features(family: &str, missing: &[Feature]) -> Vec<Finding> {
 /// `table` is its family and name.
 pub(super) fn in_step(table: &str, is_there: bool, differences: &[Difference]) -> Finding {
     if !is_there {
-        return Finding::warning(
-            TABLE,
-            format!("there is no table {table}: nothing is masqueraded"),
-            "start the daemon: non-masquerade-daemon run",
-        );
+        return missing(table, "start the daemon: non-masquerade-daemon run");
     }
     if differences.is_empty() {
         let said = format!("table {table} is in step with the configuration");
@@ -106,6 +102,17 @@ pub(super) fn in_step(table: &str, is_there: bool, differences: &[Difference]) -
         format!("table {table} is not what the configuration says: {differences}"),
         "start the daemon with the same options; where it runs, its log says why (SIGHUP makes it compare at once)",
     )
+}
+
+/// `table` is its family and name.
+pub(super) fn missing(table: &str, remedy: &str) -> Finding {
+    let said = format!("there is no table {table}: nothing is masqueraded");
+    Finding::warning(TABLE, said, remedy)
+}
+
+/// What cannot be said while it is not known what should be there.
+pub(super) fn uncompared(check: &'static str) -> Finding {
+    Finding::unchecked(check, "the configuration is bad", "mend the configuration")
 }
 
 /// Who may change the table. `process` is who has the owner's socket, where it can be seen.

@@ -47,14 +47,23 @@ impl Style {
 pub(super) fn told(status: &Status, style: Style) -> String {
     let mut paragraphs: Vec<String> = Vec::new();
     if !status.configuration.is_good {
-        paragraphs.push(
-            "The configuration is bad (see the errors), so that the last good one stays in force. The kernel has:\n"
-                .to_owned(),
-        );
+        paragraphs.push(in_force(&status.tables).to_owned());
     }
     let tables = status.tables.iter();
     paragraphs.extend(tables.map(|table| table_told(table, style)));
     paragraphs.join("\n")
+}
+
+/// With a bad configuration, and at the first start there is no good one before it.
+fn in_force(tables: &[TableStatus]) -> &'static str {
+    let is_present = |expected| move |table: &TableStatus| table.is_present == expected;
+    if tables.iter().all(is_present(Some(false))) {
+        "The configuration is bad (see the errors), and no table is there: nothing is masqueraded until it is mended.\n"
+    } else if tables.iter().any(is_present(Some(true))) {
+        "The configuration is bad (see the errors), so that the last good one stays in force. The kernel has:\n"
+    } else {
+        "The configuration is bad (see the errors). The kernel has:\n"
+    }
 }
 
 fn table_told(table: &TableStatus, style: Style) -> String {
