@@ -250,7 +250,7 @@ pub enum Command {
 pub enum OutputFormat {
     /// For people.
     Text,
-    /// One JSON object.
+    /// One JSON document.
     Json,
 }
 
