@@ -148,14 +148,16 @@ all-build: $(addprefix build-,$(PLATFORM_TAGS))
 
 all-container: $(addprefix container-,$(PLATFORM_TAGS))
 
-# docker pushes a list of what the registry has; the others make it here first.
+# docker pushes a list of what the registry has; the others make it here first. Under a name of its own: they give no list
+# the name that `container` or `push` has given to an image.
+LOCAL_LIST := $(IMAGE):$(VERSION)__all
 all-push: $(addprefix push-,$(PLATFORM_TAGS))
 ifeq ($(firstword $(CONTAINER_TOOL)),docker)
 	docker buildx imagetools create --tag $(IMAGE):$(VERSION) $(addprefix $(IMAGE):$(VERSION)__,$(PLATFORM_TAGS))
 else
-	-@$(CONTAINER_TOOL) manifest rm $(IMAGE):$(VERSION) >/dev/null 2>&1
-	$(CONTAINER_TOOL) manifest create $(IMAGE):$(VERSION) $(addprefix $(IMAGE):$(VERSION)__,$(PLATFORM_TAGS))
-	$(CONTAINER_TOOL) manifest push --all $(CONTAINER_PUSH_FLAGS) $(IMAGE):$(VERSION) docker://$(IMAGE):$(VERSION)
+	-@$(CONTAINER_TOOL) manifest rm $(LOCAL_LIST) >/dev/null 2>&1
+	$(CONTAINER_TOOL) manifest create $(LOCAL_LIST) $(addprefix $(IMAGE):$(VERSION)__,$(PLATFORM_TAGS))
+	$(CONTAINER_TOOL) manifest push --all $(CONTAINER_PUSH_FLAGS) $(LOCAL_LIST) docker://$(IMAGE):$(VERSION)
 endif
 
 .PHONY: name-a-registry
