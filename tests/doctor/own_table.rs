@@ -275,7 +275,11 @@ mod needs_root {
         let plain = format!("table ip {TABLE} {{ }}");
         Nft::host().apply(&namespace, &plain).unwrap();
         let report = report_on_debian_13(&namespace);
-        report.must_have("owner", "warning", &["made without one", "cleanup"]);
+        report.must_have(
+            "owner",
+            "warning",
+            &["made without one", "cleanup", "meanwhile nothing is"],
+        );
         report.must_have("table", "failure", &["chain postrouting is missing"]);
         run(&namespace, "non-masquerade-daemon cleanup");
         let daemon = Daemon::start_on_debian_13(DAEMON, &namespace, "", &[]).unwrap();

@@ -165,7 +165,8 @@ fn plain(table: &str, is_switched_off: bool, support: OwnerSupport) -> Finding {
         OwnerSupport::Possible => Finding::warning(
             OWNER,
             format!("{said}: it was made without one, and none can be given to it"),
-            "to have it made anew: stop the daemon, run non-masquerade-daemon cleanup, start it (or reboot)",
+            "to have it made anew: stop the daemon, run non-masquerade-daemon cleanup, start it (meanwhile nothing is \
+             masqueraded), or reboot",
         ),
         other => lacking(said, other),
     }
