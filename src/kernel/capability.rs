@@ -30,8 +30,8 @@ pub fn remedy() -> Result<&'static str, caps::errors::CapsError> {
 /// Whether it is granted is whether the bounding set holds it: exec(2) then gives it to root, and to whom the file gives it.
 fn remedy_where(is_granted: bool) -> &'static str {
     if is_granted {
-        "the process may have it, but neither its user nor its program brings it: run as root (Kubernetes: \
-         manifests/overlays/root, where a registry or a copy has lost the file capability of the image's program), or \
+        "the process may have it, but neither its user nor its program brings it: run as root (Kubernetes: the patch \
+         manifests/overlays/root/root.yaml, where a registry or a copy has lost the file capability of the image's program), or \
          setcap cap_net_admin+p on the program; systemd: AmbientCapabilities=CAP_NET_ADMIN"
     } else {
         "it is not granted, not even to root: grant it (Kubernetes: securityContext.capabilities.add: [NET_ADMIN]; \
