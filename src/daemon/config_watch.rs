@@ -130,7 +130,8 @@ impl ConfigWatch {
                 break;
             }
         }
-        match failures.first() {
+        // The same one each time, in whatever order.
+        match failures.iter().min_by_key(|(directory, _)| directory) {
             Some((directory, error)) => {
                 let directory = directory.display();
                 let what = match failures.len() {

@@ -1,7 +1,7 @@
 //! The way to each configuration file as the kernel walks it, path_resolution(7): which directories it passes, and
 //! which names in them decide where it leads.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 
@@ -16,7 +16,8 @@ const MOST_LINKS: usize = 40;
 /// What matters in a directory, besides that it is the one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Matters {
-    names: BTreeSet<OsString>,
+    /// Each once.
+    names: Vec<OsString>,
     all_names: bool,
 }
 
@@ -28,12 +29,21 @@ impl Matters {
 
     /// Whether what has this name in the directory is of interest.
     pub(super) fn contains(&self, name: &OsStr) -> bool {
-        self.all_names || self.names.contains(name)
+        self.all_names || self.names.iter().any(|of_interest| of_interest == name)
+    }
+
+    fn add_name(&mut self, name: OsString) {
+        if !self.names.contains(&name) {
+            self.names.push(name);
+        }
     }
 
     /// Adds what matters to others in the same directory.
     pub(super) fn add(&mut self, others: Self) {
-        self.names.extend(others.names);
+        others
+            .names
+            .into_iter()
+            .for_each(|name| self.add_name(name));
         self.all_names |= others.all_names;
     }
 }
@@ -41,7 +51,7 @@ impl Matters {
 /// The directories on the ways to the configuration, none of which is named through a link.
 #[derive(Debug, Default)]
 pub(super) struct Ways {
-    directories: BTreeMap<PathBuf, Matters>,
+    directories: HashMap<PathBuf, Matters>,
     /// What [`readlink`] has said: the ways have most of their parts in common.
     links: HashMap<PathBuf, Result<OsString, Errno>>,
 }
@@ -49,7 +59,7 @@ pub(super) struct Ways {
 impl Ways {
     /// Walks to each of `paths`, which need not be there. Where one leads to a directory, all in that matters, and the
     /// ways to the files in it do.
-    pub(super) fn to(paths: &[PathBuf]) -> BTreeMap<PathBuf, Matters> {
+    pub(super) fn to(paths: &[PathBuf]) -> HashMap<PathBuf, Matters> {
         let mut ways = Self::default();
         for path in paths {
             match ways.walk(path) {
@@ -62,10 +72,7 @@ impl Ways {
     }
 
     fn enter(&mut self, directory: &Path) {
-        self.directories
-            .entry(directory.to_owned())
-            .or_default()
-            .all_names = true;
+        self.matters_in(directory).all_names = true;
         // One that cannot be read is named when its files are.
         let files = candidates(directory).unwrap_or_default();
         for file in files.iter().take(MAX_FILES) {
@@ -99,7 +106,7 @@ impl Ways {
                         // It is there, and no link.
                         Err(Errno::EINVAL) => {
                             if !ahead.is_empty() {
-                                self.directories.entry(next.clone()).or_default();
+                                self.matters_in(&next);
                             }
                             at = next;
                         }
@@ -136,9 +143,12 @@ impl Ways {
 
     fn depend_on(&mut self, path: &Path) {
         if let (Some(directory), Some(name)) = (path.parent(), path.file_name()) {
-            let matters = self.directories.entry(directory.to_owned()).or_default();
-            matters.names.insert(name.to_owned());
+            self.matters_in(directory).add_name(name.to_owned());
         }
+    }
+
+    fn matters_in(&mut self, directory: &Path) -> &mut Matters {
+        self.directories.entry(directory.to_owned()).or_default()
     }
 }
 

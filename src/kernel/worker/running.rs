@@ -178,7 +178,8 @@ impl LastWords {
 
     /// False: it says no more.
     async fn take_some(&mut self) -> bool {
-        let mut piece = [0; LAST_WORDS_BYTES];
+        // Small: it is part of each future that asks the worker something.
+        let mut piece = [0; 256];
         let read = self.errors.read(&mut piece).await.unwrap_or_default();
         self.said.extend(piece.iter().take(read));
         let old = self.said.len().saturating_sub(LAST_WORDS_BYTES);

@@ -39,12 +39,14 @@ impl Tree {
                 .iter()
                 .flat_map(|name| name.to_str())
                 .collect();
+            names.sort_unstable();
             if matters.all_names {
                 names.push("*");
             }
             Some(format!("{directory}: {}", names.join(" ")))
         };
-        let ways = Ways::to(&[self.0.join(path)]);
+        let mut ways = Vec::from_iter(Ways::to(&[self.0.join(path)]));
+        ways.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         ways.into_iter().filter_map(below).collect()
     }
 }
