@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::reconciler::Committers;
+use super::contest::Committers;
 use crate::kernel::netlink::Commit;
 use crate::kernel::notifications::Arrived;
 use crate::kernel::worker::WORKER_NAME;
@@ -103,7 +103,7 @@ impl Ledger {
         }
     }
 
-    /// The processes of what there is to look at.
+    /// The processes of what there is to look at, and of what failed looks were for.
     #[must_use]
     pub(super) fn processes(&self) -> String {
         processes(&self.commits)

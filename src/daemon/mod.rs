@@ -1,6 +1,7 @@
 //! The daemon: keeps the kernel in step with the file.
 
 mod config_watch;
+mod contest;
 pub mod event_loop;
 mod http;
 mod ledger;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::contest::{Committers, Contest};
 use super::pace::{Backoff, Pace, look_at_owner_after};
 use crate::policy::Policy;
 use crate::ruleset::Tables;
@@ -83,17 +84,6 @@ pub enum Event {
         /// In what the tables differed from the desired ones, in words; empty: in nothing.
         differences: String,
     },
-}
-
-/// Who has committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Committers {
-    /// Whoever they are, no daemon like this one.
-    Others,
-    /// The worker of another daemon, and nobody else.
-    AnotherDaemon,
-    /// Both.
-    Both,
 }
 
 /// How a pass over a table ended, the worst last.
@@ -175,14 +165,7 @@ pub struct Reconciler {
     reading_due: Option<Instant>,
     /// When a look that had to wait is due.
     look_due: Option<Instant>,
-    /// Whose commits the look is for that waits, or was the last.
-    look_is_for: Committers,
-    /// Since the last resync the tables were mended after commits of another daemon and others, of which either may have
-    /// changed them.
-    has_mended_beside_daemon: bool,
-    /// In what the tables differ as another daemon has left them: they stay so until the next resync, or until someone
-    /// else changes them.
-    contested: Option<String>,
+    contest: Contest,
 }
 
 impl Reconciler {
@@ -208,9 +191,7 @@ impl Reconciler {
             resync_due: None,
             reading_due: None,
             look_due: None,
-            look_is_for: Committers::Others,
-            has_mended_beside_daemon: false,
-            contested: None,
+            contest: Contest::default(),
         }
     }
 
@@ -359,7 +340,7 @@ impl Reconciler {
         if self.under_way.is_some() || self.last_good.is_none() {
             return None;
         }
-        self.look_is_for = by;
+        self.contest.look_is_for = by;
         match self.pace.next_look(now) {
             Some(later) => {
                 self.look_due = Some(later);
@@ -382,14 +363,8 @@ impl Reconciler {
     }
 
     fn look(&mut self) -> Option<Action> {
-        // Two daemons that mend each other's table would never stop.
-        let is_by_daemon = match self.look_is_for {
-            Committers::Others => false,
-            Committers::AnotherDaemon => true,
-            Committers::Both => self.has_mended_beside_daemon,
-        };
-        if !is_by_daemon && self.contested.is_none() {
-            return self.mend(self.look_is_for);
+        if !self.contest.leaves_tables() {
+            return self.mend(self.contest.look_is_for);
         }
         self.look_due = None;
         let desired = self.last_good.clone()?;
@@ -402,18 +377,6 @@ impl Reconciler {
         let desired = self.last_good.clone()?;
         self.under_way = Some(Pass::Look(what_was_done_by));
         Some(Action::Sync(desired))
-    }
-
-    /// What the tables are like that were left as they are; says whether someone else than a daemon has changed them since
-    /// another daemon wrote them.
-    fn compared(&mut self, outcome: Outcome, differences: String) -> bool {
-        if differences.is_empty() {
-            // Where a look fails, that says nothing.
-            self.contested = self.contested.take().filter(|_| outcome != Outcome::InStep);
-            return false;
-        }
-        let before = self.contested.replace(differences);
-        self.look_is_for == Committers::Others && before != self.contested
     }
 
     /// Not while the tables are worked at, or cannot be: what was read last has to do then.
@@ -453,18 +416,13 @@ impl Reconciler {
         if is_look {
             self.pace.looked(found_drift, now);
         }
-        if pass == Some(Pass::Comparison) {
-            if self.compared(outcome, differences) {
+        match pass {
+            Some(Pass::Comparison) if self.contest.compared(outcome, differences) => {
                 return self.mend(Committers::Others);
             }
-        } else {
-            self.contested = None;
-            self.has_mended_beside_daemon = match pass {
-                Some(Pass::Look(by)) => {
-                    self.has_mended_beside_daemon || (found_drift && by == Committers::Both)
-                }
-                _ => false,
-            };
+            Some(Pass::Comparison) => {}
+            Some(Pass::Look(by)) => self.contest.mended(by, found_drift),
+            _ => self.contest.is_over(),
         }
         self.schedule_resync(outcome, is_look, now);
         self.reload_after_pass().then(|| self.read(now))
