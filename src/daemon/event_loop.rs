@@ -18,14 +18,12 @@ use super::ledger::{self, Ledger};
 use super::log_lines::LogLines;
 use super::metrics::{self, Metrics};
 use super::pass::{
-    PassEnd, Worker, WorkerEvent, differences, oldest_generation, outcome, state_after_look,
-    state_after_sync,
+    PassEnd, Worker, WorkerEvent, differences, outcome, state_after_look, state_after_sync,
 };
 use super::readiness::Readiness;
 use super::reconciler::{Action, Desired, Event, Outcome, Reading, Reconciler};
 use crate::config::Flags;
 use crate::config_source::{self, LoadError, Writers};
-use crate::kernel::netlink::Commit;
 use crate::kernel::notifications::{Arrived, Notifications};
 use crate::kernel::ownership::TableOwner;
 use crate::kernel::tables::TablePass;
@@ -331,7 +329,7 @@ impl EventLoop {
     }
 
     fn synced(&mut self, tables: &Rc<Tables>, passes: Vec<TablePass>) {
-        let processes = ledger::processes(&self.cover(&passes));
+        let processes = ledger::processes(&self.ledger.passed(&passes));
         let states = passes
             .iter()
             .filter_map(|pass| state_after_sync(pass, tables).map(|state| (pass.family, state)));
@@ -351,7 +349,7 @@ impl EventLoop {
 
     fn looked(&mut self, passes: Vec<TablePass>) {
         let processes = self.ledger.processes();
-        self.cover(&passes);
+        self.ledger.passed(&passes);
         for pass in passes {
             let state = state_after_look(&pass, &processes);
             self.readiness.looked(pass.family, state);
@@ -405,19 +403,6 @@ impl EventLoop {
         for reply in self.scrapes.drain(..) {
             let _ = reply.send(answer.clone());
         }
-    }
-
-    /// Which commits the pass has taken into account; gives those of others.
-    fn cover(&mut self, passes: &[TablePass]) -> Vec<Commit> {
-        let Some(generation) = oldest_generation(passes) else {
-            self.ledger.put_off();
-            return Vec::new();
-        };
-        let covered = self.ledger.cover(generation);
-        if passes.iter().any(|pass| pass.result.is_err()) {
-            self.ledger.forget_workers();
-        }
-        covered
     }
 }
 

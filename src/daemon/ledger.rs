@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::contest::Committers;
 use crate::kernel::netlink::Commit;
 use crate::kernel::notifications::Arrived;
+use crate::kernel::tables::TablePass;
 use crate::kernel::worker::WORKER_NAME;
 
 /// How many commits are kept to be named.
@@ -47,9 +48,22 @@ impl Ledger {
         self.some_were_lost = false;
     }
 
-    /// A look has taken into account all commits up to `generation`. Gives those that were not covered yet, less what
-    /// the daemon itself committed meanwhile.
-    pub(super) fn cover(&mut self, generation: u32) -> Vec<Commit> {
+    /// A look has ended. Gives the commits that it was the first to take into account, less what the daemon itself
+    /// committed meanwhile.
+    pub(super) fn passed(&mut self, passes: &[TablePass]) -> Vec<Commit> {
+        let Some(generation) = oldest_generation(passes) else {
+            self.put_off();
+            return Vec::new();
+        };
+        let covered = self.cover(generation);
+        if passes.iter().any(|pass| pass.result.is_err()) {
+            self.forget_workers();
+        }
+        covered
+    }
+
+    /// A look has taken into account all commits up to `generation`.
+    fn cover(&mut self, generation: u32) -> Vec<Commit> {
         self.covered = Some(generation);
         let (later, mut covered): (Vec<_>, Vec<_>) = std::mem::take(&mut self.commits)
             .into_iter()
@@ -62,7 +76,7 @@ impl Ledger {
 
     /// A look has failed at one of the tables at least. What a worker has committed is taken for what this daemon did
     /// before that, for nothing tells.
-    pub(super) fn forget_workers(&mut self) {
+    fn forget_workers(&mut self) {
         let (before, news) = self.split();
         let news = news.iter().filter(|commit| !is_by_a_worker(commit));
         let kept = news.cloned().collect::<Vec<_>>();
@@ -72,7 +86,7 @@ impl Ledger {
 
     /// A look has failed at all tables. The retry, which is due anyway, looks at what has been committed by now, and names
     /// who did it.
-    pub(super) fn put_off(&mut self) {
+    fn put_off(&mut self) {
         self.forget_workers();
         self.news = 0;
     }
@@ -110,6 +124,19 @@ impl Ledger {
     }
 }
 
+/// Up to which generation all tables have been looked at that could be; `None`: none could.
+fn oldest_generation(passes: &[TablePass]) -> Option<u32> {
+    let mut oldest: Option<u32> = None;
+    for report in passes.iter().filter_map(|pass| pass.result.as_ref().ok()) {
+        let generation = report.generation;
+        let is_older = oldest.is_none_or(|oldest| is_after(oldest, generation));
+        if is_older {
+            oldest = Some(generation);
+        }
+    }
+    oldest
+}
+
 /// The processes of `commits`, each once: `nft (pid 4711)`.
 #[must_use]
 pub(super) fn processes(commits: &[Commit]) -> String {
@@ -145,7 +172,7 @@ fn is_by_a_worker(commit: &Commit) -> bool {
 
 /// Generations wrap around, as sequence numbers do (RFC 1982).
 #[must_use]
-pub(super) fn is_after(generation: u32, other: u32) -> bool {
+fn is_after(generation: u32, other: u32) -> bool {
     let ahead = generation.wrapping_sub(other);
     ahead != 0 && ahead <= u32::MAX / 2
 }

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::ledger::is_after;
 use super::readiness::TableState;
 use super::reconciler::Outcome;
 use crate::in_words;
@@ -148,17 +147,4 @@ pub(super) fn state_after_look(pass: &TablePass, processes: &str) -> TableState 
         }
         Err(failure) => TableState::Failed(failure.to_string()),
     }
-}
-
-/// Up to which generation all tables have been looked at that could be; `None`: none could.
-pub(super) fn oldest_generation(passes: &[TablePass]) -> Option<u32> {
-    let mut oldest: Option<u32> = None;
-    for report in passes.iter().filter_map(|pass| pass.result.as_ref().ok()) {
-        let generation = report.generation;
-        let is_older = oldest.is_none_or(|oldest| is_after(oldest, generation));
-        if is_older {
-            oldest = Some(generation);
-        }
-    }
-    oldest
 }

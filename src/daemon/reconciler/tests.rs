@@ -1,6 +1,7 @@
 //! The reconciler, event by event, with a clock of its own.
 
 mod commits;
+mod convergence;
 
 use super::*;
 use crate::config::{Flags, defaults};

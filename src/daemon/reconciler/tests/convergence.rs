@@ -1,0 +1,412 @@
+//! Reconciler and ledger in a small world with a clock of its own: whatever happens in whatever order, soon after the last
+//! of it file and kernel agree, and then there is quiet.
+
+use std::io;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::daemon::ledger::Ledger;
+use crate::daemon::pass::{differences, outcome};
+use crate::kernel::SyncReport;
+use crate::kernel::difference::Difference;
+use crate::kernel::error::KernelError;
+use crate::kernel::netlink::Commit;
+use crate::kernel::notifications::Arrived;
+use crate::kernel::tables::TablePass;
+use crate::kernel::worker::WORKER_NAME;
+use crate::ruleset::Family;
+
+/// How many configurations there are; the first is the defaults.
+const VERSIONS: usize = 3;
+/// A file that is missed for a second, a wait for an owner, a look that had to wait, and some passes.
+const SOON: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Clone, Copy)]
+enum File {
+    Good(usize),
+    Gone,
+    BeingWritten(usize),
+    Bad,
+    Unreadable,
+}
+
+#[derive(Debug, Clone)]
+enum Happening {
+    /// The file becomes this, and inotify tells it or does not.
+    File(File, bool),
+    Reload,
+    /// Of a table or of none, that makes it differ.
+    Commit(Option<usize>),
+    /// The table becomes another daemon's.
+    CommitByAnotherDaemon(usize),
+    /// What has not been received yet, of commits.
+    NotificationsAreLost,
+    Failing(usize, bool),
+    Owned(usize, bool),
+    WorkerEnds,
+    Scrape,
+}
+
+use Happening::*;
+
+/// A family's table in the kernel.
+#[derive(Debug, Default)]
+struct Table {
+    /// The version that it is made of, or what else it is.
+    contents: String,
+    is_failing: bool,
+    is_owned: bool,
+}
+
+/// A pass that looks at one table after the other.
+struct Under {
+    way: Action,
+    step_due: Instant,
+    passes: Vec<TablePass>,
+}
+
+struct World {
+    now: Instant,
+    reconciler: Reconciler,
+    ledger: Ledger,
+    file: File,
+    tables: [Table; 2],
+    generation: u32,
+    others: u32,
+    notifications: Arrived,
+    pass: Option<Under>,
+    pass_step: Duration,
+    actions: usize,
+}
+
+impl World {
+    fn new(pass_step: Duration) -> Self {
+        let mut world = Self {
+            now: Instant::now(),
+            reconciler: Reconciler::new(1),
+            ledger: Ledger::default(),
+            file: File::Good(1),
+            tables: Default::default(),
+            generation: u32::MAX - 20,
+            others: 0,
+            notifications: Arrived::default(),
+            pass: None,
+            pass_step,
+            actions: 0,
+        };
+        world.tell(Event::ReloadRequested);
+        world
+    }
+
+    fn happens(&mut self, happening: Happening) {
+        match happening {
+            File(file, is_told) => {
+                self.file = file;
+                if is_told {
+                    self.tell(Event::FileMayHaveChanged);
+                }
+            }
+            Reload => self.tell(Event::ReloadRequested),
+            Commit(table) => {
+                self.others += 1;
+                if let Some(table) = table.and_then(|table| self.tables.get_mut(table)) {
+                    table.contents = format!("foreign {}", self.others);
+                }
+                self.commit("nft");
+            }
+            CommitByAnotherDaemon(table) => {
+                if let Some(table) = self.tables.get_mut(table) {
+                    table.contents = "another daemon's".to_owned();
+                }
+                self.commit(&WORKER_NAME.to_string_lossy());
+            }
+            NotificationsAreLost => {
+                self.notifications = Arrived {
+                    commits: Vec::new(),
+                    some_were_lost: true,
+                };
+            }
+            Failing(table, is_failing) => {
+                let table = self.tables.get_mut(table);
+                table
+                    .into_iter()
+                    .for_each(|table| table.is_failing = is_failing);
+            }
+            Owned(table, is_owned) => {
+                let table = self.tables.get_mut(table);
+                table
+                    .into_iter()
+                    .for_each(|table| table.is_owned = is_owned);
+            }
+            WorkerEnds if self.pass.is_none() => self.tell(Event::WorkerEnded),
+            WorkerEnds => {}
+            Scrape => self.tell(Event::CountWanted),
+        }
+        self.receive();
+    }
+
+    fn commit(&mut self, process_name: &str) {
+        self.generation = self.generation.wrapping_add(1);
+        self.notifications.commits.push(Commit {
+            generation: self.generation,
+            process_id: 1,
+            process_name: process_name.to_owned(),
+        });
+    }
+
+    /// As the event loop does it: not during a pass.
+    fn receive(&mut self) {
+        if self.pass.is_none() {
+            self.ledger.note(std::mem::take(&mut self.notifications));
+            self.look_at_commits();
+        }
+    }
+
+    fn look_at_commits(&mut self) {
+        if self.ledger.is_behind() {
+            self.tell(Event::Committed(self.ledger.committers()));
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            let action = self.reconciler.on(event, self.now);
+            self.actions += usize::from(action.is_some());
+            match action {
+                Some(Action::Read { while_written }) => {
+                    next = Some(Event::Read(self.read(while_written)));
+                }
+                Some(way) => {
+                    assert!(self.pass.is_none(), "one pass at a time");
+                    if !matches!(way, Action::Count(_)) {
+                        self.ledger.look_begins();
+                    }
+                    self.pass = Some(Under {
+                        way,
+                        step_due: self.now + self.pass_step,
+                        passes: Vec::new(),
+                    });
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn read(&self, while_written: bool) -> Reading {
+        match self.file {
+            File::BeingWritten(_) if !while_written => Reading::BeingWritten,
+            File::Good(version) | File::BeingWritten(version) => good(&version.to_string()),
+            File::Gone => absent("0"),
+            File::Bad => bad(),
+            File::Unreadable => unreadable(),
+        }
+    }
+
+    fn step(
+        &mut self,
+        Under {
+            way, mut passes, ..
+        }: Under,
+    ) {
+        let families = [Family::Ip, Family::Ip6];
+        if let (false, Some(family)) = (matches!(way, Action::Count(_)), families.get(passes.len()))
+        {
+            let result = self.pass_over(passes.len(), &way);
+            passes.push(TablePass {
+                family: *family,
+                result,
+            });
+            let step_due = self.now + self.pass_step;
+            self.pass = Some(Under {
+                way,
+                step_due,
+                passes,
+            });
+            return;
+        }
+        if matches!(way, Action::Sync(_)) {
+            self.bring_to_one_generation(&way, &mut passes);
+        }
+        self.ledger.note(std::mem::take(&mut self.notifications));
+        if !matches!(way, Action::Count(_)) {
+            self.ledger.passed(&passes);
+        }
+        self.tell(Event::Done {
+            outcome: passes.iter().map(outcome).max().unwrap_or(Outcome::InStep),
+            differences: differences(&passes),
+        });
+        self.look_at_commits();
+    }
+
+    /// As `Kernel::sync_all` does it.
+    fn bring_to_one_generation(&mut self, way: &Action, passes: &mut [TablePass]) {
+        for _ in 0..2 {
+            let newest = self.generation;
+            for (table, pass) in passes.iter_mut().enumerate() {
+                let Ok(report) = &mut pass.result else {
+                    continue;
+                };
+                if report.generation == newest {
+                    continue;
+                }
+                let mut before = std::mem::take(&mut report.differences);
+                pass.result = self.pass_over(table, way).map(|mut report| {
+                    before.append(&mut report.differences);
+                    report.differences = before;
+                    report
+                });
+            }
+        }
+    }
+
+    fn pass_over(&mut self, table: usize, way: &Action) -> Result<SyncReport, KernelError> {
+        let (Action::Sync(desired) | Action::Look(desired)) = way else {
+            return Err(KernelError::Netlink(io::ErrorKind::InvalidInput.into()));
+        };
+        let wanted = desired.tables.ip.table.clone();
+        let Some(table) = self.tables.get_mut(table) else {
+            return Err(KernelError::Netlink(io::ErrorKind::NotFound.into()));
+        };
+        if table.is_failing {
+            return Err(KernelError::Netlink(io::ErrorKind::OutOfMemory.into()));
+        }
+        if table.is_owned {
+            return Err(KernelError::OwnedByAnother {
+                port: 1,
+                process: None,
+                is_ending: false,
+            });
+        }
+        let mut differences = Vec::new();
+        if table.contents != wanted {
+            differences.push(Difference::RulesDiffer(table.contents.clone()));
+            if matches!(way, Action::Sync(_)) {
+                table.contents = wanted;
+                self.commit(&WORKER_NAME.to_string_lossy());
+            }
+        }
+        Ok(SyncReport {
+            differences,
+            adopted: false,
+            protection: None,
+            generation: self.generation,
+        })
+    }
+
+    fn time_passes(&mut self, time: Duration) {
+        let until = self.now + time;
+        loop {
+            let due = match &self.pass {
+                Some(pass) => pass.step_due,
+                None => {
+                    let due = self.reconciler.deadline().expect("there is a next resync");
+                    assert!(due <= self.now + 60 * SECOND, "the resync is too late");
+                    due
+                }
+            };
+            if due > until {
+                break;
+            }
+            self.now = self.now.max(due);
+            match self.pass.take() {
+                Some(pass) => self.step(pass),
+                None => self.tell(Event::DeadlineReached),
+            }
+            self.receive();
+        }
+        self.now = until;
+    }
+
+    /// What both tables are to be like: as the file says, or as the last good one said.
+    fn wanted(&self) -> Option<String> {
+        match self.file {
+            File::Good(version) | File::BeingWritten(version) => Some(version.to_string()),
+            File::Gone => Some("0".to_owned()),
+            File::Bad | File::Unreadable => {
+                let last_good = self.reconciler.last_good.as_ref();
+                last_good.map(|desired| desired.tables.ip.table.clone())
+            }
+        }
+    }
+}
+
+fn file() -> impl Strategy<Value = File> {
+    prop_oneof![
+        4 => (1..VERSIONS).prop_map(File::Good),
+        1 => Just(File::Gone),
+        2 => (1..VERSIONS).prop_map(File::BeingWritten),
+        1 => Just(File::Bad),
+        1 => Just(File::Unreadable),
+    ]
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let table = || 0..2_usize;
+    prop_oneof![
+        4 => file().prop_map(|file| File(file, true)),
+        1 => file().prop_map(|file| File(file, false)),
+        1 => Just(Reload),
+        4 => prop::option::of(table()).prop_map(Commit),
+        2 => table().prop_map(CommitByAnotherDaemon),
+        1 => Just(NotificationsAreLost),
+        2 => (table(), any::<bool>()).prop_map(|(table, is)| Failing(table, is)),
+        2 => (table(), any::<bool>()).prop_map(|(table, is)| Owned(table, is)),
+        2 => Just(WorkerEnds),
+        1 => Just(Scrape),
+    ]
+}
+
+/// Many things at once, some a while apart, and some beyond the next resync.
+fn pause() -> impl Strategy<Value = Duration> {
+    let milliseconds = prop_oneof![6 => 0..30_u64, 3 => 0..1500_u64, 1 => 0..70_000_u64];
+    milliseconds.prop_map(Duration::from_millis)
+}
+
+/// The longest that it may take once all hindrances are gone.
+fn agreement_takes(happenings: &[(Happening, Duration)]) -> Duration {
+    let any = |is: fn(&Happening) -> bool| happenings.iter().any(|(happening, _)| is(happening));
+    let waits_for_resync = any(|it| matches!(it, File(_, false) | CommitByAnotherDaemon(_)));
+    let waits_for_retry = any(|it| matches!(it, Failing(_, true)));
+    match (waits_for_resync, waits_for_retry) {
+        (true, _) => 60 * SECOND + SOON,
+        (false, true) => LAST_RETRY + SOON,
+        (false, false) => SOON,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn whatever_happens_file_and_kernel_agree_soon_after_and_then_there_is_quiet(
+        happenings in prop::collection::vec((happening(), pause()), 1..30),
+        step in 0..40_u64,
+    ) {
+        let mut world = World::new(Duration::from_millis(step));
+        for (happening, pause) in happenings.clone() {
+            world.happens(happening);
+            world.time_passes(pause);
+        }
+        for table in 0..2 {
+            world.happens(Failing(table, false));
+            world.happens(Owned(table, false));
+        }
+        world.time_passes(agreement_takes(&happenings));
+        let wanted = world.wanted();
+        for table in &world.tables {
+            prop_assert_eq!(Some(&table.contents), wanted.as_ref());
+        }
+        let before = world.actions;
+        world.time_passes(600 * SECOND);
+        // A reading and a sync with each resync, which comes every minute; before it a second of looks at a file that is
+        // open for writing; and readings again of what cannot be read.
+        let most = match world.file {
+            File::BeingWritten(_) => 11 * 52,
+            File::Unreadable => 100,
+            _ => 11 * 2,
+        };
+        prop_assert!(world.actions - before <= most, "{} actions", world.actions - before);
+    }
+}
