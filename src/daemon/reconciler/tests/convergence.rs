@@ -22,6 +22,8 @@ const VERSIONS: usize = 3;
 /// A file that is missed for a second, a wait for an owner, a look that had to wait, and some passes.
 const SOON: Duration = Duration::from_secs(3);
 
+const FAR_TOO_MANY_ACTIONS: usize = 20_000;
+
 #[derive(Debug, Clone, Copy)]
 enum File {
     Good(usize),
@@ -174,6 +176,7 @@ impl World {
         while let Some(event) = next.take() {
             let action = self.reconciler.on(event, self.now);
             self.actions += usize::from(action.is_some());
+            assert!(self.actions < FAR_TOO_MANY_ACTIONS, "a busy loop");
             match action {
                 Some(Action::Read { while_written }) => {
                     next = Some(Event::Read(self.read(while_written)));
