@@ -39,13 +39,13 @@ enum Happening {
     File(File, bool),
     Reload,
     /// Of a table or of none, that makes it differ.
-    Commit(Option<usize>),
+    Commit(Option<Family>),
     /// The table becomes another daemon's.
-    CommitByAnotherDaemon(usize),
+    CommitByAnotherDaemon(Family),
     /// What has not been received yet, of commits.
     NotificationsAreLost,
-    Failing(usize, bool),
-    Owned(usize, bool),
+    Failing(Family, bool),
+    Owned(Family, bool),
     WorkerEnds,
     Scrape,
 }
@@ -61,11 +61,18 @@ struct Table {
     is_owned: bool,
 }
 
-/// A pass that looks at one table after the other.
+/// A pass that is under way.
 struct Under {
     way: Action,
+    steps: Vec<Step>,
     step_due: Instant,
     passes: Vec<TablePass>,
+}
+
+/// What others do falls between two of these.
+enum Step {
+    Table(Family),
+    BringToOneGeneration,
 }
 
 struct World {
@@ -110,17 +117,15 @@ impl World {
                 }
             }
             Reload => self.tell(Event::ReloadRequested),
-            Commit(table) => {
+            Commit(family) => {
                 self.others += 1;
-                if let Some(table) = table.and_then(|table| self.tables.get_mut(table)) {
-                    table.contents = format!("foreign {}", self.others);
+                if let Some(family) = family {
+                    self.table(family).contents = format!("foreign {}", self.others);
                 }
                 self.commit("nft");
             }
-            CommitByAnotherDaemon(table) => {
-                if let Some(table) = self.tables.get_mut(table) {
-                    table.contents = "another daemon's".to_owned();
-                }
+            CommitByAnotherDaemon(family) => {
+                self.table(family).contents = "another daemon's".to_owned();
                 self.commit(&WORKER_NAME.to_string_lossy());
             }
             NotificationsAreLost => {
@@ -129,18 +134,8 @@ impl World {
                     some_were_lost: true,
                 };
             }
-            Failing(table, is_failing) => {
-                let table = self.tables.get_mut(table);
-                table
-                    .into_iter()
-                    .for_each(|table| table.is_failing = is_failing);
-            }
-            Owned(table, is_owned) => {
-                let table = self.tables.get_mut(table);
-                table
-                    .into_iter()
-                    .for_each(|table| table.is_owned = is_owned);
-            }
+            Failing(family, is_failing) => self.table(family).is_failing = is_failing,
+            Owned(family, is_owned) => self.table(family).is_owned = is_owned,
             WorkerEnds if self.pass.is_none() => self.tell(Event::WorkerEnded),
             WorkerEnds => {}
             Scrape => self.tell(Event::CountWanted),
@@ -183,11 +178,18 @@ impl World {
                 }
                 Some(way) => {
                     assert!(self.pass.is_none(), "one pass at a time");
-                    if !matches!(way, Action::Count(_)) {
+                    let look = [Step::Table(Family::Ip), Step::Table(Family::Ip6)].into_iter();
+                    let steps: Vec<Step> = match way {
+                        Action::Count(_) => Vec::new(),
+                        Action::Sync(_) => look.chain([Step::BringToOneGeneration]).collect(),
+                        _ => look.collect(),
+                    };
+                    if !steps.is_empty() {
                         self.ledger.look_begins();
                     }
                     self.pass = Some(Under {
                         way,
+                        steps,
                         step_due: self.now + self.pass_step,
                         passes: Vec::new(),
                     });
@@ -207,55 +209,44 @@ impl World {
         }
     }
 
-    fn step(
-        &mut self,
-        Under {
-            way, mut passes, ..
-        }: Under,
-    ) {
-        let families = [Family::Ip, Family::Ip6];
-        if let (false, Some(family)) = (matches!(way, Action::Count(_)), families.get(passes.len()))
-        {
-            let result = self.pass_over(passes.len(), &way);
-            passes.push(TablePass {
-                family: *family,
-                result,
-            });
-            let step_due = self.now + self.pass_step;
-            self.pass = Some(Under {
-                way,
-                step_due,
-                passes,
-            });
-            return;
+    fn step(&mut self, mut pass: Under) {
+        if pass.steps.is_empty() {
+            return self.ends(&pass);
         }
-        if matches!(way, Action::Sync(_)) {
-            self.bring_to_one_generation(&way, &mut passes);
+        match pass.steps.remove(0) {
+            Step::Table(family) => {
+                let result = self.pass_over(family, &pass.way);
+                pass.passes.push(TablePass { family, result });
+            }
+            Step::BringToOneGeneration => self.bring_to_one_generation(&mut pass),
         }
+        pass.step_due = self.now + self.pass_step;
+        self.pass = Some(pass);
+    }
+
+    fn ends(&mut self, Under { way, passes, .. }: &Under) {
         self.ledger.note(std::mem::take(&mut self.notifications));
         if !matches!(way, Action::Count(_)) {
-            self.ledger.passed(&passes);
+            self.ledger.passed(passes);
         }
         self.tell(Event::Done {
             outcome: passes.iter().map(outcome).max().unwrap_or(Outcome::InStep),
-            differences: differences(&passes),
+            differences: differences(passes),
         });
         self.look_at_commits();
     }
 
     /// As `Kernel::sync_all` does it.
-    fn bring_to_one_generation(&mut self, way: &Action, passes: &mut [TablePass]) {
+    fn bring_to_one_generation(&mut self, pass: &mut Under) {
         for _ in 0..2 {
             let newest = self.generation;
-            for (table, pass) in passes.iter_mut().enumerate() {
-                let Ok(report) = &mut pass.result else {
-                    continue;
-                };
+            for TablePass { family, result } in &mut pass.passes {
+                let Ok(report) = result else { continue };
                 if report.generation == newest {
                     continue;
                 }
                 let mut before = std::mem::take(&mut report.differences);
-                pass.result = self.pass_over(table, way).map(|mut report| {
+                *result = self.pass_over(*family, &pass.way).map(|mut report| {
                     before.append(&mut report.differences);
                     report.differences = before;
                     report
@@ -264,14 +255,20 @@ impl World {
         }
     }
 
-    fn pass_over(&mut self, table: usize, way: &Action) -> Result<SyncReport, KernelError> {
+    fn table(&mut self, family: Family) -> &mut Table {
+        let [ip, ip6] = &mut self.tables;
+        match family {
+            Family::Ip => ip,
+            Family::Ip6 => ip6,
+        }
+    }
+
+    fn pass_over(&mut self, family: Family, way: &Action) -> Result<SyncReport, KernelError> {
         let (Action::Sync(desired) | Action::Look(desired)) = way else {
             return Err(KernelError::Netlink(io::ErrorKind::InvalidInput.into()));
         };
         let wanted = desired.tables.ip.table.clone();
-        let Some(table) = self.tables.get_mut(table) else {
-            return Err(KernelError::Netlink(io::ErrorKind::NotFound.into()));
-        };
+        let table = self.table(family);
         if table.is_failing {
             return Err(KernelError::Netlink(io::ErrorKind::OutOfMemory.into()));
         }
@@ -345,19 +342,42 @@ fn file() -> impl Strategy<Value = File> {
     ]
 }
 
-fn happening() -> impl Strategy<Value = Happening> {
-    let table = || 0..2_usize;
+fn family() -> impl Strategy<Value = Family> {
+    prop_oneof![Just(Family::Ip), Just(Family::Ip6)]
+}
+
+fn what_is_seen_at_once() -> impl Strategy<Value = Happening> {
     prop_oneof![
         4 => file().prop_map(|file| File(file, true)),
-        1 => file().prop_map(|file| File(file, false)),
         1 => Just(Reload),
-        4 => prop::option::of(table()).prop_map(Commit),
-        2 => table().prop_map(CommitByAnotherDaemon),
+        4 => prop::option::of(family()).prop_map(Commit),
         1 => Just(NotificationsAreLost),
-        2 => (table(), any::<bool>()).prop_map(|(table, is)| Failing(table, is)),
-        2 => (table(), any::<bool>()).prop_map(|(table, is)| Owned(table, is)),
+        2 => (family(), any::<bool>()).prop_map(|(family, is)| Owned(family, is)),
         2 => Just(WorkerEnds),
         1 => Just(Scrape),
+    ]
+}
+
+fn failures() -> impl Strategy<Value = Happening> {
+    (family(), any::<bool>()).prop_map(|(family, is)| Failing(family, is))
+}
+
+fn what_a_resync_finds() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        1 => file().prop_map(|file| File(file, false)),
+        2 => family().prop_map(CommitByAnotherDaemon),
+    ]
+}
+
+/// With each kind that takes longer, and without.
+fn happenings() -> impl Strategy<Value = Vec<(Happening, Duration)>> {
+    let with_failures = || prop_oneof![6 => what_is_seen_at_once(), 1 => failures()];
+    let all = prop_oneof![6 => with_failures(), 1 => what_a_resync_finds()];
+    let some = 1..30_usize;
+    prop_oneof![
+        prop::collection::vec((what_is_seen_at_once(), pause()), some.clone()),
+        prop::collection::vec((with_failures(), pause()), some.clone()),
+        prop::collection::vec((all, pause()), some),
     ]
 }
 
@@ -384,7 +404,7 @@ proptest! {
 
     #[test]
     fn whatever_happens_file_and_kernel_agree_soon_after_and_then_there_is_quiet(
-        happenings in prop::collection::vec((happening(), pause()), 1..30),
+        happenings in happenings(),
         step in 0..40_u64,
     ) {
         let mut world = World::new(Duration::from_millis(step));
@@ -392,9 +412,9 @@ proptest! {
             world.happens(happening);
             world.time_passes(pause);
         }
-        for table in 0..2 {
-            world.happens(Failing(table, false));
-            world.happens(Owned(table, false));
+        for family in [Family::Ip, Family::Ip6] {
+            world.happens(Failing(family, false));
+            world.happens(Owned(family, false));
         }
         world.time_passes(agreement_takes(&happenings));
         let wanted = world.wanted();
