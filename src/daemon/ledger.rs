@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::contest::Committers;
-use crate::kernel::netlink::Commit;
+use crate::kernel::netlink::{Commit, is_after};
 use crate::kernel::notifications::Arrived;
 use crate::kernel::tables::TablePass;
 use crate::kernel::worker::WORKER_NAME;
@@ -126,15 +126,9 @@ impl Ledger {
 
 /// Up to which generation all tables have been looked at that could be; `None`: none could.
 fn oldest_generation(passes: &[TablePass]) -> Option<u32> {
-    let mut oldest: Option<u32> = None;
-    for report in passes.iter().filter_map(|pass| pass.result.as_ref().ok()) {
-        let generation = report.generation;
-        let is_older = oldest.is_none_or(|oldest| is_after(oldest, generation));
-        if is_older {
-            oldest = Some(generation);
-        }
-    }
-    oldest
+    let reports = passes.iter().filter_map(|pass| pass.result.as_ref().ok());
+    let generations = reports.map(|report| report.generation);
+    generations.reduce(|one, other| if is_after(one, other) { other } else { one })
 }
 
 /// The processes of `commits`, each once: `nft (pid 4711)`.
@@ -168,13 +162,6 @@ pub(super) fn processes(commits: &[Commit]) -> String {
 
 fn is_by_a_worker(commit: &Commit) -> bool {
     commit.process_name.as_bytes() == WORKER_NAME.to_bytes()
-}
-
-/// Generations wrap around, as sequence numbers do (RFC 1982).
-#[must_use]
-fn is_after(generation: u32, other: u32) -> bool {
-    let ahead = generation.wrapping_sub(other);
-    ahead != 0 && ahead <= u32::MAX / 2
 }
 
 #[cfg(test)]

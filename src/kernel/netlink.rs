@@ -380,6 +380,13 @@ impl AsRawFd for Netlink {
     }
 }
 
+/// Whether a generation comes after the other. They wrap around, as sequence numbers do (RFC 1982).
+#[must_use]
+pub fn is_after(generation: u32, other: u32) -> bool {
+    let ahead = generation.wrapping_sub(other);
+    ahead != 0 && ahead <= u32::MAX / 2
+}
+
 /// The commit that a message tells of, if it does.
 #[must_use]
 pub fn commit_of(message: &[u8]) -> Option<Commit> {

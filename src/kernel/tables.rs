@@ -3,6 +3,7 @@
 use super::access::Observation;
 use super::difference::Difference;
 use super::error::KernelError;
+use super::netlink::is_after;
 use super::observed::ObservedTable;
 use super::{Kernel, SyncReport};
 use crate::ruleset::transaction::Command;
@@ -134,13 +135,8 @@ impl SyncReport {
 
 fn newest_generation(passes: &[TablePass]) -> Option<u32> {
     let reports = passes.iter().filter_map(|pass| pass.result.as_ref().ok());
-    // Generations wrap around, as sequence numbers do (RFC 1982).
-    reports
-        .map(|report| report.generation)
-        .reduce(|one, other| match other.wrapping_sub(one) {
-            0..0x8000_0000 => other,
-            _ => one,
-        })
+    let generations = reports.map(|report| report.generation);
+    generations.reduce(|one, other| if is_after(other, one) { other } else { one })
 }
 
 /// Each version of the daemon makes these two, under whatever name of the table.
