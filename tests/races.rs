@@ -41,6 +41,24 @@ mod needs_root {
 
     use super::*;
 
+    /// What is declared by `type` ends older hosts' nft, and is no drift: it would stay so.
+    #[test]
+    fn a_refusal_of_a_moment_does_not_end_the_declaration_by_typeof() {
+        // Away when the set is made, and back before the next request.
+        let hand = format!(
+            "nft delete table ip {TABLE}; \
+             printf() {{ case $2 in *documents*) nft add table ip {TABLE} ;; esac; command printf \"$@\"; }}"
+        );
+        let declarations = r#"'{"add":{"set"'"#;
+        let mut programmed = Programmed::with_a_hand(DAEMON, true, declarations, &hand).unwrap();
+        let plain = format!("add table ip {TABLE}");
+        Nft::host().apply(&programmed.namespace, &plain).unwrap();
+        programmed.sync(&ruleset()).unwrap();
+        let text = Nft::debian_13().list_table_text(&programmed.namespace, TABLE);
+        let text = text.unwrap();
+        assert!(text.contains("typeof ip daddr"), "{text}");
+    }
+
     #[test]
     fn a_plain_table_that_is_made_just_before_the_claim_does_not_end_all_claims() {
         let hand = format!("nft add table ip {TABLE}");

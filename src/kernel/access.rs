@@ -303,8 +303,9 @@ impl Access {
                 && makes_table(refused);
             if is_refused_flag {
                 flags = TableFlags::Plain;
-            } else if form == Form::Typeof && declares_a_set(refused) {
-                // libnftables before 1.1.0 does not know `typeof` in JSON.
+            } else if form == Form::Typeof && refusal.error.contains(UNKNOWN_TYPE) {
+                // libnftables before 1.1.0 does not know `typeof` in JSON. After any other refusal, which may pass, all
+                // sets would be declared by `type` from then on, of which older hosts' nft dies.
                 form = Form::Portable;
             } else {
                 return Err(refusal_of(refused, refusal));
@@ -336,6 +337,9 @@ const ABSENT: [&str; 3] = [
     "Address family not supported by protocol",
 ];
 
+/// Of the type in a set's declaration (`json_parse_cmd_add_set`, src/parser_json.c of nftables).
+const UNKNOWN_TYPE: &str = "Invalid set type";
+
 /// ENOENT, which libnftables tells by strerror(3) only; it never calls setlocale, so in English.
 fn is_missing(said: &Said) -> bool {
     said.error.contains("No such file or directory")
@@ -343,11 +347,6 @@ fn is_missing(said: &Said) -> bool {
 
 fn makes_table(transaction: &Transaction<'_>) -> bool {
     transaction.commands.contains(&Command::AddTable)
-}
-
-fn declares_a_set(transaction: &Transaction<'_>) -> bool {
-    let mut commands = transaction.commands.iter();
-    commands.any(|command| matches!(command, Command::AddSet(..) | Command::AddEmptySet(..)))
 }
 
 fn refusal_of(transaction: &Transaction<'_>, said: &Said) -> KernelError {
