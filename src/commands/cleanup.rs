@@ -134,7 +134,7 @@ async fn once_let_go(
     deadline: Instant,
 ) -> Result<FoundTable, KernelError> {
     let mut table = table;
-    while table.header.owner.is_some_and(may_be_ending) && Instant::now() < deadline {
+    while table.header.owner.is_some_and(owner::may_be_ending) && Instant::now() < deadline {
         sleep(LOOK_INTERVAL).await;
         match kernel.found(table.family, &table.name)? {
             Some(again) => table = again,
@@ -142,11 +142,6 @@ async fn once_let_go(
         }
     }
     Ok(table)
-}
-
-/// One that is not to be seen may have closed its files already.
-fn may_be_ending(port: u32) -> bool {
-    owner::with_port(port).is_none_or(|process| process.is_a_worker())
 }
 
 fn all_of(notifications: &Notifications) -> Vec<Commit> {

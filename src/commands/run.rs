@@ -11,6 +11,7 @@ use crate::cli::Options;
 use crate::daemon::event_loop::{self, Settings};
 use crate::in_words;
 use crate::kernel::error::KernelError;
+use crate::kernel::owner;
 use crate::kernel::ownership::TableOwner;
 use crate::kernel::tables::TablePass;
 use crate::kernel::{Kernel, capability};
@@ -148,16 +149,9 @@ async fn try_to_sync(kernel: &mut Kernel, tables: &Tables) -> Vec<TablePass> {
     kernel.sync_all(tables).await
 }
 
-/// The end of an owner is not to be waited for. But one that is not to be seen may have ended, as the worker of a daemon that
-/// was killed: the kernel lets go of the table a moment later.
+/// Whether the table's owner goes on, for all that is to be seen of it: its end is not to be waited for.
 fn stays_owned(failure: &KernelError) -> bool {
-    matches!(
-        failure,
-        KernelError::OwnedByAnother {
-            process: Some(_),
-            ..
-        }
-    )
+    matches!(failure, KernelError::OwnedByAnother { port, .. } if !owner::may_be_ending(*port))
 }
 
 pub(super) fn require_net_admin() -> Result<(), ExitStatus> {

@@ -55,6 +55,13 @@ pub fn with_port(port: u32) -> Option<Process> {
     })
 }
 
+/// Whether the owner with this port id may be about to end: a worker ends a moment after its daemon, and a process that is
+/// not to be seen may have closed its files already.
+#[must_use]
+pub fn may_be_ending(port: u32) -> bool {
+    with_port(port).is_none_or(|process| process.is_a_worker())
+}
+
 /// The inode of the socket in the listing of proc_net(5): `sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode`, where
 /// `Eth` is the protocol and `Pid` the port id.
 fn inode_of_port(sockets: &str, port: u32) -> Option<&str> {
