@@ -445,7 +445,10 @@ impl Reconciler {
             // The end of an owner sends no notification.
             Outcome::Owned { .. } => {
                 let look = look_at_owner_after(self.looks_at_owner);
-                self.resync_due = now.checked_add(look.min(self.resync_interval()));
+                let next = now.checked_add(look.min(self.resync_interval()));
+                // As below.
+                let due = self.resync_due.filter(|_| is_look);
+                self.resync_due = due.into_iter().chain(next).min();
             }
             Outcome::InStep | Outcome::Differed => {
                 self.syncs.succeeded();

@@ -16,6 +16,28 @@ fn commits_of_others_do_not_put_off_a_retry() {
     assert_eq!(reconciler.deadline(), retry);
 }
 
+/// What comes without an event is read nevertheless: a file below another mount, say.
+#[test]
+fn commits_of_others_do_not_put_off_the_reading_of_the_file_while_another_owns_the_table() {
+    let (mut reconciler, start) = in_step();
+    let owned = || done(Outcome::Owned { is_ending: false });
+    for _ in 0..10 {
+        reconciler.on(Event::ReloadRequested, start);
+        reconciler.on(Event::Read(bad()), start);
+        reconciler.on(owned(), start);
+    }
+    let due = start + SECOND;
+    let mut now = start;
+    while now < due {
+        assert_eq!(reconciler.deadline(), Some(due));
+        let committed = Event::Committed(Committers::Others);
+        assert_eq!(reconciler.on(committed, now), sync("a"));
+        reconciler.on(owned(), now);
+        now += SECOND / 4;
+    }
+    assert_eq!(reconciler.on(Event::DeadlineReached, now), read(false));
+}
+
 #[test]
 fn an_idle_worker_that_ends_is_replaced_at_once_but_not_again_and_again() {
     let (mut reconciler, start) = in_step();
