@@ -79,27 +79,27 @@ pub enum Event {
     Read(Reading),
     /// [`Action::Sync`], [`Action::Look`] or [`Action::Count`] is done.
     Done {
-        /// Of the table that is worst off.
+        /// Of the table that is to be looked at again the soonest.
         outcome: Outcome,
         /// In what the tables differed from the desired ones, in words; empty: in nothing.
         differences: String,
     },
 }
 
-/// How a pass over a table ended, the worst last.
+/// How a pass over a table ended, what is to be looked at again the soonest last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     /// The kernel had what is desired.
     InStep,
     /// It had not; after a sync it has.
     Differed,
+    /// Whether it has is not known.
+    Failed,
     /// Another owns a table.
     Owned {
         /// Its process was to be seen at the pass before, and is not any more.
         is_ending: bool,
     },
-    /// Whether it has is not known.
-    Failed,
 }
 
 /// What to do next.

@@ -223,6 +223,22 @@ fn a_table_that_another_owns_is_looked_at_every_second() {
     );
 }
 
+#[test]
+fn a_table_that_another_owns_is_looked_at_every_second_also_beside_one_that_fails() {
+    let (mut reconciler, mut now) = in_step();
+    now += 60 * SECOND;
+    for _ in 0..20 {
+        assert_eq!(reconciler.on(Event::DeadlineReached, now), read(false));
+        reconciler.on(Event::Read(bad()), now);
+        let outcomes = [Outcome::Failed, Outcome::Owned { is_ending: false }];
+        let of_both = outcomes.into_iter().max().unwrap();
+        reconciler.on(done(of_both), now);
+        let due = reconciler.deadline().unwrap();
+        assert!(due <= now + SECOND);
+        now = due;
+    }
+}
+
 /// nf_tables lets go of what a socket owned when that is closed, which waits for the commits that are under way; the
 /// process is gone before.
 #[test]
