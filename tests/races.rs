@@ -13,12 +13,30 @@ use support::programmed::Programmed;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
 
-fn ruleset() -> Ruleset {
+fn tables() -> Tables {
     let chosen = ChosenNames {
         table: names::DEFAULT_TABLE.to_owned(),
         masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
     };
-    Tables::new(&Policy::new(&defaults(&Flags::default())), &chosen).ip
+    Tables::new(&Policy::new(&defaults(&Flags::default())), &chosen)
+}
+
+fn ruleset() -> Ruleset {
+    tables().ip
+}
+
+/// What is committed after the deletion is not to count as looked at.
+#[test]
+fn a_table_of_a_family_that_is_off_does_not_stay_where_it_comes_back_at_once() {
+    let table = format!("add table ip6 {TABLE}");
+    let deletion = r#"'{"delete":{"table"'"#;
+    let mut programmed =
+        Programmed::with_a_late_hand(DAEMON, deletion, &format!("nft {table}")).unwrap();
+    Nft::host().apply(&programmed.namespace, &table).unwrap();
+    for pass in programmed.sync_all(&tables()) {
+        pass.result.unwrap();
+    }
+    assert_eq!(programmed.differences(&tables()).unwrap(), []);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::difference::Difference;
 use super::error::KernelError;
 use super::netlink::is_after;
 use super::observed::ObservedTable;
-use super::{Kernel, SyncReport};
+use super::{Kernel, ROUNDS, SyncReport};
 use crate::ruleset::transaction::Command;
 use crate::ruleset::{Family, Ruleset, Tables, names};
 
@@ -94,33 +94,49 @@ impl Kernel {
         family: Family,
         other: &Ruleset,
     ) -> Result<Option<SyncReport>, KernelError> {
-        if self.access.header(family, &other.table)?.is_none() {
-            return Ok(None);
-        }
-        let observation = self.observe(family, &other.table).await?;
-        let is_made_by_a_daemon = match &observation {
-            Observation::Missing => return Ok(None),
-            Observation::Unreadable(_) => false,
-            // Empty, it was left by a daemon that was killed after it had claimed it.
-            Observation::Table(_, table) => is_a_daemon_s(table) || table.is_empty(),
-        };
-        if !is_made_by_a_daemon {
-            return Ok(None);
-        }
-        let standing = self.standing(family, &observation)?;
         let unwanted = Ruleset {
             family,
             ..other.clone()
         };
-        let deletion = unwanted.transaction(vec![Command::DeleteTable]);
-        self.apply(&[deletion], self.claims.flags(standing)).await?;
-        self.memories.remove(&family);
-        Ok(Some(SyncReport {
-            differences: vec![Difference::TableUnwanted],
-            adopted: false,
-            protection: None,
-            generation: self.access.generation()?,
-        }))
+        let mut rounds = 0;
+        loop {
+            // Before the look, also at what was deleted: who makes it again later is still to be looked at.
+            let generation = self.access.generation()?;
+            let Some(observation) = self.leftover(&unwanted).await? else {
+                return Ok((rounds > 0).then(|| SyncReport {
+                    differences: vec![Difference::TableUnwanted],
+                    adopted: false,
+                    protection: None,
+                    generation,
+                }));
+            };
+            if rounds == ROUNDS {
+                return Err(KernelError::StillDiffers {
+                    rounds,
+                    differences: vec![Difference::TableUnwanted],
+                });
+            }
+            rounds += 1;
+            let standing = self.standing(family, &observation)?;
+            let deletion = unwanted.transaction(vec![Command::DeleteTable]);
+            self.apply(&[deletion], self.claims.flags(standing)).await?;
+            self.memories.remove(&family);
+        }
+    }
+
+    /// The table, if a daemon has made it.
+    async fn leftover(&mut self, unwanted: &Ruleset) -> Result<Option<Observation>, KernelError> {
+        let (family, table) = (unwanted.family, &unwanted.table);
+        if self.access.header(family, table)?.is_none() {
+            return Ok(None);
+        }
+        let observation = self.observe(family, table).await?;
+        let is_made_by_a_daemon = match &observation {
+            Observation::Missing | Observation::Unreadable(_) => false,
+            // Empty, it was left by a daemon that was killed after it had claimed it.
+            Observation::Table(_, table) => is_a_daemon_s(table) || table.is_empty(),
+        };
+        Ok(is_made_by_a_daemon.then_some(observation))
     }
 }
 

@@ -7,6 +7,7 @@ use non_masquerade_daemon::kernel::difference::Difference;
 use non_masquerade_daemon::kernel::drift::Drift;
 use non_masquerade_daemon::kernel::error::KernelError;
 use non_masquerade_daemon::kernel::ownership::TableOwner;
+use non_masquerade_daemon::kernel::tables::TablePass;
 use non_masquerade_daemon::kernel::{Kernel, Observation, SyncReport};
 use non_masquerade_daemon::ruleset::{Family, Ruleset, Tables};
 use tokio::runtime::Runtime;
@@ -26,6 +27,17 @@ while IFS= read -r line; do
 	case $line in *PATTERN*) mkdir "$0.done" 2>/dev/null && { HAND; } ;; esac
 	printf '%s\n' "$line"
 done | WORKER "$@"
+"#;
+
+/// The same, just before the answer to what the pattern matches is passed back.
+const WORKER_WITH_A_LATE_HAND: &str = r#"#!/bin/sh
+while IFS= read -r line; do
+	case $line in *PATTERN*) : > "$0.asked" ;; esac
+	printf '%s\n' "$line"
+done | WORKER "$@" | while IFS= read -r answer; do
+	[ -e "$0.asked" ] && mkdir "$0.done" 2>/dev/null && { HAND; }
+	printf '%s\n' "$answer"
+done
 "#;
 
 /// A namespace that the calling thread has entered for good, and one worker in it.
@@ -74,7 +86,24 @@ impl Programmed {
         } else {
             PathBuf::from(daemon)
         };
-        let text = WORKER_WITH_A_HAND
+        Self::by_hand(WORKER_WITH_A_HAND, &worker, pattern, hand, directory)
+    }
+
+    /// The same, just before the answer to that line comes back; with the host's libnftables.
+    pub fn with_a_late_hand(daemon: &str, pattern: &str, hand: &str) -> io::Result<Self> {
+        let directory = TemporaryDirectory::new()?;
+        let (script, daemon) = (WORKER_WITH_A_LATE_HAND, Path::new(daemon));
+        Self::by_hand(script, daemon, pattern, hand, directory)
+    }
+
+    fn by_hand(
+        script: &str,
+        worker: &Path,
+        pattern: &str,
+        hand: &str,
+        directory: TemporaryDirectory,
+    ) -> io::Result<Self> {
+        let text = script
             .replace("PATTERN", pattern)
             .replace("HAND", hand)
             .replace("WORKER", &format!("'{}'", worker.display()));
@@ -101,6 +130,11 @@ impl Programmed {
     /// See [`Kernel::sync`].
     pub fn sync(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
         self.runtime.block_on(self.kernel.sync(ruleset))
+    }
+
+    /// See [`Kernel::sync_all`].
+    pub fn sync_all(&mut self, tables: &Tables) -> Vec<TablePass> {
+        self.runtime.block_on(self.kernel.sync_all(tables))
     }
 
     /// In what the kernel differs from the tables, whoever owns them. A table that is too many is a difference.
