@@ -42,6 +42,8 @@ enum Happening {
     Commit(Option<Family>),
     /// The table becomes another daemon's.
     CommitByAnotherDaemon(Family),
+    /// Ten times a second for so long, of other tables.
+    Commits(Duration),
     /// What has not been received yet, of commits.
     NotificationsAreLost,
     Failing(Family, bool),
@@ -87,12 +89,16 @@ struct World {
     pass: Option<Under>,
     pass_step: Duration,
     actions: usize,
+    last_reading: Instant,
+    next_commit: Instant,
+    no_more_commits: Instant,
 }
 
 impl World {
     fn new(pass_step: Duration) -> Self {
+        let now = Instant::now();
         let mut world = Self {
-            now: Instant::now(),
+            now,
             reconciler: Reconciler::new(1),
             ledger: Ledger::default(),
             file: File::Good(1),
@@ -103,6 +109,9 @@ impl World {
             pass: None,
             pass_step,
             actions: 0,
+            last_reading: now,
+            next_commit: now,
+            no_more_commits: now,
         };
         world.tell(Event::ReloadRequested);
         world
@@ -127,6 +136,10 @@ impl World {
             CommitByAnotherDaemon(family) => {
                 self.table(family).contents = "another daemon's".to_owned();
                 self.commit(&WORKER_NAME.to_string_lossy());
+            }
+            Commits(time) => {
+                self.next_commit = self.now;
+                self.no_more_commits = self.now + time;
             }
             NotificationsAreLost => {
                 self.notifications = Arrived {
@@ -174,6 +187,7 @@ impl World {
             assert!(self.actions < FAR_TOO_MANY_ACTIONS, "a busy loop");
             match action {
                 Some(Action::Read { while_written }) => {
+                    self.last_reading = self.now;
                     next = Some(Event::Read(self.read(while_written)));
                 }
                 Some(way) => {
@@ -300,21 +314,26 @@ impl World {
         loop {
             let due = match &self.pass {
                 Some(pass) => pass.step_due,
-                None => {
-                    let due = self.reconciler.deadline().expect("there is a next resync");
-                    assert!(due <= self.now + 60 * SECOND, "the resync is too late");
-                    due
-                }
+                None => self.reconciler.deadline().expect("there is a next resync"),
             };
-            if due > until {
+            let commit_due = Some(self.next_commit).filter(|due| *due < self.no_more_commits);
+            let is_commit_first = commit_due.is_some_and(|commit_due| commit_due < due);
+            let first = commit_due.filter(|_| is_commit_first).unwrap_or(due);
+            if first > until {
                 break;
             }
-            self.now = self.now.max(due);
-            match self.pass.take() {
+            self.now = self.now.max(first);
+            match self.pass.take_if(|_| !is_commit_first) {
                 Some(pass) => self.step(pass),
+                None if is_commit_first => {
+                    self.next_commit = self.now + SECOND / 10;
+                    self.commit("nft");
+                }
                 None => self.tell(Event::DeadlineReached),
             }
             self.receive();
+            let unread = self.now.duration_since(self.last_reading);
+            assert!(unread <= 60 * SECOND + SOON, "not read for {unread:?}");
         }
         self.now = until;
     }
@@ -351,6 +370,7 @@ fn what_is_seen_at_once() -> impl Strategy<Value = Happening> {
         4 => file().prop_map(|file| File(file, true)),
         1 => Just(Reload),
         4 => prop::option::of(family()).prop_map(Commit),
+        1 => (0..100_u64).prop_map(|seconds| Commits(Duration::from_secs(seconds))),
         1 => Just(NotificationsAreLost),
         2 => (family(), any::<bool>()).prop_map(|(family, is)| Owned(family, is)),
         2 => Just(WorkerEnds),
@@ -412,6 +432,7 @@ proptest! {
             world.happens(happening);
             world.time_passes(pause);
         }
+        world.happens(Commits(Duration::ZERO));
         for family in [Family::Ip, Family::Ip6] {
             world.happens(Failing(family, false));
             world.happens(Owned(family, false));
