@@ -1,4 +1,4 @@
-//! How long to wait: between two looks, and after a failure.
+//! How long to wait: between two looks, two readings of the counters, and after a failure.
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,10 @@ const FIRST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
 /// After so long without a commit, the next look does not wait.
 const QUIET: Duration = Duration::from_secs(1);
+/// How often the counters are read at most; and of all the time no more than a part in so many, for the worker does
+/// nothing else meanwhile.
+const COUNT_AGAIN: Duration = Duration::from_secs(1);
+const COUNT_SHARE: u32 = 20;
 
 /// How soon one look may follow another, so that a neighbour that commits all the time costs a few looks a second.
 #[derive(Debug, Default)]
@@ -39,6 +43,30 @@ impl Pace {
             true => Duration::ZERO,
             false => (self.wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT),
         };
+    }
+}
+
+/// How soon the counters may be read again.
+#[derive(Debug, Default)]
+pub(super) struct CountPace {
+    /// The reading that is under way, or was the last.
+    began: Option<Instant>,
+    next: Option<Instant>,
+}
+
+impl CountPace {
+    pub(super) fn is_too_soon(&self, now: Instant) -> bool {
+        self.next.is_some_and(|next| now < next)
+    }
+
+    pub(super) fn begins(&mut self, now: Instant) {
+        self.began = Some(now);
+    }
+
+    pub(super) fn ended(&mut self, now: Instant) {
+        let took = self.began.map(|began| now.duration_since(began));
+        let wait = took.unwrap_or_default().saturating_mul(COUNT_SHARE);
+        self.next = now.checked_add(wait.max(COUNT_AGAIN));
     }
 }
 

@@ -3,14 +3,14 @@
 //! Every trigger ends in the same two steps, reading the configuration and syncing the kernel with
 //! the last good one, one at a time. A bad file only changes which policy the second step has.
 
+mod messages;
+
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+pub use self::messages::{Action, Desired, Event, Outcome, Reading};
 use super::contest::{Committers, Contest};
-use super::pace::{Backoff, Pace, look_at_owner_after};
-use crate::policy::Policy;
-use crate::ruleset::Tables;
+use super::pace::{Backoff, CountPace, Pace, look_at_owner_after};
 
 /// Resync interval while no file has been good yet.
 const FIRST_RESYNC_INTERVAL: Duration = Duration::from_secs(60);
@@ -21,102 +21,6 @@ const WORKER_LIFE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is looked for in that time.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// How often the counters are read at most; and of all the time no more than a part in so many, for the worker does
-/// nothing else meanwhile.
-const COUNT_AGAIN: Duration = Duration::from_secs(1);
-const COUNT_SHARE: u32 = 20;
-
-/// What a good configuration asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Desired {
-    /// The tables.
-    pub tables: Rc<Tables>,
-    /// The policy that the tables are made of, for the log.
-    pub policy: Rc<Policy>,
-    /// How often file and kernel are compared without any event.
-    pub resync_interval: Duration,
-}
-
-/// What reading the configuration gave.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reading {
-    /// It is good, or there is no file, which means the defaults.
-    Good {
-        /// What it asks for.
-        desired: Desired,
-        /// The files that it was read from.
-        files: Vec<PathBuf>,
-        /// Those of them that say nothing.
-        empty_files: Vec<PathBuf>,
-    },
-    /// Someone has it open for writing.
-    BeingWritten,
-    /// It is bad, or cannot be read.
-    Bad {
-        /// The files that are there, but for those that say nothing.
-        files: Vec<PathBuf>,
-        /// One cannot be read, and nothing may tell when it can be.
-        may_pass: bool,
-    },
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The daemon starts, or is asked to reload.
-    ReloadRequested,
-    /// Something has happened near the file.
-    FileMayHaveChanged,
-    /// Someone has committed to nftables; not this daemon.
-    Committed(Committers),
-    /// The idle worker has ended, and with it its ownership of the table.
-    WorkerEnded,
-    /// Someone wants to know the counters.
-    CountWanted,
-    /// [`Reconciler::deadline`] has come.
-    DeadlineReached,
-    /// [`Action::Read`] is done.
-    Read(Reading),
-    /// [`Action::Sync`], [`Action::Look`] or [`Action::Count`] is done.
-    Done {
-        /// Of the table that is to be looked at again the soonest.
-        outcome: Outcome,
-        /// In what the tables differed from the desired ones, in words; empty: in nothing.
-        differences: String,
-    },
-}
-
-/// How a pass over a table ended, what is to be looked at again the soonest last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
-    /// The kernel had what is desired.
-    InStep,
-    /// It had not; after a sync it has.
-    Differed,
-    /// Whether it has is not known.
-    Failed,
-    /// Another owns a table.
-    Owned {
-        /// Its process was to be seen at the pass before, and is not any more.
-        is_ending: bool,
-    },
-}
-
-/// What to do next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Read the configuration.
-    Read {
-        /// Take a file that someone has open for writing for what it holds now.
-        while_written: bool,
-    },
-    /// Make the kernel's tables the desired ones.
-    Sync(Desired),
-    /// Compare the kernel's tables with the desired ones, and leave them as they are.
-    Look(Desired),
-    /// Read the counters of the desired tables.
-    Count(Desired),
-}
 
 /// Why there is a pass over the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,10 +58,7 @@ pub struct Reconciler {
     /// How often in a row another was found to own the table.
     looks_at_owner: u32,
     worker_ended: Option<Instant>,
-    /// When the counting began that is under way, or was the last.
-    count_began: Option<Instant>,
-    /// Before this none begins.
-    next_count: Option<Instant>,
+    counts: CountPace,
     pace: Pace,
     /// When file and kernel are compared without any event.
     resync_due: Option<Instant>,
@@ -185,8 +86,7 @@ impl Reconciler {
             syncs: Backoff::new(!seed),
             looks_at_owner: 0,
             worker_ended: None,
-            count_began: None,
-            next_count: None,
+            counts: CountPace::default(),
             pace: Pace::default(),
             resync_due: None,
             reading_due: None,
@@ -381,21 +281,18 @@ impl Reconciler {
 
     /// Not while the tables are worked at, or cannot be: what was read last has to do then.
     fn on_count_wanted(&mut self, now: Instant) -> Option<Action> {
-        let is_too_soon = self.next_count.is_some_and(|next| now < next);
         let is_in_trouble = self.syncs.has_failed() || self.looks_at_owner > 0;
-        if self.under_way.is_some() || is_too_soon || is_in_trouble {
+        if self.under_way.is_some() || is_in_trouble || self.counts.is_too_soon(now) {
             return None;
         }
         let desired = self.last_good.clone()?;
-        self.count_began = Some(now);
+        self.counts.begins(now);
         self.under_way = Some(Pass::Count);
         Some(Action::Count(desired))
     }
 
     fn on_counted(&mut self, outcome: Outcome, now: Instant) -> Option<Action> {
-        let took = self.count_began.map(|began| now.duration_since(began));
-        let wait = took.unwrap_or_default().saturating_mul(COUNT_SHARE);
-        self.next_count = now.checked_add(wait.max(COUNT_AGAIN));
+        self.counts.ended(now);
         // Where the worker has listed, it may have ended or hung, and what it owned is without an owner then.
         let replaced = match outcome {
             Outcome::Failed => self.on_worker_ended(now),

@@ -3,11 +3,13 @@
 mod commits;
 mod convergence;
 
+use std::rc::Rc;
+
 use super::*;
 use crate::config::{Flags, defaults};
 use crate::daemon::pace::{LAST_RETRY, retry_after};
 use crate::policy::Policy;
-use crate::ruleset::ChosenNames;
+use crate::ruleset::{ChosenNames, Tables};
 
 const SECOND: Duration = Duration::from_secs(1);
 
