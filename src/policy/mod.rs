@@ -109,6 +109,12 @@ impl FamilyPolicy {
         }
     }
 
+    /// `sourceCIDRs` names other families only.
+    #[must_use]
+    pub fn is_left_alone(&self) -> bool {
+        matches!(&self.sources, Sources::Only(sources) if sources.is_empty())
+    }
+
     /// The destinations that keep their source address, in ascending order.
     pub fn exempt(&self) -> impl Iterator<Item = &Interval> {
         let is_exempt =

@@ -44,7 +44,7 @@ pub(super) fn finding(policy: &Policy, ipv4: &str, ipv6: &str) -> Finding {
         ranges.extend(uncovered(family, ipv6.lines().filter_map(ipv6_route)));
     }
     if ranges.is_empty() {
-        let said = "every route to an interface that looks like a pod's is covered by a configured prefix (a guess by names)";
+        let said = "no traffic to what looks like pods is masqueraded for want of a configured prefix (a guess by interface names)";
         return Finding::ok(CHECK, said);
     }
     let ranges: Vec<String> = ranges
@@ -66,6 +66,9 @@ fn uncovered(
     family: &FamilyPolicy,
     routes: impl Iterator<Item = (IpNet, String)>,
 ) -> Vec<(IpNet, String)> {
+    if family.is_left_alone() {
+        return Vec::new();
+    }
     let mut found: Vec<(IpNet, String)> = routes
         .filter(|(range, interface)| {
             let mut names = INTERFACES_TOWARDS_PODS.iter();
@@ -157,12 +160,19 @@ mod tests {
         ff000000000000000000000000000000 08 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     cni0\n";
 
     fn policy(enable_ipv6: bool, more: &[&str]) -> Policy {
+        policy_for(enable_ipv6, more, &[])
+    }
+
+    fn policy_for(enable_ipv6: bool, more: &[&str], sources: &[&str]) -> Policy {
         let mut config = defaults(&Flags {
             enable_ipv6,
             ..Flags::default()
         });
-        let more = more.iter().map(|cidr| cidr.parse::<IpNet>().unwrap());
-        config.non_masquerade_cidrs.extend(more);
+        let parsed = |cidrs: &[&str]| -> Vec<IpNet> {
+            cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect()
+        };
+        config.non_masquerade_cidrs.extend(parsed(more));
+        config.source_cidrs = parsed(sources);
         Policy::new(&config)
     }
 
@@ -185,6 +195,20 @@ mod tests {
             "{}",
             found.finding
         );
+    }
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn a_family_with_no_source_is_left_alone_and_its_ranges_are_not_named() {
+        for (sources, ipv4_is_named, ipv6_is_named) in [
+            (["10.244.0.0/16"].as_slice(), true, false),
+            (&["fd00::/8"], false, true),
+            (&["10.244.0.0/16", "fd00::/8"], true, true),
+        ] {
+            let found = finding(&policy_for(true, &[], sources), IPV4, IPV6).finding;
+            assert_eq!(found.contains("100.64.1.0/24"), ipv4_is_named, "{found}");
+            assert_eq!(found.contains("fd00:9::/64"), ipv6_is_named, "{found}");
+        }
     }
 
     #[cfg(target_endian = "little")]

@@ -95,7 +95,7 @@ fn reason_to_leave_alone(
         Sources::Any => true,
         Sources::Only(sources) => sources.iter().any(|listed| listed.contains(&source)),
     };
-    if matches!(&of_family.sources, Sources::Only(sources) if sources.is_empty()) {
+    if of_family.is_left_alone() {
         Some(Reason::NoSourceOfFamily)
     } else if locality.destination {
         Some(Reason::LocalDestination)
