@@ -3,7 +3,7 @@
 //! Written by anyone, so nothing that is found is an error; what is not known is passed over. Rules of iptables-nft show
 //! their target by name only, `{"xt": {"type": "target", "name": "MASQUERADE"}}`, in libnftables 1.0.6 and 1.1.3 alike.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -61,7 +61,7 @@ impl NatChain {
 pub struct NatTable {
     rules: Vec<Rule>,
     /// Verdict maps: name, and the chains that their elements name.
-    maps: Vec<(String, Vec<String>)>,
+    maps: HashMap<String, Vec<String>>,
 }
 
 /// A rule that translates source addresses.
@@ -172,16 +172,18 @@ impl ListedChain {
 impl From<Listing> for NatTable {
     fn from(listing: Listing) -> Self {
         let mut table = Self::default();
+        let mut rules_of: HashMap<String, usize> = HashMap::new();
         for object in listing.nftables {
             if let Some(map) = object.map
                 && map.map == "verdict"
             {
-                table.maps.push((map.name, targets(&map.elem)));
+                table.maps.insert(map.name, targets(&map.elem));
             }
             if let Some(rule) = object.rule {
-                let before = table.rules.iter().filter(|other| other.chain == rule.chain);
+                let number = rules_of.entry(rule.chain.clone()).or_default();
+                *number += 1;
                 table.rules.push(Rule {
-                    number: before.count() + 1,
+                    number: *number,
                     chain: rule.chain,
                     handle: rule.handle,
                     statements: rule.expr,
@@ -231,10 +233,14 @@ impl NatTable {
     }
 
     fn reached_from<'a>(&'a self, base_chain: &'a str) -> HashSet<&'a str> {
+        let mut rules_of: HashMap<&str, Vec<&Rule>> = HashMap::new();
+        for rule in &self.rules {
+            rules_of.entry(&rule.chain).or_default().push(rule);
+        }
         let mut reached = HashSet::from([base_chain]);
         let mut to_visit = vec![base_chain];
         while let Some(chain) = to_visit.pop() {
-            let rules = self.rules.iter().filter(|rule| rule.chain == chain);
+            let rules = rules_of.get(chain).into_iter().flatten();
             for target in rules.flat_map(|rule| self.targets_of(rule)) {
                 if reached.insert(target) {
                     to_visit.push(target);
@@ -251,8 +257,8 @@ impl NatTable {
             match data.and_then(Value::as_str) {
                 Some(map) => {
                     let name = map.trim_start_matches('@');
-                    let maps = self.maps.iter().filter(|(map, _)| map == name);
-                    found.extend(maps.flat_map(|(_, chains)| chains).map(String::as_str));
+                    let chains = self.maps.get(name).into_iter().flatten();
+                    found.extend(chains.map(String::as_str));
                 }
                 None => collect_targets(statement, &mut found),
             }

@@ -1,5 +1,8 @@
 //! Listings as libnftables 1.0.6 and 1.1.3 print them, shortened.
 
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
 use super::*;
@@ -97,4 +100,30 @@ fn chains_that_jump_in_a_circle_are_walked_once() {
         {"rule": {"chain": "b", "expr": [{"jump": {"target": "a"}}, {"masquerade": null}]}}]}"#;
     let table: NatTable = serde_json::from_str(circle).unwrap();
     assert_eq!(table.source_nat_rules("a").len(), 1);
+}
+
+/// kube-proxy writes some 12 rules for a service.
+#[test]
+fn a_large_table_is_read_in_time_that_grows_with_its_rules_only() {
+    const RULES: usize = 50_000;
+    let lines = (0..RULES).flat_map(|number| {
+        let jump = json!([{"jump": {"target": format!("KUBE-SVC-{}", number + 1)}}]);
+        let own_chain = format!("KUBE-SVC-{number}");
+        [own_chain.as_str(), "KUBE-SERVICES"]
+            .map(|chain| json!({"rule": {"chain": chain, "handle": number, "expr": jump}}))
+    });
+    let last =
+        json!({"rule": {"chain": format!("KUBE-SVC-{RULES}"), "expr": [{"masquerade": null}]}});
+    let listing = json!({"nftables": lines.chain([last]).collect::<Vec<_>>()});
+    let began = cpu_time();
+    let table: NatTable = serde_json::from_value(listing).unwrap();
+    let found = table.source_nat_rules("KUBE-SVC-0");
+    assert!(cpu_time() - began < Duration::from_secs(5));
+    let [rule] = found.try_into().unwrap();
+    assert_eq!((rule.chain.as_str(), rule.number), ("KUBE-SVC-50000", 1));
+}
+
+fn cpu_time() -> Duration {
+    let clock = ClockId::CLOCK_THREAD_CPUTIME_ID;
+    clock_gettime(clock).unwrap().into()
 }
