@@ -1,5 +1,7 @@
 //! The checks that ask the kernel, through a worker of the doctor's own; they take CAP_NET_ADMIN.
 
+use std::collections::HashSet;
+
 use super::enforcement::Enforcement;
 use super::finding::Finding;
 use super::legacy::LegacyNat;
@@ -7,6 +9,7 @@ use super::rivals::BaseChain;
 use super::{beside, privilege, rivals, table};
 use crate::cli::{Options, TableOwner};
 use crate::commands::ask_kernel;
+use crate::kernel::error::KernelError;
 use crate::kernel::other_nat::{ChainListing, NatChain, NatTable};
 use crate::kernel::removal::FoundTable;
 use crate::kernel::{Kernel, owner};
@@ -159,7 +162,7 @@ impl Examination<'_> {
                 !self.is_own(&chain.family, &chain.table, tables) && !is_leftover(chain)
             })
             .collect();
-        let read = self.nat_tables(&of_others).await;
+        let (read, unread) = self.nat_tables(&of_others).await;
         let mut base_chains = Vec::new();
         for chain in of_others {
             if let Some((_, table)) = read.iter().find(|(name, _)| *name == name_of(chain)) {
@@ -171,6 +174,7 @@ impl Examination<'_> {
         }
         self.found.extend(rivals::findings(
             &base_chains,
+            &unread,
             self.enforcement,
             self.legacy,
         ));
@@ -196,26 +200,24 @@ impl Examination<'_> {
         }
     }
 
-    /// The tables of these chains, each once; one that cannot be read is told.
-    async fn nat_tables(&mut self, chains: &[&NatChain]) -> Vec<(String, NatTable)> {
-        let mut names: Vec<String> = Vec::new();
-        let mut read = Vec::new();
+    /// The tables of these chains, each once: those that can be read, and why the others cannot.
+    async fn nat_tables(
+        &mut self,
+        chains: &[&NatChain],
+    ) -> (Vec<(String, NatTable)>, Vec<(NatChain, KernelError)>) {
+        let (mut read, mut unread) = (Vec::new(), Vec::new());
+        let mut names = HashSet::new();
         for chain in chains {
             let name = name_of(chain);
-            if names.contains(&name) {
+            if !names.insert(name.clone()) {
                 continue;
             }
-            names.push(name.clone());
             match self.kernel.nat_table(&chain.family, &chain.table).await {
                 Ok(table) => read.push((name, table)),
-                Err(error) => self.found.push(Finding::unchecked(
-                    RIVALS,
-                    format!("table {name}: {error}"),
-                    "look at it with a newer nft: nft list table",
-                )),
+                Err(error) => unread.push(((*chain).clone(), error)),
             }
         }
-        read
+        (read, unread)
     }
 
     /// One of the tables that the configuration wants.

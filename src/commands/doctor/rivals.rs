@@ -1,10 +1,11 @@
 //! Other base chains that translate source addresses, rule by rule, and what that means for exempt destinations.
 
 use super::enforcement::Enforcement;
-use super::finding::{Finding, rule_deletion};
+use super::finding::{Finding, rule_deletion, shell_word};
 use super::legacy::LegacyNat;
 use super::writers::{Judgement, Writer};
 use crate::in_words;
+use crate::kernel::error::KernelError;
 use crate::kernel::other_nat::{NatChain, SourceNatRule};
 use crate::ruleset::names::{ENFORCE_PRIORITY, POSTROUTING_PRIORITY};
 
@@ -20,16 +21,18 @@ pub(super) struct BaseChain {
     pub(super) rules: Vec<SourceNatRule>,
 }
 
-/// What to say of the chains of others.
+/// What to say of the chains of others. `unread`: a chain of each table that cannot be read, and why.
 pub(super) fn findings(
     chains: &[BaseChain],
+    unread: &[(NatChain, KernelError)],
     enforcement: Enforcement,
     legacy: &LegacyNat,
 ) -> Vec<Finding> {
-    let found: Vec<Finding> = chains
+    let judged = chains
         .iter()
-        .flat_map(|base| of_base_chain(base, enforcement))
-        .collect();
+        .flat_map(|base| of_base_chain(base, enforcement));
+    let unchecked = unread.iter().map(|(chain, why)| unchecked(chain, why));
+    let found: Vec<Finding> = unchecked.chain(judged).collect();
     if found.is_empty() {
         let said = "no other base chain on postrouting masquerades or translates source addresses";
         let said = match legacy.caveat() {
@@ -39,6 +42,17 @@ pub(super) fn findings(
         return vec![Finding::ok(CHECK, said)];
     }
     found
+}
+
+fn unchecked(chain: &NatChain, why: &KernelError) -> Finding {
+    let NatChain { family, table, .. } = chain;
+    let by = match why {
+        KernelError::Worker(death) if death.is_a_crash() => "with a newer nft",
+        _ => "by hand",
+    };
+    let word = shell_word(table);
+    let remedy = format!("look for masquerade and snat in it {by}: nft list table {family} {word}");
+    Finding::unchecked(CHECK, format!("table {family} {table}: {why}"), &remedy)
 }
 
 /// One finding for each writer.
@@ -140,13 +154,16 @@ fn deletion(base: &BaseChain, rules: &[&SourceNatRule]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::finding::Outcome;
     use super::*;
+    use crate::kernel::worker::WorkerError;
 
     const OFF: Enforcement = Enforcement::Off;
 
     fn judged(chains: &[BaseChain], enforcement: Enforcement) -> Vec<Finding> {
-        findings(chains, enforcement, &LegacyNat::NotLoaded)
+        findings(chains, &[], enforcement, &LegacyNat::NotLoaded)
     }
 
     fn rule(chain: &str, number: usize, looks_at_mark: bool) -> SourceNatRule {
@@ -301,9 +318,24 @@ mod tests {
     }
 
     #[test]
+    fn where_a_table_took_too_long_to_be_read_nothing_is_said_to_be_well() {
+        let hung = WorkerError::Hung {
+            deadline: Duration::from_secs(5),
+        };
+        let unread = [(base("ip", "kube-proxy", 100, vec![]).chain, hung.into())];
+        let found = findings(&[], &unread, OFF, &LegacyNat::NotLoaded);
+        let [finding] = found.try_into().unwrap();
+        assert_eq!(finding.result, Outcome::Warning);
+        assert_eq!(
+            finding.remedy.unwrap(),
+            "look for masquerade and snat in it by hand: nft list table ip kube-proxy"
+        );
+    }
+
+    #[test]
     fn that_nothing_is_found_is_said_of_nftables_alone_where_iptables_legacy_is_not_seen() {
         let hidden = LegacyNat::Hidden(String::new());
-        let [found] = findings(&[], OFF, &hidden).try_into().unwrap();
+        let [found] = findings(&[], &[], OFF, &hidden).try_into().unwrap();
         assert!(found.finding.contains("cannot be listed"), "{found:?}");
     }
 }

@@ -205,8 +205,13 @@ pub(super) fn unanswered(check: &'static str, error: &KernelError) -> Finding {
         KernelError::Worker(WorkerError::Start { .. }) => {
             Finding::failure(check, error.to_string(), "mount -t proc proc /proc")
         }
-        KernelError::Worker(_) | KernelError::DiedOfContents(_) => {
-            Finding::failure(check, error.to_string(), WORKER_REMEDY)
+        KernelError::Worker(death) | KernelError::DiedOfContents(death) => {
+            let remedy = match death {
+                WorkerError::Hung { .. } => "look again when the host is less busy",
+                death if death.is_a_crash() => WORKER_REMEDY,
+                _ => "free memory or files, and look again",
+            };
+            Finding::failure(check, error.to_string(), remedy)
         }
         other => Finding::unchecked(
             check,
@@ -218,6 +223,12 @@ pub(super) fn unanswered(check: &'static str, error: &KernelError) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+    use std::time::Duration;
+
+    use nix::sys::signal::Signal;
+
     use super::super::finding::Outcome;
     use super::*;
 
@@ -271,6 +282,25 @@ mod tests {
             assert_eq!(found.result, result, "{}", found.finding);
             let told = found.remedy.unwrap_or_default();
             assert!(told.contains(remedy), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_mends_a_worker_s_silence_is_told_by_its_reason() {
+        let ended = |signal: i32| WorkerError::Ended {
+            status: ExitStatus::from_raw(signal),
+            said: String::new(),
+        };
+        let hung = WorkerError::Hung {
+            deadline: Duration::from_secs(5),
+        };
+        for (death, remedy) in [
+            (hung, "less busy"),
+            (ended(Signal::SIGSEGV as i32), "update libnftables"),
+            (ended(Signal::SIGKILL as i32), "free memory"),
+        ] {
+            let told = unanswered(TABLE, &KernelError::Worker(death)).remedy;
+            assert!(told.unwrap().contains(remedy), "{remedy}");
         }
     }
 
