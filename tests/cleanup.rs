@@ -177,6 +177,34 @@ fn beside_a_foreign_set_that_kills_libnftables_the_tables_go_all_the_same() {
     assert_eq!(tables(&namespace), "");
 }
 
+/// Beside the thousands of chains of a kube-proxy, a listing takes longer than the worker is given. Without /proc there is
+/// no worker at all.
+#[test]
+fn no_table_is_listed_to_find_the_daemon_s() {
+    let namespace = Namespace::new().unwrap();
+    apply(&namespace, "--enable-ipv6");
+    apply(&namespace, "--table old");
+    let others = "add table ip no-set; add counter ip no-set masqueraded; \
+                  add table ip a-map; add counter ip a-map masqueraded; \
+                  add map ip a-map non-masquerade-cidrs { type ipv4_addr : ipv4_addr; }; \
+                  add table ip no-counter; add set ip no-counter non-masquerade-cidrs { type ipv4_addr; }; \
+                  add quota ip no-counter masqueraded { over 1 mbytes }";
+    Nft::host().apply(&namespace, others).unwrap();
+    let mut command = namespace.command("unshare");
+    let script = "mount -t tmpfs tmpfs /proc; exec \"$@\"";
+    command.args(["--mount", "sh", "-ceu", script, "sh", DAEMON, "cleanup"]);
+    let cleaned = Outcome::of(&mut command);
+    cleaned.assert_code(0);
+    assert_eq!(
+        cleaned.output,
+        format!("removed table ip {TABLE}\nremoved table ip old\nremoved table ip6 {TABLE}\n")
+    );
+    assert_eq!(
+        tables(&namespace),
+        "table ip no-set\ntable ip a-map\ntable ip no-counter\n"
+    );
+}
+
 #[test]
 fn whoever_else_puts_it_back_is_named_too() {
     let namespace = Namespace::new().unwrap();

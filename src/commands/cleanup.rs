@@ -84,7 +84,7 @@ async fn remove(kernel: &mut Kernel, chosen: &str) -> Result<Removal, KernelErro
     let mut removal = Removal::default();
     // Before the first change: who makes one afterwards is told.
     let notifications = Notifications::subscribe();
-    let found = kernel.tables_of_a_daemon(chosen).await?;
+    let found = kernel.tables_of_a_daemon(chosen)?;
     let deadline = Instant::now() + OWNER_ENDS_WITHIN;
     for table in found {
         let table = once_let_go(kernel, table, deadline).await?;

@@ -16,6 +16,7 @@ use super::observed::{self, ObservedSet, ObservedTable};
 use super::worker::{Worker, WorkerError};
 use crate::ruleset::Family;
 use crate::ruleset::json::{self, Form, TableFlags};
+use crate::ruleset::names;
 use crate::ruleset::text;
 use crate::ruleset::transaction::{Command, Transaction};
 
@@ -95,6 +96,16 @@ impl Access {
                 names => return names,
             }
         }
+    }
+
+    /// Whether the table has what each version of the daemon makes, under whatever name of the table.
+    pub(super) fn is_a_daemon_s(
+        &mut self,
+        family: Family,
+        table: &str,
+    ) -> Result<bool, KernelError> {
+        let made = [names::EXEMPT_SET, names::MASQUERADED_COUNTER];
+        self.ask(|netlink| netlink.has_set_and_counter(family, table, made))
     }
 
     /// Deletes the table with all that stands in it, without libnftables, which dies of some sets of others.

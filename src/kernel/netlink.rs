@@ -4,6 +4,7 @@
 //! By hand, not by a crate: a few fixed requests of one attribute or two, against a dozen more crates that
 //! cover nf_tables only in part.
 
+mod declared;
 mod elements;
 mod message;
 mod outline;

@@ -156,7 +156,7 @@ fn newest_generation(passes: &[TablePass]) -> Option<u32> {
 }
 
 /// Each version of the daemon makes these two, under whatever name of the table.
-pub(super) fn is_a_daemon_s(table: &ObservedTable) -> bool {
+fn is_a_daemon_s(table: &ObservedTable) -> bool {
     let has_set = table.sets.iter().any(|set| set.name == names::EXEMPT_SET);
     let mut counters = table.counters.iter();
     has_set && counters.any(|counter| counter.name == names::MASQUERADED_COUNTER)

@@ -148,7 +148,7 @@ impl Examination<'_> {
 
     /// What stands in the tables of others, and in the daemon's own of other names.
     async fn others(&mut self, listing: &ChainListing, tables: Option<&Tables>) {
-        let leftovers = self.leftovers(tables).await;
+        let leftovers = self.leftovers(tables);
         let is_leftover = |chain: &NatChain| {
             leftovers
                 .iter()
@@ -187,8 +187,8 @@ impl Examination<'_> {
     }
 
     /// The tables of a daemon that the configuration does not want. `None`: they cannot be looked for, which is told.
-    async fn leftovers(&mut self, tables: Option<&Tables>) -> Option<Vec<FoundTable>> {
-        match self.kernel.tables_of_a_daemon(&self.options.table).await {
+    fn leftovers(&mut self, tables: Option<&Tables>) -> Option<Vec<FoundTable>> {
+        match self.kernel.tables_of_a_daemon(&self.options.table) {
             Ok(mut found) => {
                 found.retain(|table| !self.is_own(table.family.name(), &table.name, tables));
                 Some(found)

@@ -4,6 +4,7 @@
 //! understood. Where the kernel has an attribute that changes by itself and is not known here, the bytes differ, and
 //! libnftables is asked.
 
+use super::declared::{NFT_OBJECT_COUNTER, NFTA_OBJ_NAME, NFTA_OBJ_TYPE};
 use super::message::{attributes_of, big_endian, packets_of, text, type_of, value_of};
 use super::{NFT_MSG_NEWTABLE, SUBSYSTEM};
 use crate::kernel::observed::ObservedCounter;
@@ -21,11 +22,8 @@ const NFTA_RULE_CHAIN: u16 = 2;
 const NFTA_RULE_EXPRESSIONS: u16 = 4;
 const NFTA_RULE_COMPAT: u16 = 5;
 const NFTA_RULE_USERDATA: u16 = 7;
-const NFTA_OBJ_NAME: u16 = 2;
-const NFTA_OBJ_TYPE: u16 = 3;
 const NFTA_OBJ_DATA: u16 = 4;
 const NFTA_OBJ_USE: u16 = 5;
-const NFT_OBJECT_COUNTER: u32 = 1;
 
 /// What a table is made of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -130,11 +128,10 @@ fn kept(message: &[u8], is_kept: impl Fn(u16) -> bool) -> Vec<u8> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::NFTA_CHAIN_NAME;
+    use super::super::declared::NFTA_SET_FLAGS;
     use super::super::message::{NFTA_COUNTER_PACKETS, attribute, message, text_attribute};
     use super::*;
-
-    const NFTA_CHAIN_NAME: u16 = 3;
-    const NFTA_SET_FLAGS: u16 = 3;
 
     /// A table with these chains, the first of which has these rules.
     pub(crate) fn outline_of(chains: &[&str], rules: &[&str]) -> Outline {
