@@ -16,7 +16,7 @@ use support::daemon::TemporaryDirectory;
 use support::netns::{Namespace, succeed};
 use support::nft::{Nft, TABLE};
 use support::oracle::Oracle;
-use support::outcome::{Outcome, as_ordinary_user, without_net_admin, words};
+use support::outcome::{AS_IN_THE_POD, Outcome, as_ordinary_user, without_net_admin, words};
 use support::poison;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
@@ -299,6 +299,52 @@ fn other_nat_chains_that_may_decide_are_named_with_when_they_run() {
         [""; 0],
         "none comes before the chain that pins"
     );
+}
+
+/// Its rules no listing of nftables shows.
+#[test]
+fn the_nat_table_of_iptables_legacy_may_decide_too_in_its_family() {
+    let host = Host::new(&format!("{CONFIGURATION}enableIPv6: true\n"));
+    host.apply();
+    host.nft(
+        "add table inet last; add chain inet last c { type nat hook postrouting priority 120; }",
+    );
+    let named = |destination: &str| {
+        let chains = host.answer(destination)["other_chains"].take();
+        let chains = chains.as_array().unwrap().iter();
+        chains
+            .map(|chain| chain["listed_by"].as_str().unwrap().to_owned())
+            .collect::<Vec<String>>()
+    };
+    assert_eq!(named("10.1.2.3"), ["nft"]);
+    for (program, destination) in [
+        ("iptables-legacy", "10.1.2.3"),
+        ("ip6tables-legacy", "fe80::1"),
+    ] {
+        let mut masquerade = host.namespace.command(program);
+        let rule = "--wait -t nat -A POSTROUTING -j MASQUERADE";
+        succeed(masquerade.args(rule.split(' '))).unwrap();
+        assert_eq!(named(destination), [program, "nft"]);
+        let told = host.daemon(&format!("explain {destination}")).output;
+        let line = format!(
+            "table nat of {program}, chain POSTROUTING, priority 100 (before ours) may decide otherwise: see {program} -t nat -S\n"
+        );
+        assert!(told.contains(&line), "{told}");
+    }
+}
+
+/// The list of the kernel's is root's.
+#[test]
+fn whether_iptables_legacy_has_rules_is_not_known_where_nobody_but_root_may_see_it() {
+    let host = Host::new(CONFIGURATION);
+    host.apply();
+    let mut command = host.namespace.command("unshare");
+    let script = format!("{AS_IN_THE_POD}\nexec \"$@\"");
+    command.args(["--mount", "sh", "-ceu", &script, "sh", DAEMON]);
+    let explained = host.with_config(command, "explain 10.1.2.3");
+    explained.assert_code(0);
+    let line = "other NAT    cannot be listed: rules of iptables-legacy: /proc/net/ip_tables_names cannot be read: Permission denied";
+    assert!(explained.output.contains(line), "{}", explained.output);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::report::Report;
 use crate::support::competitors::restore_nat;
 use crate::support::lab::Family;
 use crate::support::netns::{Namespace, succeed};
+use crate::support::outcome::AS_IN_THE_POD;
 
 /// The kernel's own iptables-legacy.
 #[test]
@@ -54,19 +55,6 @@ fn the_nat_table_of_iptables_legacy_is_told_once_it_is_loaded() {
     let enforced = Report::on(&namespace, "enforce: true\n");
     enforced.must_have("iptables-legacy", "ok", &["comes first"]);
 }
-
-/// As the pod of the manifests runs: with the one capability, and not root. The list is the kernel's of iptables-legacy, as
-/// net/netfilter/x_tables.c makes it.
-const AS_IN_THE_POD: &str = "
-net=/proc/$$/net
-mkdir -p /run/net
-mount -t tmpfs tmpfs /run/net
-cp $net/route $net/ipv6_route $net/netlink /run/net/
-printf 'nat\\n' > /run/net/ip_tables_names
-chmod 0440 /run/net/ip_tables_names
-mount --bind /run/net $net
-set -- setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all,+net_admin --ambient-caps=+net_admin \"$@\"
-";
 
 #[test]
 fn where_iptables_legacy_is_root_s_to_see_nothing_is_said_to_be_gone() {

@@ -7,6 +7,19 @@ use serde_json::Value;
 
 use super::netns::{Namespace, succeed};
 
+/// As the pod of the manifests runs: with the one capability, and not root. The list is the kernel's of iptables-legacy, as
+/// net/netfilter/x_tables.c makes it.
+pub const AS_IN_THE_POD: &str = "
+net=/proc/$$/net
+mkdir -p /run/net
+mount -t tmpfs tmpfs /run/net
+cp $net/route $net/ipv6_route $net/netlink /run/net/
+printf 'nat\\n' > /run/net/ip_tables_names
+chmod 0440 /run/net/ip_tables_names
+mount --bind /run/net $net
+set -- setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all,+net_admin --ambient-caps=+net_admin \"$@\"
+";
+
 /// What it said, and how it ended.
 #[derive(Debug)]
 pub struct Outcome {

@@ -2,7 +2,8 @@
 
 use super::enforcement::Enforcement;
 use super::finding::{Finding, rule_deletion, shell_word};
-use super::legacy::{self, LegacyNat};
+use super::legacy;
+use crate::kernel::legacy_nat::LegacyNat;
 use crate::kernel::other_nat::{Chain, NatTable};
 use crate::kernel::removal::FoundTable;
 
@@ -45,9 +46,9 @@ pub(super) fn ip_masq_agent(
     found
 }
 
-fn nothing_in_nftables(check: &'static str, legacy: &LegacyNat) -> Finding {
+fn nothing_in_nftables(check: &'static str, legacy_nat: &LegacyNat) -> Finding {
     const NONE: &str = "nftables has no chain IP-MASQ-AGENT";
-    match (legacy, legacy.caveat()) {
+    match (legacy_nat, legacy::caveat(legacy_nat)) {
         (_, None) => Finding::ok(check, "nothing is left of it (chain IP-MASQ-AGENT)"),
         (LegacyNat::Loaded(_), Some(caveat)) => Finding::ok(check, format!("{NONE}; {caveat}")),
         (_, Some(caveat)) => {

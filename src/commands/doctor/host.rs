@@ -1,13 +1,13 @@
 //! The checks of what /proc says; they need hardly any privilege.
 
-use std::fs;
 use std::io;
 
 use super::enforcement::Enforcement;
 use super::finding::Finding;
-use super::legacy::LegacyNat;
-use super::{beside, daemons, pod_ranges};
+use super::{beside, daemons, legacy, pod_ranges};
 use crate::kernel::daemons::running;
+use crate::kernel::legacy_nat::LegacyNat;
+use crate::kernel::proc::content;
 use crate::policy::Policy;
 
 /// The services that IPVS balances in this network namespace.
@@ -19,38 +19,17 @@ pub(super) fn enforcement(is_on: bool) -> Enforcement {
     Enforcement::new(is_on, services.as_deref().map(beside::ipvs_services))
 }
 
-/// What the kernel tells of iptables-legacy; the lists are there once its module is loaded, and root's.
-pub(super) fn legacy_nat() -> LegacyNat {
-    let lists = [
-        ("/proc/net/ip_tables_names", "iptables-legacy"),
-        ("/proc/net/ip6_tables_names", "ip6tables-legacy"),
-    ];
-    LegacyNat::new(lists.map(|(path, program)| (path, program, content(path))))
-}
-
 pub(super) fn findings(
     policy: Option<&Policy>,
     enforcement: Enforcement,
-    legacy: &LegacyNat,
+    legacy_nat: &LegacyNat,
 ) -> Vec<Finding> {
-    let mut found = vec![legacy.finding(enforcement), ipvs(enforcement)];
+    let mut found = vec![legacy::finding(legacy_nat, enforcement), ipvs(enforcement)];
     let has_ipv6 = policy.is_some_and(|policy| policy.ipv6.is_some());
     found.extend(forwarding(has_ipv6));
     found.push(pod_ranges(policy));
     found.push(daemons::finding(&running()));
     found
-}
-
-/// What is not there is empty: no such module is loaded. Where /proc is not mounted, nothing is there.
-fn content(path: &str) -> io::Result<String> {
-    match fs::read_to_string(path) {
-        Err(error)
-            if error.kind() == io::ErrorKind::NotFound && fs::exists("/proc/net/netlink")? =>
-        {
-            Ok(String::new())
-        }
-        content => content,
-    }
 }
 
 fn unread(check: &'static str, path: &str, error: &io::Error) -> Finding {

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use super::enforcement::Enforcement;
 use super::finding::Finding;
-use super::legacy::LegacyNat;
 use super::rivals::BaseChain;
 use super::{beside, privilege, rivals, table};
 use crate::cli::{Options, TableOwner};
 use crate::commands::ask_kernel;
 use crate::kernel::error::KernelError;
+use crate::kernel::legacy_nat::LegacyNat;
 use crate::kernel::other_nat::{ChainListing, NatChain, NatTable};
 use crate::kernel::removal::FoundTable;
 use crate::kernel::{Kernel, owner};

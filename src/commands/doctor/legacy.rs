@@ -1,72 +1,35 @@
 //! iptables-legacy, whose rules only its own program lists.
 
-use std::io;
-
 use super::enforcement::Enforcement;
 use super::finding::Finding;
 use crate::in_words;
+use crate::kernel::legacy_nat::{LegacyNat, PRIORITY};
 
 const CHECK: &str = "iptables-legacy";
 
 /// What to do where nothing here may look.
 pub(super) const ON_THE_NODE: &str = "on the node, as root: iptables-legacy -t nat -S POSTROUTING";
 
-/// The tables `nat` of iptables-legacy.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum LegacyNat {
-    NotLoaded,
-    /// Of these programs.
-    Loaded(Vec<&'static str>),
-    /// The kernel's list is there, and only root may read it.
-    Hidden(String),
-    /// For another reason than that.
-    Unknown(String),
+/// What has to be said where nothing was found in nftables; `None`: there is no rule but those.
+pub(super) fn caveat(legacy: &LegacyNat) -> Option<&'static str> {
+    let said = "rules of iptables-legacy cannot be listed here, see the check iptables-legacy";
+    (*legacy != LegacyNat::NotLoaded).then_some(said)
 }
 
-impl LegacyNat {
-    /// `ipv4` and `ipv6` are the paths of the kernel's lists of loaded tables, each with what was read there.
-    pub(super) fn new(lists: [(&str, &'static str, io::Result<String>); 2]) -> Self {
-        let mut loaded = Vec::new();
-        for (path, program, names) in lists {
-            match names {
-                Ok(names) if names.lines().any(|name| name == "nat") => loaded.push(program),
-                Ok(_) => {}
-                Err(error) => {
-                    let reason = format!("{path} cannot be read: {error}");
-                    return match error.kind() {
-                        io::ErrorKind::PermissionDenied => Self::Hidden(reason),
-                        _ => Self::Unknown(reason),
-                    };
-                }
-            }
-        }
-        if loaded.is_empty() {
-            return Self::NotLoaded;
-        }
-        Self::Loaded(loaded)
-    }
-
-    /// What has to be said where nothing was found in nftables; `None`: there is no rule but those.
-    pub(super) fn caveat(&self) -> Option<&'static str> {
-        let said = "rules of iptables-legacy cannot be listed here, see the check iptables-legacy";
-        (*self != Self::NotLoaded).then_some(said)
-    }
-
-    pub(super) fn finding(&self, enforcement: Enforcement) -> Finding {
-        match self {
-            Self::NotLoaded => Finding::ok(CHECK, "its table nat is not loaded"),
-            Self::Loaded(programs) => loaded(programs, enforcement),
-            Self::Hidden(reason) => Finding::unchecked(CHECK, reason, ON_THE_NODE),
-            Self::Unknown(reason) => {
-                Finding::unchecked(CHECK, reason, "run as root, with /proc mounted")
-            }
+pub(super) fn finding(legacy: &LegacyNat, enforcement: Enforcement) -> Finding {
+    match legacy {
+        LegacyNat::NotLoaded => Finding::ok(CHECK, "its table nat is not loaded"),
+        LegacyNat::Loaded(programs) => loaded(programs, enforcement),
+        LegacyNat::Hidden(reason) => Finding::unchecked(CHECK, reason, ON_THE_NODE),
+        LegacyNat::Unknown(reason) => {
+            Finding::unchecked(CHECK, reason, "run as root, with /proc mounted")
         }
     }
 }
 
 fn loaded(programs: &[&str], enforcement: Enforcement) -> Finding {
     let said = format!(
-        "the table nat of {} is loaded; its rules stand at priority 100 and cannot be listed here",
+        "the table nat of {} is loaded; its rules stand at priority {PRIORITY} and cannot be listed here",
         programs.join(" and ")
     );
     if enforcement == Enforcement::On {
@@ -87,6 +50,8 @@ fn loaded(programs: &[&str], enforcement: Enforcement) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::super::finding::Outcome;
     use super::*;
 
@@ -108,7 +73,7 @@ mod tests {
             ("nat\n", "nat\n", On, Outcome::Ok),
             ("natural\nfilter\n", "", Off, Outcome::Ok),
         ] {
-            let found = legacy(Ok(ipv4), Ok(ipv6)).finding(enforcement);
+            let found = finding(&legacy(Ok(ipv4), Ok(ipv6)), enforcement);
             assert_eq!(found.result, result, "{}", found.finding);
             let remedy = found.remedy.unwrap_or_default();
             let is_to_be_advised = result == Outcome::Warning && enforcement == Off;
@@ -126,10 +91,10 @@ mod tests {
                 legacy(Err(kind.into()), Ok("")),
                 legacy(Ok("nat\n"), Err(kind.into())),
             ] {
-                let found = legacy.finding(Enforcement::Off);
+                let found = finding(&legacy, Enforcement::Off);
                 assert_eq!(found.result, Outcome::Warning);
                 assert_eq!(found.remedy.as_deref(), Some(remedy));
-                assert!(legacy.caveat().is_some());
+                assert!(caveat(&legacy).is_some());
             }
         }
     }

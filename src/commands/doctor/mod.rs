@@ -18,6 +18,7 @@ mod writers;
 
 use super::{ExitStatus, load, print};
 use crate::cli::{Options, OutputFormat};
+use crate::kernel::legacy_nat::LegacyNat;
 use crate::policy::Policy;
 use crate::ruleset::Tables;
 use finding::{Finding, Outcome};
@@ -59,7 +60,7 @@ fn examined(options: &Options) -> Vec<Finding> {
     let tables = policy.as_ref().map(|policy| Tables::new(policy, &names));
     let enforces = policy.as_ref().is_some_and(|policy| policy.enforce);
     let enforcement = host::enforcement(enforces);
-    let legacy = host::legacy_nat();
+    let legacy = LegacyNat::read();
     let mut findings = vec![capability];
     findings.extend(configuration::findings(&loaded));
     findings.extend(kernel_checks::findings(

@@ -2,10 +2,11 @@
 
 use super::enforcement::Enforcement;
 use super::finding::{Finding, rule_deletion, shell_word};
-use super::legacy::LegacyNat;
+use super::legacy;
 use super::writers::{Judgement, Writer};
 use crate::in_words;
 use crate::kernel::error::KernelError;
+use crate::kernel::legacy_nat::LegacyNat;
 use crate::kernel::other_nat::{NatChain, SourceNatRule};
 use crate::ruleset::names::{ENFORCE_PRIORITY, POSTROUTING_PRIORITY};
 
@@ -26,7 +27,7 @@ pub(super) fn findings(
     chains: &[BaseChain],
     unread: &[(NatChain, KernelError)],
     enforcement: Enforcement,
-    legacy: &LegacyNat,
+    legacy_nat: &LegacyNat,
 ) -> Vec<Finding> {
     let judged = chains
         .iter()
@@ -35,7 +36,7 @@ pub(super) fn findings(
     let found: Vec<Finding> = unchecked.chain(judged).collect();
     if found.is_empty() {
         let said = "no other base chain on postrouting masquerades or translates source addresses";
-        let said = match legacy.caveat() {
+        let said = match legacy::caveat(legacy_nat) {
             Some(caveat) => format!("{said}; {caveat}"),
             None => said.to_owned(),
         };

@@ -4,11 +4,10 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::kernel_view::{KernelView, State, TableAnswer};
+use super::kernel_view::{KernelView, Rival, State, TableAnswer};
 use super::verdict::{Condition, Decision, Reason, Verdict};
 use crate::config::provenance::CidrPlace;
 use crate::in_words;
-use crate::kernel::other_nat::NatChain;
 use crate::policy::Policy;
 use crate::policy::prefix_table::Origin;
 use crate::ruleset::names::{ENFORCE_PRIORITY, POSTROUTING_PRIORITY};
@@ -28,7 +27,7 @@ pub(super) struct Answer {
     pub(super) kernel: Option<KernelAnswer>,
     /// In the order in which they run.
     pub(super) other_chains: Vec<OtherChain>,
-    /// Why the other chains are not known.
+    /// Why not all other chains are known.
     pub(super) other_chains_error: Option<String>,
 }
 
@@ -72,6 +71,8 @@ pub(super) struct OtherChain {
     pub(super) table: String,
     pub(super) chain: String,
     pub(super) priority: i64,
+    /// The program that lists its rules: `nft`, `iptables-legacy` or `ip6tables-legacy`.
+    pub(super) listed_by: &'static str,
     /// When it runs, as seen from the daemon's chain that decides.
     pub(super) runs: Order,
 }
@@ -109,10 +110,7 @@ impl Answer {
         table: TableAnswer,
         view: &KernelView,
     ) -> Self {
-        let (other_chains, error) = match view.other_chains(destination) {
-            Ok(chains) => (chains, None),
-            Err(error) => (Vec::new(), Some(error.to_owned())),
-        };
+        let (other_chains, error) = view.other_chains(destination);
         Self {
             destination,
             error: None,
@@ -165,7 +163,7 @@ impl From<TableAnswer> for KernelAnswer {
 
 /// The chains that may decide otherwise: the first chain that maps a connection decides. What the daemon maps
 /// (masqueraded; pinned by `enforce`), later chains do not see; what it lets fall through, they do.
-fn relevant(chains: Vec<NatChain>, verdict: Verdict, enforce: bool) -> Vec<OtherChain> {
+fn relevant(rivals: Vec<Rival>, verdict: Verdict, enforce: bool) -> Vec<OtherChain> {
     let is_pinned = verdict == Verdict::KeepsSource && enforce;
     let is_mapped = verdict == Verdict::Masqueraded || is_pinned;
     let ours = i64::from(if is_pinned {
@@ -173,7 +171,7 @@ fn relevant(chains: Vec<NatChain>, verdict: Verdict, enforce: bool) -> Vec<Other
     } else {
         POSTROUTING_PRIORITY
     });
-    let other = |chain: NatChain| OtherChain {
+    let other = |Rival { chain, listed_by }: Rival| OtherChain {
         runs: match chain.priority {
             before if before < ours => Order::Before,
             after if after > ours => Order::After,
@@ -183,8 +181,9 @@ fn relevant(chains: Vec<NatChain>, verdict: Verdict, enforce: bool) -> Vec<Other
         table: chain.table,
         chain: chain.name,
         priority: chain.priority,
+        listed_by,
     };
-    let others = chains.into_iter().map(other);
+    let others = rivals.into_iter().map(other);
     let may_decide = |chain: &OtherChain| !(is_mapped && chain.runs == Order::After);
     others.filter(may_decide).collect()
 }
@@ -200,16 +199,21 @@ pub(super) fn list_of(origin: Origin) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kernel_view::NFT;
     use super::*;
+    use crate::kernel::other_nat::NatChain;
 
     #[test]
     fn chains_that_come_too_late_are_not_named() {
-        let chains: Vec<NatChain> = [80, 90, 100, 110, 120]
-            .map(|priority| NatChain {
-                family: "ip".to_owned(),
-                table: "t".to_owned(),
-                name: "c".to_owned(),
-                priority,
+        let chains: Vec<Rival> = [80, 90, 100, 110, 120]
+            .map(|priority| Rival {
+                chain: NatChain {
+                    family: "ip".to_owned(),
+                    table: "t".to_owned(),
+                    name: "c".to_owned(),
+                    priority,
+                },
+                listed_by: NFT,
             })
             .into();
         let named = |verdict, enforce| -> Vec<(i64, Order)> {

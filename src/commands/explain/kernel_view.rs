@@ -6,6 +6,7 @@ use super::verdict::of_family;
 use crate::cli::Options;
 use crate::kernel::difference::Difference;
 use crate::kernel::drift::Drift;
+use crate::kernel::legacy_nat::{self, LegacyNat};
 use crate::kernel::netlink::TableHeader;
 use crate::kernel::observed::{ObservedElement, ObservedTable};
 use crate::kernel::other_nat::NatChain;
@@ -27,7 +28,19 @@ pub(super) struct Seen {
     ip6: Result<Observation, String>,
     /// The base chains of type nat on postrouting, less the daemon's.
     other_chains: Result<Vec<NatChain>, String>,
+    legacy: LegacyNat,
 }
+
+/// A NAT chain of others.
+#[derive(Debug, Clone)]
+pub(super) struct Rival {
+    pub(super) chain: NatChain,
+    /// The program that lists its rules: [`NFT`], or a family's of iptables-legacy.
+    pub(super) listed_by: &'static str,
+}
+
+/// See [`Rival::listed_by`].
+pub(super) const NFT: &str = "nft";
 
 /// What the kernel's table says of one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +92,7 @@ pub(super) async fn look(kernel: &mut Kernel, options: &Options) -> KernelView {
         ip,
         ip6,
         other_chains: other_chains.map_err(|error| error.to_string()),
+        legacy: LegacyNat::read(),
     }))
 }
 
@@ -122,18 +136,56 @@ impl KernelView {
         }
     }
 
-    /// The other chains that packets of the destination's family pass, in the order in which they run.
-    pub(super) fn other_chains(&self, destination: IpAddr) -> Result<Vec<NatChain>, &str> {
+    /// The other chains that packets of the destination's family pass, in the order in which they run, and why not all of
+    /// them are known.
+    pub(super) fn other_chains(&self, destination: IpAddr) -> (Vec<Rival>, Option<String>) {
         let Self::Seen(seen) = self else {
-            return Ok(Vec::new());
+            return (Vec::new(), None);
         };
         let family = match destination {
             IpAddr::V4(_) => Family::Ip,
             IpAddr::V6(_) => Family::Ip6,
         };
-        let chains = seen.other_chains.as_ref().map_err(String::as_str)?;
-        let seeing = chains.iter().filter(|chain| chain.sees(family));
-        Ok(seeing.cloned().collect())
+        let mut unknown: Vec<String> = seen
+            .other_chains
+            .as_ref()
+            .err()
+            .cloned()
+            .into_iter()
+            .collect();
+        let chains = seen.other_chains.iter().flatten();
+        let mut rivals: Vec<Rival> = chains
+            .filter(|chain| chain.sees(family))
+            .map(|chain| Rival {
+                chain: chain.clone(),
+                listed_by: NFT,
+            })
+            .collect();
+        match &seen.legacy {
+            LegacyNat::NotLoaded => {}
+            LegacyNat::Loaded(programs) => {
+                let own = legacy_nat::program(family);
+                rivals.extend(programs.contains(&own).then(|| legacy_chain(family, own)));
+            }
+            LegacyNat::Hidden(why) | LegacyNat::Unknown(why) => {
+                unknown.push(format!("rules of iptables-legacy: {why}"));
+            }
+        }
+        rivals.sort_by_key(|rival| rival.chain.priority);
+        let unknown = (!unknown.is_empty()).then(|| unknown.join("; "));
+        (rivals, unknown)
+    }
+}
+
+fn legacy_chain(family: Family, program: &'static str) -> Rival {
+    Rival {
+        chain: NatChain {
+            family: family.name().to_owned(),
+            table: "nat".to_owned(),
+            name: "POSTROUTING".to_owned(),
+            priority: legacy_nat::PRIORITY,
+        },
+        listed_by: program,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::answer::{Answer, DecidedBy, Element, KernelAnswer, Order, OtherChain};
+use super::kernel_view::NFT;
 use super::verdict::{Reason, Verdict};
 use crate::ruleset::names;
 
@@ -131,11 +132,16 @@ fn chain_told(chain: &OtherChain) -> String {
         Order::BeforeOrAfter => "before or after ours, the priority is the same",
         Order::After => "after ours",
     };
-    format!(
-        "table {} {}, chain {}, priority {} ({when}) may decide otherwise",
-        chain.family,
-        chain.table.escape_debug(),
-        chain.chain.escape_debug(),
-        chain.priority
-    )
+    let OtherChain {
+        family, listed_by, ..
+    } = chain;
+    let (name, priority) = (chain.chain.escape_debug(), chain.priority);
+    let table = chain.table.escape_debug();
+    let (table, rules) = if *listed_by == NFT {
+        (format!("{family} {table}"), String::new())
+    } else {
+        let rules = format!(": see {listed_by} -t nat -S");
+        (format!("{table} of {listed_by}"), rules)
+    };
+    format!("table {table}, chain {name}, priority {priority} ({when}) may decide otherwise{rules}")
 }
