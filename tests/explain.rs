@@ -296,8 +296,20 @@ fn other_nat_chains_that_may_decide_are_named_with_when_they_run() {
     host.apply();
     assert_eq!(
         named("10.1.2.3"),
-        [""; 0],
-        "none comes before the chain that pins"
+        [
+            "ip nat POSTROUTING 100 after",
+            "inet same same 110 after",
+            "inet late after 120 after"
+        ]
+    );
+    assert_eq!(named("1.1.1.1"), before);
+    let told = host.daemon("explain 10.1.2.3").output;
+    assert!(
+        told.contains(
+            "table ip nat, chain POSTROUTING, priority 100 (after ours) may decide otherwise for what was translated to \
+             another destination (Services)\n"
+        ),
+        "{told}"
     );
 }
 
@@ -331,6 +343,12 @@ fn the_nat_table_of_iptables_legacy_may_decide_too_in_its_family() {
         );
         assert!(told.contains(&line), "{told}");
     }
+    fs::write(host.config(), format!("{CONFIGURATION}enforce: true\n")).unwrap();
+    let told = host.daemon("explain 10.1.2.3").output;
+    assert!(
+        told.contains("(after ours) may decide otherwise for what"),
+        "{told}"
+    );
 }
 
 /// The list of the kernel's is root's.

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::config_source;
 use crate::in_words;
 use crate::policy::prefix_table::Origin;
-use crate::policy::{FamilyPolicy, Policy, Sources};
+use crate::policy::{FamilyPolicy, NOT_ENFORCED, Policy, Sources};
 
 /// Judges `files`, or what `--config` names, and prints the policy that is in force with it.
 pub(super) fn check(options: &Options, files: &[PathBuf]) -> ExitStatus {
@@ -99,7 +99,9 @@ fn exceptions(policy: &Policy) -> String {
         sentences.push(node.to_owned());
     }
     sentences.push(if policy.enforce {
-        "What keeps its source address keeps it whatever other NAT rules say (enforce: true).".to_owned()
+        format!(
+            "With enforce: true, what keeps its source address keeps it whatever other NAT rules say, but for {NOT_ENFORCED}."
+        )
     } else {
         "Other NAT rules that come first may masquerade what is to keep its source address (enforce: false).".to_owned()
     });
@@ -188,7 +190,7 @@ mod tests {
              \n\
              Traffic bound for a LOCAL address is left alone.\n\
              What the node itself sends is left alone (masqNodeTraffic: false).\n\
-             What keeps its source address keeps it whatever other NAT rules say (enforce: true).\n\
+             With enforce: true, what keeps its source address keeps it whatever other NAT rules say, but for what was translated to another destination (Services).\n\
              Source ports of what is masqueraded: kept where possible; of TCP, UDP and SCTP within 1024-29999, 40000 (toPorts).\n\
              \n\
              File and kernel are compared every 60s.\n"

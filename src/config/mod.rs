@@ -66,7 +66,8 @@ pub struct Config {
     /// Source ports of masqueraded TCP, UDP and SCTP connections, in ascending order and disjoint; empty: as the
     /// kernel chooses.
     pub to_ports: Vec<PortRange>,
-    /// Exempt destinations keep their source address whatever other NAT rules say.
+    /// Exempt destinations keep their source address whatever other NAT rules say, but for what those translated to another
+    /// destination.
     pub enforce: bool,
     /// How often the file and the kernel are compared without any event; at least [`MIN_RESYNC_INTERVAL`].
     pub resync_interval: Duration,

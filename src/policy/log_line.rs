@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::prefix_table::{Entry, Origin, Verdict};
-use super::{FamilyPolicy, Policy, Sources};
+use super::{FamilyPolicy, NOT_ENFORCED, Policy, Sources};
 use crate::in_words;
 
 /// As many of a list as a log line bears; `check` and `render` show all of them.
@@ -37,7 +37,10 @@ impl fmt::Display for Policy {
             f.write_str("; leave the node's own traffic alone")?;
         }
         if self.enforce {
-            f.write_str("; enforce: what keeps its source keeps it whatever other NAT rules say")?;
+            write!(
+                f,
+                "; enforce: what keeps its source keeps it whatever other NAT rules say, but for {NOT_ENFORCED}"
+            )?;
         }
         Ok(())
     }
@@ -133,7 +136,8 @@ mod tests {
             "IPv4: from 10.2.0.0/16 only, keep the source address to 10.0.0.0/8 but not to 10.1.0.0/16; IPv6: from \
              fd00:2::/32 only, keep the source address to fe80::/10 (link-local); masquerade all other traffic not \
              bound for a LOCAL address, source ports fully random of 1024-29999 (TCP, UDP, SCTP); leave the node's \
-             own traffic alone; enforce: what keeps its source keeps it whatever other NAT rules say"
+             own traffic alone; enforce: what keeps its source keeps it whatever other NAT rules say, but for what was \
+             translated to another destination (Services)"
         );
     }
 

@@ -27,9 +27,12 @@ pub struct Policy {
     /// Source ports of masqueraded TCP, UDP and SCTP connections, weighted by the size of each range; empty: as the
     /// kernel chooses.
     pub to_ports: Vec<PortRange>,
-    /// Exempt destinations keep their source address whatever other NAT rules say.
+    /// Exempt destinations keep their source address whatever other NAT rules say, but for [`NOT_ENFORCED`].
     pub enforce: bool,
 }
+
+/// What `enforce` leaves to those who translated its destination; in what is told of it.
+pub const NOT_ENFORCED: &str = "what was translated to another destination (Services)";
 
 /// What happens to traffic of one address family.
 #[derive(Debug, Clone, PartialEq, Eq)]

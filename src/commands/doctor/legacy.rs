@@ -4,6 +4,7 @@ use super::enforcement::Enforcement;
 use super::finding::Finding;
 use crate::in_words;
 use crate::kernel::legacy_nat::{LegacyNat, PRIORITY};
+use crate::policy::NOT_ENFORCED;
 
 const CHECK: &str = "iptables-legacy";
 
@@ -33,7 +34,10 @@ fn loaded(programs: &[&str], enforcement: Enforcement) -> Finding {
         programs.join(" and ")
     );
     if enforcement == Enforcement::On {
-        return Finding::ok(CHECK, format!("{said}; our chain enforce comes first"));
+        return Finding::ok(
+            CHECK,
+            format!("{said}; our chain enforce comes first, but for {NOT_ENFORCED}"),
+        );
     }
     let commands = programs
         .iter()

@@ -8,6 +8,7 @@ use crate::in_words;
 use crate::kernel::error::KernelError;
 use crate::kernel::legacy_nat::LegacyNat;
 use crate::kernel::other_nat::{NatChain, SourceNatRule};
+use crate::policy::NOT_ENFORCED;
 use crate::ruleset::names::{ENFORCE_PRIORITY, POSTROUTING_PRIORITY};
 
 const CHECK: &str = "other-nat";
@@ -89,7 +90,7 @@ fn judged_rules(
     let enforce_comes_first = base.chain.priority > i64::from(ENFORCE_PRIORITY);
     if enforcement == Enforcement::On && enforce_comes_first {
         let said = format!(
-            "{said}; our chain enforce comes first, so exempt destinations keep their source"
+            "{said}; our chain enforce comes first, so exempt destinations keep their source, but for {NOT_ENFORCED}"
         );
         return Finding::ok(CHECK, said);
     }
@@ -237,6 +238,8 @@ mod tests {
             assert_eq!(remedy.contains("enforce: true"), enforce_mends, "{remedy}");
             let [enforced] = judged(&chains, Enforcement::On).try_into().unwrap();
             assert_eq!(enforced.result == Outcome::Ok, enforce_mends, "{priority}");
+            let are_excepted = enforced.finding.contains("(Services)");
+            assert_eq!(are_excepted, enforce_mends, "{}", enforced.finding);
         }
     }
 

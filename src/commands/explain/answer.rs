@@ -8,6 +8,7 @@ use super::kernel_view::{KernelView, Rival, State, TableAnswer};
 use super::verdict::{Condition, Decision, Reason, Verdict};
 use crate::config::provenance::CidrPlace;
 use crate::in_words;
+use crate::kernel::other_nat::NatChain;
 use crate::policy::Policy;
 use crate::policy::prefix_table::Origin;
 use crate::ruleset::names::{ENFORCE_PRIORITY, POSTROUTING_PRIORITY};
@@ -75,6 +76,8 @@ pub(super) struct OtherChain {
     pub(super) listed_by: &'static str,
     /// When it runs, as seen from the daemon's chain that decides.
     pub(super) runs: Order,
+    /// It decides over nothing but [`crate::policy::NOT_ENFORCED`].
+    pub(super) only_translated: bool,
 }
 
 /// Base chains run in ascending order of their priority.
@@ -161,22 +164,24 @@ impl From<TableAnswer> for KernelAnswer {
     }
 }
 
-/// The chains that may decide otherwise: the first chain that maps a connection decides. What the daemon maps
-/// (masqueraded; pinned by `enforce`), later chains do not see; what it lets fall through, they do.
+/// The chains that may decide otherwise: the first chain that maps a connection decides. What the daemon masquerades,
+/// later chains do not see; what it lets fall through, they do. Of what `enforce` pins, they see what it leaves to those
+/// who translated the destination.
 fn relevant(rivals: Vec<Rival>, verdict: Verdict, enforce: bool) -> Vec<OtherChain> {
     let is_pinned = verdict == Verdict::KeepsSource && enforce;
-    let is_mapped = verdict == Verdict::Masqueraded || is_pinned;
     let ours = i64::from(if is_pinned {
         ENFORCE_PRIORITY
     } else {
         POSTROUTING_PRIORITY
     });
+    let order = |chain: &NatChain| match chain.priority {
+        before if before < ours => Order::Before,
+        after if after > ours => Order::After,
+        _ => Order::BeforeOrAfter,
+    };
     let other = |Rival { chain, listed_by }: Rival| OtherChain {
-        runs: match chain.priority {
-            before if before < ours => Order::Before,
-            after if after > ours => Order::After,
-            _ => Order::BeforeOrAfter,
-        },
+        runs: order(&chain),
+        only_translated: is_pinned && order(&chain) == Order::After,
         family: chain.family,
         table: chain.table,
         chain: chain.name,
@@ -184,7 +189,8 @@ fn relevant(rivals: Vec<Rival>, verdict: Verdict, enforce: bool) -> Vec<OtherCha
         listed_by,
     };
     let others = rivals.into_iter().map(other);
-    let may_decide = |chain: &OtherChain| !(is_mapped && chain.runs == Order::After);
+    let may_decide =
+        |chain: &OtherChain| verdict != Verdict::Masqueraded || chain.runs != Order::After;
     others.filter(may_decide).collect()
 }
 
@@ -201,10 +207,9 @@ pub(super) fn list_of(origin: Origin) -> &'static str {
 mod tests {
     use super::super::kernel_view::NFT;
     use super::*;
-    use crate::kernel::other_nat::NatChain;
 
     #[test]
-    fn chains_that_come_too_late_are_not_named() {
+    fn chains_that_come_too_late_are_not_named_or_only_for_what_is_not_enforced() {
         let chains: Vec<Rival> = [80, 90, 100, 110, 120]
             .map(|priority| Rival {
                 chain: NatChain {
@@ -218,7 +223,14 @@ mod tests {
             .into();
         let named = |verdict, enforce| -> Vec<(i64, Order)> {
             let named = relevant(chains.clone(), verdict, enforce).into_iter();
-            named.map(|chain| (chain.priority, chain.runs)).collect()
+            let is_pinned = verdict == Verdict::KeepsSource && enforce;
+            named
+                .inspect(|chain| {
+                    let is_late = is_pinned && chain.runs == Order::After;
+                    assert_eq!(chain.only_translated, is_late, "{chain:?}");
+                })
+                .map(|chain| (chain.priority, chain.runs))
+                .collect()
         };
         let up_to_ours = [
             (80, Order::Before),
@@ -227,7 +239,13 @@ mod tests {
             (110, Order::BeforeOrAfter),
         ];
         let all = [up_to_ours.as_slice(), &[(120, Order::After)]].concat();
-        let pinned = [(80, Order::Before), (90, Order::BeforeOrAfter)];
+        let pinned = [
+            (80, Order::Before),
+            (90, Order::BeforeOrAfter),
+            (100, Order::After),
+            (110, Order::After),
+            (120, Order::After),
+        ];
         for (verdict, enforce, expected) in [
             (Verdict::Masqueraded, false, up_to_ours.as_slice()),
             (Verdict::Masqueraded, true, &up_to_ours),

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::answer::{Answer, DecidedBy, Element, KernelAnswer, Order, OtherChain};
 use super::kernel_view::NFT;
 use super::verdict::{Reason, Verdict};
+use crate::policy::NOT_ENFORCED;
 use crate::ruleset::names;
 
 /// All answers, an empty line between two.
@@ -143,5 +144,12 @@ fn chain_told(chain: &OtherChain) -> String {
         let rules = format!(": see {listed_by} -t nat -S");
         (format!("{table} of {listed_by}"), rules)
     };
-    format!("table {table}, chain {name}, priority {priority} ({when}) may decide otherwise{rules}")
+    let over = if chain.only_translated {
+        format!(" for {NOT_ENFORCED}")
+    } else {
+        String::new()
+    };
+    format!(
+        "table {table}, chain {name}, priority {priority} ({when}) may decide otherwise{over}{rules}"
+    )
 }
