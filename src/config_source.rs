@@ -1,5 +1,6 @@
 //! Which configuration files, read how: the one edge of the configuration. All else of it is pure.
 
+mod origin;
 mod paths;
 mod read;
 
@@ -15,6 +16,7 @@ use thiserror::Error;
 use crate::config::provenance::{self, CidrPlace, ListedCidr};
 use crate::config::{self, Config, ConfigErrors, Finding, Flags, MAX_FILE_BYTES, Source};
 
+pub use origin::{Origin, absence};
 pub use paths::{MAX_FILES, candidates};
 use read::Identity;
 

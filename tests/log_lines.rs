@@ -112,3 +112,46 @@ fn as_json_the_same_stands_in_fields() {
             .starts_with("1.")
     );
 }
+
+/// The lines about where the configuration comes from.
+fn origins(daemon: &Daemon) -> Vec<String> {
+    let log = daemon.log();
+    let lines = log.lines().filter(|line| {
+        line.contains("the defaults apply") || line.contains("the configuration is that of")
+    });
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn that_the_defaults_apply_for_want_of_a_file_is_said_once_and_so_is_the_file_when_it_is_back() {
+    let list = "nonMasqueradeCIDRs: [192.0.2.0/24]\n";
+    let (_namespace, mut daemon) = start(list, &["--resync-interval=100ms"]);
+    let file = daemon.config_file();
+    let absent = format!("there is no file {}, so the defaults apply", file.display());
+    let read = format!("the configuration is that of {}", file.display());
+    assert!(origins(&daemon)[0].ends_with(&read), "{}", daemon.log());
+    // As editors do.
+    let aside = file.with_extension("aside");
+    std::fs::rename(&file, &aside).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    std::fs::rename(&aside, &file).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(origins(&daemon).len(), 1, "{}", daemon.log());
+    std::fs::remove_file(&file).unwrap();
+    daemon.wait_for_log(&absent).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(origins(&daemon)[1].contains(" WARN "), "{}", daemon.log());
+    daemon.replace_configuration(list).unwrap();
+    daemon.wait_for_log("+1 −3 exempt CIDRs").unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(origins(&daemon)[2].ends_with(&read), "{}", daemon.log());
+    daemon.replace_configuration("").unwrap();
+    daemon
+        .wait_for_log("is empty, so the defaults apply")
+        .unwrap();
+    std::fs::remove_file(&file).unwrap();
+    daemon.kill_and_restart(DAEMON).unwrap();
+    support::wait_until(Duration::from_secs(5), || origins(&daemon).len() == 5).unwrap();
+    assert!(origins(&daemon)[4].contains(" INFO "), "{}", daemon.log());
+    assert!(origins(&daemon)[4].ends_with(&absent), "{}", daemon.log());
+}

@@ -161,6 +161,8 @@ fn out_of_step_is_exit_code_1_with_what_differs() {
          \x20                    foreign counter foreign\n"
     );
     assert!(told.output.starts_with(&expected), "{}", told.output);
+    let absent = "\n\nThere is no file /nonexistent/config, so all is as by default.\n";
+    assert!(told.output.ends_with(absent), "{}", told.output);
     let still = Nft::host().list_table_text(&namespace, TABLE).unwrap();
     assert!(
         still.contains("counter foreign"),

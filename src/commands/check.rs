@@ -13,27 +13,32 @@ use crate::policy::{FamilyPolicy, NOT_ENFORCED, Policy, Sources};
 
 /// Judges `files`, or what `--config` names, and prints the policy that is in force with it.
 pub(super) fn check(options: &Options, files: &[PathBuf]) -> ExitStatus {
-    let loaded = if files.is_empty() {
-        load(options)
+    let (paths, loaded) = if files.is_empty() {
+        (options.config.as_slice(), load(options))
     } else {
-        config_source::load_existing(files, &options.flags())
+        let loaded = config_source::load_existing(files, &options.flags());
+        (files, loaded)
     };
     match loaded {
         Ok(loaded) => {
             print_warnings(&loaded.warnings);
-            print(&described(&loaded.config, !loaded.files.is_empty()))
+            let is_without_file = loaded.files.is_empty();
+            let absence = is_without_file.then(|| config_source::absence(paths));
+            print(&described(&loaded.config, absence.as_deref()))
         }
         Err(error) => bad_configuration(&error),
     }
 }
 
-fn described(config: &Config, found: bool) -> String {
+/// `absence`: that there is no file, in words.
+fn described(config: &Config, absence: Option<&str>) -> String {
     let policy = Policy::new(config);
-    let introduction = match (found, config.non_masquerade_cidrs_are_default) {
-        (false, _) => "The configuration is good: there is no file, so all is as by default.",
-        (true, true) => "The configuration is good; it leaves nonMasqueradeCIDRs as by default.",
-        (true, false) => "The configuration is good.",
+    let more = match (absence, config.non_masquerade_cidrs_are_default) {
+        (Some(absence), _) => format!(": {absence}, so all is as by default"),
+        (None, true) => "; it leaves nonMasqueradeCIDRs as by default".to_owned(),
+        (None, false) => String::new(),
     };
+    let introduction = format!("The configuration is good{more}.");
     let ipv6 = match &policy.ipv6 {
         Some(ipv6) => family("IPv6", ipv6),
         None => "IPv6 traffic is left alone (enableIPv6: false).\n".to_owned(),
@@ -130,8 +135,8 @@ mod tests {
     #[test]
     fn the_defaults_are_told_in_full() {
         assert_eq!(
-            described(&Config::default(), false),
-            "The configuration is good: there is no file, so all is as by default.\n\
+            described(&Config::default(), Some("there is no file /x")),
+            "The configuration is good: there is no file /x, so all is as by default.\n\
              \n\
              IPv4 traffic, by the longest prefix that contains its destination:\n\
              \x20 10.0.0.0/8      keeps its source address\n\
@@ -174,7 +179,7 @@ mod tests {
             ..Config::default()
         };
         assert_eq!(
-            described(&config, true),
+            described(&config, None),
             "The configuration is good.\n\
              \n\
              IPv4 traffic from 10.2.0.0/16, 10.4.0.0/16 (other sources are left alone), by the longest prefix that contains its destination:\n\
@@ -204,7 +209,7 @@ mod tests {
             source_cidrs: vec!["10.0.0.0/8".parse().unwrap()],
             ..Config::default()
         };
-        let told = described(&config, true);
+        let told = described(&config, None);
         assert!(
             told.contains("\nIPv6 traffic is left alone: sourceCIDRs names no IPv6 source.\n"),
             "{told}"

@@ -8,6 +8,7 @@ use tracing::{error, info, warn};
 
 use super::{ExitStatus, bad_configuration, load};
 use crate::cli::Options;
+use crate::config_source::Origin;
 use crate::daemon::event_loop::{self, Settings};
 use crate::in_words;
 use crate::kernel::error::KernelError;
@@ -86,6 +87,7 @@ pub(super) fn once(options: &Options) -> ExitStatus {
         Ok(loaded) => loaded,
         Err(error) => return bad_configuration(&error),
     };
+    info!("{}", Origin::of(&loaded, &options.config));
     for warning in &loaded.warnings {
         warn!("{warning}");
     }

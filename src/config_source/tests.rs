@@ -89,6 +89,42 @@ fn an_absent_file_or_directory_means_the_defaults() {
 }
 
 #[test]
+fn where_a_configuration_comes_from_names_the_files_or_what_was_looked_at() {
+    let directory = Directory::new();
+    let origin = |paths: &[&PathBuf]| {
+        let paths: Vec<PathBuf> = paths.iter().map(|&path| path.clone()).collect();
+        let loaded = load(&paths, &FLAGS, Writers::Await).unwrap();
+        Origin::of(&loaded, &paths).to_string()
+    };
+    let root = &directory.0;
+    let [a, b] = ["a", "b"].map(|name| root.join(name));
+    let [in_words_of_a, in_words_of_b, in_words_of_root] =
+        [&a, &b, root].map(|path| path.display().to_string());
+    let absent = format!("there is no file {in_words_of_a}");
+    let nothing = format!("no configuration file in directory {in_words_of_root}");
+    assert_eq!(origin(&[&a]), format!("{absent}, so the defaults apply"));
+    assert_eq!(
+        origin(&[&a, &b, root]),
+        format!("{absent} or {in_words_of_b} and {nothing}, so the defaults apply")
+    );
+    assert_eq!(
+        origin(&[root]),
+        format!("there is {nothing}, so the defaults apply")
+    );
+    assert_eq!(origin(&[]), "there is no file, so the defaults apply");
+    directory.named("a", "");
+    assert_eq!(
+        origin(&[root]),
+        format!("{in_words_of_a} is empty, so the defaults apply")
+    );
+    directory.named("b", list("10.0.0.0/8"));
+    assert_eq!(
+        origin(&[root]),
+        format!("the configuration is that of {in_words_of_b}")
+    );
+}
+
+#[test]
 fn a_file_is_read_and_judged() {
     let directory = Directory::new();
     let path = directory.file(b"masqlinklocal: true");

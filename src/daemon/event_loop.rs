@@ -23,7 +23,7 @@ use super::pass::{
 use super::readiness::Readiness;
 use super::reconciler::{Action, Desired, Event, Outcome, Reading, Reconciler};
 use crate::config::Flags;
-use crate::config_source::{self, LoadError, Writers};
+use crate::config_source::{self, LoadError, Origin, Writers};
 use crate::kernel::notifications::{Arrived, Notifications};
 use crate::kernel::ownership::TableOwner;
 use crate::kernel::tables::TablePass;
@@ -133,8 +133,8 @@ struct EventLoop {
     worker: Worker,
     ledger: Ledger,
     log: LogLines,
-    /// What is odd about the configuration that was read a moment ago.
-    warnings: Option<Vec<String>>,
+    /// Where the good configuration comes from that was read a moment ago, and what is odd about it.
+    good_file: Option<(Origin, Vec<String>)>,
     readiness: Readiness,
     metrics: Metrics,
     /// Those who wait for the metrics, and when they have waited long enough.
@@ -154,7 +154,7 @@ impl EventLoop {
             worker: Worker::Idle(Box::new(kernel)),
             ledger: Ledger::default(),
             log: LogLines::default(),
-            warnings: None,
+            good_file: None,
             readiness: Readiness::default(),
             scrapes: Vec::new(),
             scrapes_due: None,
@@ -203,10 +203,10 @@ impl EventLoop {
         while let Some(event) = next.take() {
             let action = self.reconciler.on(event, Instant::now());
             // Of a configuration that a file is still waited for, nothing is to be said yet.
-            if let Some(warnings) = self.warnings.take()
+            if let Some((origin, warnings)) = self.good_file.take()
                 && !self.reconciler.waits_for_a_file()
             {
-                self.log.good_file(warnings);
+                self.log.good_file(origin, warnings);
                 self.metrics.good_load();
                 self.readiness.configuration_is_good();
             }
@@ -274,7 +274,8 @@ impl EventLoop {
                     policy: Rc::new(policy),
                     resync_interval: loaded.config.resync_interval,
                 };
-                self.warnings = Some(loaded.warnings.iter().map(ToString::to_string).collect());
+                let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+                self.good_file = Some((Origin::of(&loaded, &settings.config), warnings));
                 Reading::Good {
                     desired,
                     files: loaded.files,

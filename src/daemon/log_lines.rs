@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 use super::repetitions::Repetitions;
-use crate::config_source::LoadError;
+use crate::config_source::{LoadError, Origin};
 use crate::kernel::SyncReport;
 use crate::kernel::error::{KernelError, listed};
 use crate::kernel::ownership::Protection;
@@ -24,6 +24,7 @@ const OWNER_MAY_BE_ENDING: Duration = Duration::from_millis(100);
 pub(super) struct LogLines {
     policy: Option<(Rc<Policy>, Duration)>,
     libnftables: Option<String>,
+    origin: Option<Origin>,
     warnings: Vec<String>,
     bad_file: Option<String>,
     failures: Repetitions,
@@ -46,16 +47,27 @@ struct TableLines {
 }
 
 impl LogLines {
-    pub(super) fn good_file(&mut self, warnings: Vec<String>) {
+    pub(super) fn good_file(&mut self, origin: Origin, warnings: Vec<String>) {
         if self.bad_file.take().is_some() {
             info!("the configuration is good again");
         }
+        self.comes_from(origin);
         if self.warnings != warnings {
             for warning in &warnings {
                 warn!("{warning}");
             }
             self.warnings = warnings;
         }
+    }
+
+    /// That no file is there at the start is as likely meant as not; that none is any more may let another policy in.
+    fn comes_from(&mut self, origin: Origin) {
+        match (&self.origin, &origin) {
+            (Some(before), now) if before == now => return,
+            (Some(Origin::Files(_)), Origin::Defaults(_)) => warn!("{origin}"),
+            _ => info!("{origin}"),
+        }
+        self.origin = Some(origin);
     }
 
     pub(super) fn bad_file(&mut self, error: &LoadError) {

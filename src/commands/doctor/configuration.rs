@@ -1,19 +1,22 @@
 //! The configuration files: there, readable, good.
 
+use std::path::PathBuf;
+
 use super::finding::Finding;
 use crate::config::{self, Place};
-use crate::config_source::{LoadError, Loaded};
+use crate::config_source::{self, LoadError, Loaded};
 use crate::in_words;
 
 const CHECK: &str = "configuration";
 
-pub(super) fn findings(loaded: &Result<Loaded, LoadError>) -> Vec<Finding> {
+/// `paths`: where the configuration was looked for.
+pub(super) fn findings(loaded: &Result<Loaded, LoadError>, paths: &[PathBuf]) -> Vec<Finding> {
     let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(error) => return failures(error),
     };
     if loaded.warnings.is_empty() {
-        return vec![Finding::ok(CHECK, good(loaded))];
+        return vec![Finding::ok(CHECK, good(loaded, paths))];
     }
     let warnings = loaded.warnings.iter();
     warnings
@@ -21,9 +24,10 @@ pub(super) fn findings(loaded: &Result<Loaded, LoadError>) -> Vec<Finding> {
         .collect()
 }
 
-fn good(loaded: &Loaded) -> String {
+fn good(loaded: &Loaded, paths: &[PathBuf]) -> String {
     if loaded.files.is_empty() {
-        return "there is no file, so all is as by default".to_owned();
+        let absence = config_source::absence(paths);
+        return format!("{absence}, so all is as by default");
     }
     let files = loaded.files.iter().map(|file| file.display());
     format!("{} is good", in_words::all(files, ", "))

@@ -62,7 +62,7 @@ fn examined(options: &Options) -> Vec<Finding> {
     let enforcement = host::enforcement(enforces);
     let legacy = LegacyNat::read();
     let mut findings = vec![capability];
-    findings.extend(configuration::findings(&loaded));
+    findings.extend(configuration::findings(&loaded, &options.config));
     findings.extend(kernel_checks::findings(
         options,
         tables.as_ref(),

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::run::require_net_admin;
 use super::{ExitStatus, ask_kernel, bad_configuration, failed, load, print, print_json};
 use crate::cli::{Options, OutputFormat};
+use crate::config_source::{self, LoadError, Loaded};
 use crate::kernel::drift::Drift;
 use crate::kernel::error::KernelError;
 use crate::kernel::netlink::TableHeader;
@@ -34,6 +35,9 @@ struct Configuration {
     is_good: bool,
     /// Without any, all is as by default.
     files: Vec<PathBuf>,
+    /// That there is none, in words.
+    #[serde(skip)]
+    absence: Option<String>,
     /// Why it is not good, one a line.
     error: Option<String>,
 }
@@ -111,13 +115,7 @@ pub(super) fn status(options: &Options, format: OutputFormat) -> ExitStatus {
     };
     let status = Status {
         in_step: in_step(&tables),
-        configuration: Configuration {
-            is_good: loaded.is_ok(),
-            files: loaded
-                .as_ref()
-                .map_or_else(|_| Vec::new(), |l| l.files.clone()),
-            error: loaded.as_ref().err().map(ToString::to_string),
-        },
+        configuration: configuration(&loaded, &options.config),
         tables,
     };
     let printed = match format {
@@ -129,6 +127,17 @@ pub(super) fn status(options: &Options, format: OutputFormat) -> ExitStatus {
         (Err(error), ..) => bad_configuration(&error),
         (Ok(_), Some(true), printed) => printed,
         (Ok(_), ..) => ExitStatus::Failed,
+    }
+}
+
+fn configuration(loaded: &Result<Loaded, LoadError>, paths: &[PathBuf]) -> Configuration {
+    let files = loaded.as_ref().map(|loaded| loaded.files.clone());
+    let is_without_file = files.as_ref().is_ok_and(Vec::is_empty);
+    Configuration {
+        is_good: loaded.is_ok(),
+        files: files.unwrap_or_default(),
+        absence: is_without_file.then(|| config_source::absence(paths)),
+        error: loaded.as_ref().err().map(ToString::to_string),
     }
 }
 
