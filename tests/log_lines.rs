@@ -155,3 +155,53 @@ fn that_the_defaults_apply_for_want_of_a_file_is_said_once_and_so_is_the_file_wh
     assert!(origins(&daemon)[4].contains(" INFO "), "{}", daemon.log());
     assert!(origins(&daemon)[4].ends_with(&absent), "{}", daemon.log());
 }
+
+/// CIDRs and ranges whose words fill more than a line.
+fn wordy(number: u8) -> String {
+    let ipv4 = |list: u8| (0..40).map(move |n| format!("1{list}0.112.{number}.{}/32", 100 + n));
+    let ipv6 = |list: u8| {
+        (0..40).map(move |n| {
+            format!(
+                "'fd{list:02x}:1234:5678:9abc:def0:1234:{number:04x}:{:04x}/128'",
+                0x1000 + n
+            )
+        })
+    };
+    let lists = ["nonMasqueradeCIDRs", "masqueradeCIDRs", "sourceCIDRs"];
+    let lists: String = (0..)
+        .zip(lists)
+        .map(|(list, key)| {
+            let cidrs: Vec<String> = ipv4(list).chain(ipv6(list)).collect();
+            format!("{key}: [{}]\n", cidrs.join(","))
+        })
+        .collect();
+    let ports: Vec<String> = (0..60)
+        .map(|n| format!("{}-{}", 10_000 + 20 * n, 10_010 + 20 * n))
+        .collect();
+    format!(
+        "enableIPv6: true\nenforce: true\n{lists}toPorts: '{}'\n",
+        ports.join(",")
+    )
+}
+
+#[test]
+fn as_json_each_line_is_an_object_however_long_and_whatever_was_lost() {
+    let (_namespace, daemon) = start(&wordy(1), &["--log-format=json", "--http-address=off"]);
+    daemon.replace_configuration(&wordy(2)).unwrap();
+    daemon.wait_for_log("lacks 100.112.2.100").unwrap();
+    let long_key = "\"".repeat(3_000);
+    daemon
+        .replace_configuration(&format!("'{long_key}−': 1\n"))
+        .unwrap();
+    daemon
+        .wait_for_log("the last good one stays in force")
+        .unwrap();
+    let log = daemon.log();
+    assert!(log.lines().any(|line| line.contains("[cut]")), "{log}");
+    for line in log.lines() {
+        let object: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        assert!(object["message"].is_string(), "{line}");
+        assert!(object["level"].is_string(), "{line}");
+        assert!(line.len() < 4096, "{}", line.len());
+    }
+}
