@@ -1,6 +1,7 @@
 //! CAP_NET_ADMIN, capabilities(7).
 
 use caps::{CapSet, Capability};
+use nix::sys::prctl;
 
 /// Makes CAP_NET_ADMIN effective where it is permitted (a file capability `cap_net_admin+p` permits
 /// it only), and says whether it is.
@@ -24,18 +25,31 @@ pub fn raise_net_admin() -> Result<bool, caps::errors::CapsError> {
 /// Where the kernel does not tell the capabilities.
 pub fn remedy() -> Result<&'static str, caps::errors::CapsError> {
     let is_granted = caps::has_cap(None, CapSet::Bounding, Capability::CAP_NET_ADMIN)?;
-    Ok(remedy_where(is_granted))
+    // Linux tells it since 3.5.
+    let gains_nothing = prctl::get_no_new_privs().unwrap_or(false);
+    Ok(remedy_where(is_granted, gains_nothing))
 }
 
 /// Whether it is granted is whether the bounding set holds it: exec(2) then gives it to root, and to whom the file gives it.
-fn remedy_where(is_granted: bool) -> &'static str {
-    if is_granted {
-        "the process may have it, but neither its user nor its program brings it: run as root (Kubernetes: the patch \
-         manifests/overlays/root/root.yaml, where a registry or a copy has lost the file capability of the image's program), or \
-         setcap cap_net_admin+p on the program; systemd: AmbientCapabilities=CAP_NET_ADMIN"
-    } else {
-        "it is not granted, not even to root: grant it (Kubernetes: securityContext.capabilities.add: [NET_ADMIN]; \
-         systemd: CapabilityBoundingSet=CAP_NET_ADMIN, with AmbientCapabilities=CAP_NET_ADMIN unless it is root)"
+/// Under no_new_privs, prctl(2), the file gives only what the caller of exec(2) has permitted already.
+fn remedy_where(is_granted: bool, gains_nothing: bool) -> &'static str {
+    match (is_granted, gains_nothing) {
+        (true, false) => {
+            "the process may have it, but neither its user nor its program brings it: run as root (Kubernetes: the patch \
+             manifests/overlays/root/root.yaml, where a registry or a copy has lost the file capability of the image's \
+             program), or setcap cap_net_admin+p on the program; systemd: AmbientCapabilities=CAP_NET_ADMIN"
+        }
+        (true, true) => {
+            "the process may have it, but neither its user nor its program brings it, and under no_new_privs (Kubernetes: \
+             allowPrivilegeEscalation: false; systemd: NoNewPrivileges=yes) a file capability alone does not either: run as \
+             root (Kubernetes: the patch manifests/overlays/root/root.yaml, where a registry or a copy has lost the file \
+             capability of the image's program, or the runtime gives users other than root none), or start it with the \
+             capability (systemd: AmbientCapabilities=CAP_NET_ADMIN)"
+        }
+        (false, _) => {
+            "it is not granted, not even to root: grant it (Kubernetes: securityContext.capabilities.add: [NET_ADMIN]; \
+             systemd: CapabilityBoundingSet=CAP_NET_ADMIN, with AmbientCapabilities=CAP_NET_ADMIN unless it is root)"
+        }
     }
 }
 
@@ -45,9 +59,25 @@ mod tests {
 
     #[test]
     fn who_is_granted_it_needs_root_or_a_file_capability_and_who_is_not_needs_the_grant() {
-        assert!(remedy_where(true).contains("manifests/overlays/root"));
-        assert!(remedy_where(true).contains("setcap cap_net_admin+p"));
-        assert!(remedy_where(false).contains("capabilities.add: [NET_ADMIN]"));
-        assert!(!remedy_where(false).contains("setcap"));
+        assert!(remedy_where(true, false).contains("manifests/overlays/root"));
+        assert!(remedy_where(true, false).contains("setcap cap_net_admin+p"));
+        for gains_nothing in [true, false] {
+            let remedy = remedy_where(false, gains_nothing);
+            assert!(remedy.contains("capabilities.add: [NET_ADMIN]"));
+            assert!(!remedy.contains("setcap"));
+        }
+    }
+
+    #[test]
+    fn where_a_file_capability_gives_nothing_new_it_is_not_what_is_missing() {
+        let remedy = remedy_where(true, true);
+        assert!(!remedy.contains("setcap"));
+        for words in [
+            "manifests/overlays/root",
+            "AmbientCapabilities",
+            "no_new_privs",
+        ] {
+            assert!(remedy.contains(words), "{words}");
+        }
     }
 }

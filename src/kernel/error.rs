@@ -44,7 +44,7 @@ pub enum KernelError {
         missing: Vec<Feature>,
     },
     /// nfnetlink gave no answer.
-    #[error("nfnetlink does not tell the ruleset's generation or the table's flags: {0}")]
+    #[error("nfnetlink does not tell the ruleset's generation or the table's flags: {}{}", .0, errno_remedy(.0))]
     Netlink(#[source] io::Error),
     /// The table has an owner, so that nobody else may change it.
     #[error(
@@ -159,6 +159,11 @@ fn remedy(said: &str) -> &'static str {
         .map_or("", |(_, remedy)| remedy)
 }
 
+/// std::io::Error tells it in strerror(3)'s words too.
+fn errno_remedy(error: &io::Error) -> &'static str {
+    remedy(&error.to_string())
+}
+
 /// Differences, one behind the other.
 pub(crate) fn listed(differences: &[Difference]) -> String {
     let texts: Vec<String> = differences.iter().map(ToString::to_string).collect();
@@ -167,6 +172,8 @@ pub(crate) fn listed(differences: &[Difference]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use nix::libc;
+
     use super::*;
 
     #[test]
@@ -184,5 +191,15 @@ mod tests {
             KernelError::refused("x".to_owned(), "\n").to_string(),
             "x: refused without a reason"
         );
+    }
+
+    #[test]
+    fn what_the_kernel_itself_does_not_permit_has_the_same_remedy() {
+        let refused = KernelError::Netlink(io::Error::from_raw_os_error(libc::EPERM)).to_string();
+        let remedy =
+            " (is CAP_NET_ADMIN granted in the user namespace that owns this network namespace?)";
+        assert!(refused.ends_with(remedy), "{refused}");
+        let absent = KernelError::Netlink(io::Error::from_raw_os_error(libc::ENOENT)).to_string();
+        assert!(!absent.contains("CAP_NET_ADMIN"), "{absent}");
     }
 }
