@@ -137,6 +137,21 @@ fn the_unit_starts_the_installed_program_with_a_command_that_it_has() {
     }
 }
 
+/// `Type=exec` alone lets the network come as soon as the daemon runs, some milliseconds before its rules are there.
+#[test]
+fn the_rules_come_before_the_network_and_a_failure_to_make_them_holds_up_nothing() {
+    for prefix in ["/usr/local", "/opt/nmd"] {
+        let unit = Installed::at(prefix).unit();
+        assert_eq!(unit.one("Wants"), "network-pre.target");
+        assert!(unit.all("Before").contains(&"network-pre.target"));
+        let before = unit
+            .one("ExecStartPre")
+            .strip_prefix("-/usr/bin/timeout 10 ");
+        let once = format!("{prefix}/bin/non-masquerade-daemon run --once");
+        assert_eq!(before, Some(once.as_str()));
+    }
+}
+
 #[test]
 fn what_the_unit_says_of_options_and_files_is_so() {
     let text = Installed::at("/usr/local").unit().0;
