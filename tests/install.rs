@@ -189,6 +189,8 @@ fn the_unit_gives_the_daemon_net_admin_and_has_it_run_for_ever() {
         // See exit codes in the help.
         ("RestartPreventExitStatus", "2 4"),
         ("ExecReload", "/bin/kill -HUP $MAINPID"),
+        // Longer than the daemon takes to end, also while the kernel takes a long list.
+        ("TimeoutStopSec", "10"),
         ("WantedBy", "multi-user.target"),
     ] {
         assert_eq!(unit.one(setting), value, "{setting}");

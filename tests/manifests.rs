@@ -169,8 +169,8 @@ fn the_pod_runs_on_each_linux_node_in_its_network_before_all_others() {
     let linux = [("kubernetes.io/os".to_owned(), "linux".to_owned())].into();
     assert_eq!(pod.node_selector, Some(linux));
     assert_eq!(pod.affinity, None);
-    // Longer than the daemon takes to end.
-    assert!(pod.termination_grace_period_seconds.unwrap() > 1);
+    // Longer than the daemon takes to end, also while the kernel takes a long list.
+    assert!(pod.termination_grace_period_seconds.unwrap() >= 10);
 }
 
 #[test]
