@@ -4,14 +4,14 @@
 
 mod support;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use support::daemon::Daemon;
 use support::lab::{Family, Lab};
 use support::netns::{Namespace, succeed};
 use support::oracle::Oracle;
-use support::probe::{Probe, Protocol};
+use support::probe::{Flow, PROBE_PORT, Probe, Protocol};
 use support::wait_until;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
@@ -213,6 +213,35 @@ fn beside_iptables_rules_that_come_later() {
     wait_until(limit, || mistakes(&lab, MANY_PREFIXES).is_empty()).unwrap();
     assert_mark_masquerades(&lab);
     assert_eq!(iptables_save(&lab.node), before);
+}
+
+/// The node's own: from it they have its address either way, and what shows is the port.
+#[test]
+fn multicast_and_broadcast_destinations_are_like_any_other() {
+    let lab = Lab::new().unwrap();
+    let joined = "address add ff05::fb dev eth0 autojoin";
+    lab.outside.ip(joined).unwrap();
+    let by_uplink = "-6 route add ff05::fb/128 dev uplink0 table local metric 1";
+    lab.node.ip(by_uplink).unwrap();
+    let listed = "255.255.255.255/32, 'ff00::/8'";
+    for (list, is_kept) in [("10.0.0.0/8, 'fd00::/8'", false), (listed, true)] {
+        let configuration = format!("enableIPv6: true\nnonMasqueradeCIDRs: [{list}]\n");
+        let daemon = start(&lab, &configuration);
+        daemon.wait_for_log("table ip6: applied").unwrap();
+        let probe = Probe::from_node(&lab).unwrap();
+        for destination in ["255.255.255.255", "ff05::fb"] {
+            let destination: IpAddr = destination.parse().unwrap();
+            let node = lab.addresses_of(Family::of(destination)).node_uplink;
+            let from = SocketAddr::new(node, lab.unused_port());
+            let to = SocketAddr::new(destination, PROBE_PORT);
+            let protocol = Protocol::Udp;
+            let seen = probe.seen_source_of(Flow { protocol, from, to }).unwrap();
+            assert_eq!(seen.ip(), node, "{destination}");
+            let port_is_kept = seen.port() == from.port();
+            assert_eq!(port_is_kept, is_kept, "{destination}: {seen}");
+        }
+        assert!(daemon.terminate().unwrap().success());
+    }
 }
 
 /// These need Debian 13's root, which only root can install.

@@ -211,8 +211,11 @@ impl<'lab> Probe<'lab> {
 
     fn udp_source(&self, flow: Flow) -> io::Result<SocketAddr> {
         let mark = flow.from.port().to_be_bytes();
-        self.from
-            .run(|| UdpSocket::bind(flow.from)?.send_to(&mark, flow.to))?;
+        self.from.run(|| {
+            let socket = UdpSocket::bind(flow.from)?;
+            socket.set_broadcast(true)?;
+            socket.send_to(&mark, flow.to)
+        })?;
         let mut datagram = [0; 2];
         until_limit(|| {
             let (_, source) = self.udp.recv_from(&mut datagram)?;
