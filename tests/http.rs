@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use support::daemon::Daemon;
+use support::daemon::{Daemon, TemporaryDirectory};
 use support::http::{self, PORT, connect, exchange, get, metric, nonsense};
 use support::lab::Lab;
 use support::netns::Namespace;
@@ -62,6 +62,25 @@ fn wait_for_readiness(namespace: &Namespace, status: u16) -> String {
         (Ok(()), Some(answer)) => answer.body,
         (error, last) => panic!("not {status}: {error:?}: {last:?}"),
     }
+}
+
+#[test]
+fn files_that_disagree_about_a_boolean_are_both_named_in_the_log_and_are_no_reason() {
+    let other = TemporaryDirectory::new().unwrap();
+    let other = other.path().join("other");
+    fs::write(&other, "enforce: false\n").unwrap();
+    let arguments = ["--config", other.to_str().unwrap()];
+    let (namespace, daemon) = start("enforce: true\n", &arguments);
+    assert_eq!(wait_for_readiness(&namespace, 200), "ready\n");
+    let log = daemon.log();
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains(" WARN ")).collect();
+    let [warning] = warnings.as_slice() else {
+        panic!("not one warning: {log}");
+    };
+    for file in [&daemon.config_file(), &other] {
+        assert!(warning.contains(file.to_str().unwrap()), "{warning}");
+    }
+    assert!(warning.contains("enforce"), "{warning}");
 }
 
 /// Connections to three destinations, counted by the test.

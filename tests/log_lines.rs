@@ -10,6 +10,7 @@ use serde_json::Value;
 use support::daemon::Daemon;
 use support::netns::Namespace;
 use support::nft::Nft;
+use support::outcome::Outcome;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
 
@@ -203,5 +204,46 @@ fn as_json_each_line_is_an_object_however_long_and_whatever_was_lost() {
         assert!(object["message"].is_string(), "{line}");
         assert!(object["level"].is_string(), "{line}");
         assert!(line.len() < 4096, "{}", line.len());
+    }
+}
+
+#[test]
+fn rust_log_chooses_the_lines_where_log_level_does_not_and_what_it_cannot_mean_is_said() {
+    let namespace = Namespace::new().unwrap();
+    let said = |rust_log: &str, arguments: &[&str]| {
+        let mut once = namespace.command(DAEMON);
+        once.env("RUST_LOG", rust_log);
+        once.args(["run", "--once", "--config=/nonexistent"]);
+        let outcome = Outcome::of(once.args(arguments));
+        outcome.assert_code(0);
+        outcome.errors
+    };
+    let garbage = "RUST_LOG is not understood, so it is taken for info";
+    for (rust_log, arguments, says_the_policy, is_garbage) in [
+        ("", &[] as &[&str], true, false),
+        ("warn", &[], false, false),
+        ("off,non_masquerade_daemon::commands=info", &[], true, false),
+        (
+            "info,non_masquerade_daemon::commands=warn",
+            &[],
+            false,
+            false,
+        ),
+        ("warn", &["--log-level=info"], true, false),
+        ("info", &["--log-level=warn"], false, false),
+        ("x=loud", &[], true, true),
+        ("x=loud", &["--log-level=info"], true, false),
+    ] {
+        let said = said(rust_log, arguments);
+        assert_eq!(
+            said.contains("policy: "),
+            says_the_policy,
+            "{rust_log} {arguments:?}: {said}"
+        );
+        assert_eq!(
+            said.contains(garbage),
+            is_garbage,
+            "{rust_log} {arguments:?}: {said}"
+        );
     }
 }
