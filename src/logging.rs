@@ -131,13 +131,14 @@ fn losses(lost: u64, format: LogFormat) -> String {
 const CUT: &str = " [cut]";
 
 fn shortened(line: &[u8], format: LogFormat) -> Cow<'_, [u8]> {
-    if line.len() <= LONGEST_LINE {
+    let content = line.strip_suffix(b"\n").unwrap_or(line);
+    if content.len() <= LONGEST_LINE {
         return Cow::Borrowed(line);
     }
     let mut text = match format {
-        LogFormat::Text => cut(&String::from_utf8_lossy(line), LONGEST_LINE),
+        LogFormat::Text => cut(&String::from_utf8_lossy(content), LONGEST_LINE),
         LogFormat::Json => {
-            shortened_object(line).unwrap_or_else(|| json!({"message": CUT}).to_string())
+            shortened_object(content).unwrap_or_else(|| json!({"message": CUT}).to_string())
         }
     };
     text.push('\n');
@@ -149,9 +150,10 @@ fn shortened_object(line: &[u8]) -> Option<String> {
     let mut object: Map<String, Value> = serde_json::from_slice(line).ok()?;
     loop {
         let text = serde_json::to_string(&object).ok()?;
-        let Some(excess) = text.len().checked_sub(LONGEST_LINE) else {
+        if text.len() <= LONGEST_LINE {
             return Some(text);
-        };
+        }
+        let excess = text.len() - LONGEST_LINE;
         let texts = object.values_mut().filter_map(|value| match value {
             Value::String(text) => Some(text),
             _ => None,
@@ -217,6 +219,7 @@ mod tests {
                 [0, 0],
                 [900, 10],
                 [1_500, 1_400],
+                [2_125, 1_925],
                 [40_000, 900],
                 [9, 300_000],
             ] {
