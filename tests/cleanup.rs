@@ -187,6 +187,8 @@ fn no_table_is_listed_to_find_the_daemon_s() {
     let others = "add table ip no-set; add counter ip no-set masqueraded; \
                   add table ip a-map; add counter ip a-map masqueraded; \
                   add map ip a-map non-masquerade-cidrs { type ipv4_addr : ipv4_addr; }; \
+                  add table ip counters; add counter ip counters masqueraded; \
+                  add map ip counters non-masquerade-cidrs { type ipv4_addr : counter; }; \
                   add table ip no-counter; add set ip no-counter non-masquerade-cidrs { type ipv4_addr; }; \
                   add quota ip no-counter masqueraded { over 1 mbytes }";
     Nft::host().apply(&namespace, others).unwrap();
@@ -201,7 +203,7 @@ fn no_table_is_listed_to_find_the_daemon_s() {
     );
     assert_eq!(
         tables(&namespace),
-        "table ip no-set\ntable ip a-map\ntable ip no-counter\n"
+        "table ip no-set\ntable ip a-map\ntable ip counters\ntable ip no-counter\n"
     );
 }
 

@@ -44,7 +44,7 @@ pub enum KernelError {
         missing: Vec<Feature>,
     },
     /// nfnetlink gave no answer.
-    #[error("nfnetlink does not tell the ruleset's generation or the table's flags: {}{}", .0, errno_remedy(.0))]
+    #[error("nfnetlink does not tell of the ruleset what is asked: {}{}", .0, errno_remedy(.0))]
     Netlink(#[source] io::Error),
     /// The table has an owner, so that nobody else may change it.
     #[error(

@@ -10,6 +10,8 @@ use crate::ruleset::Family;
 const NFTA_SET_NAME: u16 = 2;
 pub(super) const NFTA_SET_FLAGS: u16 = 3;
 const NFT_SET_MAP: u32 = 8;
+/// A map to objects, which is not flagged as a map besides.
+const NFT_SET_OBJECT: u32 = 0x40;
 pub(super) const NFTA_OBJ_NAME: u16 = 2;
 pub(super) const NFTA_OBJ_TYPE: u16 = 3;
 pub(super) const NFT_OBJECT_COUNTER: u32 = 1;
@@ -34,7 +36,7 @@ impl Netlink {
             return Ok(false);
         };
         let flags = value_of(found, NFTA_SET_FLAGS).and_then(big_endian);
-        if flags.unwrap_or_default() & NFT_SET_MAP != 0 {
+        if flags.unwrap_or_default() & (NFT_SET_MAP | NFT_SET_OBJECT) != 0 {
             return Ok(false);
         }
         let counter = [
