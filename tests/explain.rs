@@ -356,13 +356,21 @@ fn the_nat_table_of_iptables_legacy_may_decide_too_in_its_family() {
 fn whether_iptables_legacy_has_rules_is_not_known_where_nobody_but_root_may_see_it() {
     let host = Host::new(CONFIGURATION);
     host.apply();
-    let mut command = host.namespace.command("unshare");
-    let script = format!("{AS_IN_THE_POD}\nexec \"$@\"");
-    command.args(["--mount", "sh", "-ceu", &script, "sh", DAEMON]);
-    let explained = host.with_config(command, "explain 10.1.2.3");
-    explained.assert_code(0);
     let line = "other NAT    cannot be listed: rules of iptables-legacy: /proc/net/ip_tables_names cannot be read: Permission denied";
-    assert!(explained.output.contains(line), "{}", explained.output);
+    // The list that is there is IPv4's.
+    for (destination, is_said) in [("10.1.2.3", true), ("fe80::1", false)] {
+        let mut command = host.namespace.command("unshare");
+        let script = format!("{AS_IN_THE_POD}\nexec \"$@\"");
+        command.args(["--mount", "sh", "-ceu", &script, "sh", DAEMON]);
+        let explained = host.with_config(command, &format!("explain {destination}"));
+        explained.assert_code(0);
+        assert_eq!(
+            explained.output.contains(line),
+            is_said,
+            "{}",
+            explained.output
+        );
+    }
 }
 
 #[test]

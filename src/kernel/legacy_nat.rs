@@ -17,6 +17,17 @@ pub fn program(family: Family) -> &'static str {
     }
 }
 
+/// A path, the program whose tables are listed there, and what was read.
+type List = (&'static str, &'static str, io::Result<String>);
+
+fn list(family: Family) -> List {
+    let path = match family {
+        Family::Ip => "/proc/net/ip_tables_names",
+        Family::Ip6 => "/proc/net/ip6_tables_names",
+    };
+    (path, program(family), proc::content(path))
+}
+
 /// The tables `nat` of iptables-legacy.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LegacyNat {
@@ -34,15 +45,17 @@ impl LegacyNat {
     /// What the kernel tells; the lists are there once its module is loaded, and root's.
     #[must_use]
     pub fn read() -> Self {
-        let lists = [
-            ("/proc/net/ip_tables_names", program(Family::Ip)),
-            ("/proc/net/ip6_tables_names", program(Family::Ip6)),
-        ];
-        Self::new(lists.map(|(path, program)| (path, program, proc::content(path))))
+        Self::new([Family::Ip, Family::Ip6].map(list))
+    }
+
+    /// The same of a family alone.
+    #[must_use]
+    pub fn read_of(family: Family) -> Self {
+        Self::new([list(family)])
     }
 
     /// Of the paths of the kernel's lists of loaded tables, each with its program and what was read there.
-    pub(crate) fn new(lists: [(&str, &'static str, io::Result<String>); 2]) -> Self {
+    pub(crate) fn new<const LISTS: usize>(lists: [List; LISTS]) -> Self {
         let mut loaded = Vec::new();
         for (path, program, names) in lists {
             match names {

@@ -28,7 +28,8 @@ pub(super) struct Seen {
     ip6: Result<Observation, String>,
     /// The base chains of type nat on postrouting, less the daemon's.
     other_chains: Result<Vec<NatChain>, String>,
-    legacy: LegacyNat,
+    legacy_ip: LegacyNat,
+    legacy_ip6: LegacyNat,
 }
 
 /// A NAT chain of others.
@@ -92,7 +93,8 @@ pub(super) async fn look(kernel: &mut Kernel, options: &Options) -> KernelView {
         ip,
         ip6,
         other_chains: other_chains.map_err(|error| error.to_string()),
-        legacy: LegacyNat::read(),
+        legacy_ip: LegacyNat::read_of(Family::Ip),
+        legacy_ip6: LegacyNat::read_of(Family::Ip6),
     }))
 }
 
@@ -142,9 +144,9 @@ impl KernelView {
         let Self::Seen(seen) = self else {
             return (Vec::new(), None);
         };
-        let family = match destination {
-            IpAddr::V4(_) => Family::Ip,
-            IpAddr::V6(_) => Family::Ip6,
+        let (family, legacy) = match destination {
+            IpAddr::V4(_) => (Family::Ip, &seen.legacy_ip),
+            IpAddr::V6(_) => (Family::Ip6, &seen.legacy_ip6),
         };
         let mut unknown: Vec<String> = seen
             .other_chains
@@ -161,12 +163,9 @@ impl KernelView {
                 listed_by: NFT,
             })
             .collect();
-        match &seen.legacy {
+        match legacy {
             LegacyNat::NotLoaded => {}
-            LegacyNat::Loaded(programs) => {
-                let own = legacy_nat::program(family);
-                rivals.extend(programs.contains(&own).then(|| legacy_chain(family, own)));
-            }
+            LegacyNat::Loaded(_) => rivals.push(legacy_chain(family)),
             LegacyNat::Hidden(why) | LegacyNat::Unknown(why) => {
                 unknown.push(format!("rules of iptables-legacy: {why}"));
             }
@@ -177,7 +176,7 @@ impl KernelView {
     }
 }
 
-fn legacy_chain(family: Family, program: &'static str) -> Rival {
+fn legacy_chain(family: Family) -> Rival {
     Rival {
         chain: NatChain {
             family: family.name().to_owned(),
@@ -185,7 +184,7 @@ fn legacy_chain(family: Family, program: &'static str) -> Rival {
             name: "POSTROUTING".to_owned(),
             priority: legacy_nat::PRIORITY,
         },
-        listed_by: program,
+        listed_by: legacy_nat::program(family),
     }
 }
 
