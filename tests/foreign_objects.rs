@@ -10,11 +10,10 @@ use non_masquerade_daemon::config::{Flags, defaults};
 use non_masquerade_daemon::kernel::difference::Difference;
 use non_masquerade_daemon::policy::Policy;
 use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, Tables, names};
-use support::netlink::{attribute, commit, name};
 use support::netns::{Namespace, succeed};
 use support::nft::{Nft, TABLE};
 use support::programmed::Programmed;
-use support::wait_until;
+use support::{unnameable, wait_until};
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
 
@@ -102,25 +101,6 @@ fn a_foreign_object_of_each_kind_is_deleted_and_the_table_stays() {
     foreign_objects_are_deleted_and_the_table_stays(start);
 }
 
-/// What no nft makes: a `synproxy` whose name would be more than a name in the nft language.
-fn plant_synproxy(namespace: &Namespace, object: &str) {
-    // Messages and attributes of linux/netfilter/nf_tables.h: NFT_MSG_NEWOBJ, NFTA_OBJ_TABLE and so on.
-    const NEW_OBJECT: u16 = 18;
-    const SYNPROXY: u32 = 10;
-    let data = [
-        attribute(1, &1460_u16.to_be_bytes()),
-        attribute(2, &[7]),
-        attribute(3, &0_u32.to_be_bytes()),
-    ];
-    let attributes = [
-        name(1, TABLE),
-        name(2, object),
-        attribute(3, &SYNPROXY.to_be_bytes()),
-        attribute(4, &data.concat()),
-    ];
-    commit(namespace, &[(NEW_OBJECT, attributes.concat())]).unwrap();
-}
-
 #[test]
 fn what_cannot_be_deleted_by_its_name_is_named_until_the_table_is_made_anew() {
     let mut programmed = Programmed::new(DAEMON).unwrap();
@@ -129,7 +109,7 @@ fn what_cannot_be_deleted_by_its_name_is_named_until_the_table_is_made_anew() {
     nft(&programmed.namespace, "add table ip neighbour");
     for object in ["timeout", "s; delete table ip neighbour"] {
         let before = listed(&programmed.namespace);
-        plant_synproxy(&programmed.namespace, object);
+        unnameable::plant(&programmed.namespace, TABLE, object).unwrap();
         for _ in 0..2 {
             let error = programmed.sync(&wanted).unwrap_err().to_string();
             let named = format!("foreign synproxy {object}");

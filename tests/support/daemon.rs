@@ -186,6 +186,29 @@ impl Daemon {
         worker_of(self.process_id())
     }
 
+    /// Stops it, has `hand` do something that it sees all at once, and lets it go on.
+    pub fn while_it_sleeps<T>(&self, hand: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        kill(self.process_id(), Signal::SIGSTOP)?;
+        let done = hand();
+        kill(self.process_id(), Signal::SIGCONT)?;
+        done
+    }
+
+    /// Kills its worker, and has `hand` do something before there is another one: nobody owns the table then, and nobody
+    /// looks.
+    pub fn between_two_workers(&self, mut hand: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        self.while_it_sleeps(|| {
+            kill(self.worker().expect("a worker"), Signal::SIGKILL)?;
+            // What it owned is its own until it has ended.
+            let mut done = Ok(());
+            let waited = wait_until(WAIT_LIMIT, || {
+                done = hand();
+                done.is_ok()
+            });
+            done.and(waited)
+        })
+    }
+
     /// How often it and its worker have been woken: their voluntary context switches, proc(5). The worker is woken once
     /// for each request.
     pub fn wakeups(&self) -> [u64; 2] {
@@ -246,9 +269,14 @@ impl Daemon {
     }
 
     /// Ends it by SIGTERM. An error if it takes longer than promised.
-    pub fn terminate(mut self) -> io::Result<ExitStatus> {
+    pub fn terminate(self) -> io::Result<ExitStatus> {
+        self.terminate_within(END_LIMIT)
+    }
+
+    /// The same with another promise.
+    pub fn terminate_within(mut self, limit: Duration) -> io::Result<ExitStatus> {
         kill(self.process_id(), Signal::SIGTERM)?;
-        wait_until(END_LIMIT, || self.has_ended())
+        wait_until(limit, || self.has_ended())
             .map_err(|error| self.with_log(&format!("SIGTERM: {error}")))?;
         self.child.wait()
     }
@@ -332,10 +360,15 @@ fn voluntary_switches(process: Pid) -> u64 {
 
 /// The process id of the worker of this daemon, if it has one now.
 pub fn worker_of(daemon: Pid) -> Option<Pid> {
-    fs::read_dir("/proc")
-        .ok()?
+    workers_of(daemon).next()
+}
+
+/// The same of all that it has, ended ones included that it has not waited for yet.
+pub fn workers_of(daemon: Pid) -> impl Iterator<Item = Pid> {
+    let processes = fs::read_dir("/proc").into_iter().flatten();
+    processes
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .find(|process| is_worker_of(*process, daemon))
+        .filter(move |process| is_worker_of(*process, daemon))
         .map(Pid::from_raw)
 }
 

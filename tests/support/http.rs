@@ -24,7 +24,11 @@ pub struct Response {
 
 /// A connection from inside of the namespace.
 pub fn connect(namespace: &Namespace) -> io::Result<TcpStream> {
-    let stream = namespace.run(|| TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)))?;
+    connect_to(namespace, PORT)
+}
+
+fn connect_to(namespace: &Namespace, port: u16) -> io::Result<TcpStream> {
+    let stream = namespace.run(|| TcpStream::connect((Ipv4Addr::LOCALHOST, port)))?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;
     Ok(stream)
@@ -32,7 +36,10 @@ pub fn connect(namespace: &Namespace) -> io::Result<TcpStream> {
 
 /// Sends these bytes and reads until the server ends the connection.
 pub fn exchange(namespace: &Namespace, bytes: &[u8]) -> io::Result<Response> {
-    let mut stream = connect(namespace)?;
+    exchange_on(connect(namespace)?, bytes)
+}
+
+fn exchange_on(mut stream: TcpStream, bytes: &[u8]) -> io::Result<Response> {
     stream.write_all(bytes)?;
     let mut said = String::new();
     stream.read_to_string(&mut said)?;
@@ -48,8 +55,13 @@ pub fn exchange(namespace: &Namespace, bytes: &[u8]) -> io::Result<Response> {
 
 /// Asks for a path.
 pub fn get(namespace: &Namespace, path: &str) -> io::Result<Response> {
+    get_from(namespace, PORT, path)
+}
+
+/// The same of a daemon that was given another port.
+pub fn get_from(namespace: &Namespace, port: u16, path: &str) -> io::Result<Response> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    exchange(namespace, request.as_bytes())
+    exchange_on(connect_to(namespace, port)?, request.as_bytes())
 }
 
 /// The value of a metric, by its name without the daemon's prefix and with its labels.

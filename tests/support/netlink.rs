@@ -21,15 +21,28 @@ pub const NEW_TABLE: u16 = 0;
 pub const DELETE_TABLE: u16 = 2;
 /// See [`NEW_TABLE`].
 pub const NEW_SET: u16 = 9;
+const GET_SET: u16 = 10;
+/// See [`NEW_TABLE`].
+pub const NEW_ELEMENT: u16 = 12;
+/// See [`NEW_TABLE`].
+pub const DELETE_ELEMENT: u16 = 14;
+/// See [`NEW_TABLE`].
+pub const NEW_OBJECT: u16 = 18;
+/// See [`NEW_TABLE`].
+pub const DELETE_OBJECT: u16 = 20;
+const NFTA_SET_TABLE: u16 = 1;
+const NFTA_SET_NAME: u16 = 2;
 const GET_GENERATION: u16 = 16;
 const NFTA_GEN_ID: u16 = 1;
 
-/// `NLM_F_REQUEST`, `NLM_F_ACK`, `NLM_F_CREATE` of linux/netlink.h.
+/// `NLM_F_REQUEST`, `NLM_F_ACK`, `NLM_F_DUMP`, `NLM_F_CREATE` of linux/netlink.h.
 const REQUEST: u16 = 0x001;
 const ACKNOWLEDGE: u16 = 0x004;
+const DUMP: u16 = 0x300;
 const CREATE: u16 = 0x400;
-/// `NLMSG_ERROR` of linux/netlink.h.
+/// `NLMSG_ERROR`, `NLMSG_DONE` of linux/netlink.h.
 const ERROR: u16 = 2;
+const DONE: u16 = 3;
 const MESSAGE_HEADER_BYTES: usize = 16;
 /// `struct nfgenmsg` of linux/netfilter/nfnetlink.h.
 const FAMILY_HEADER_BYTES: usize = 4;
@@ -52,7 +65,11 @@ pub fn name(kind: u16, name: &str) -> Vec<u8> {
 
 /// Sends nftables messages for family `ip` as one transaction. An error of any of them is returned.
 pub fn commit(namespace: &Namespace, messages: &[(u16, Vec<u8>)]) -> io::Result<()> {
-    let socket = open(namespace)?;
+    commit_on(&open(namespace)?, messages)
+}
+
+/// The same on a socket that is used again: for one that is closed, the kernel makes others wait.
+pub fn commit_on(socket: &OwnedFd, messages: &[(u16, Vec<u8>)]) -> io::Result<()> {
     let subsystem = SUBSYSTEM_NFTABLES.to_be_bytes();
     let mut batch = message(BATCH_BEGIN, REQUEST, 0, subsystem, &[]);
     for (kind, attributes) in messages {
@@ -63,13 +80,49 @@ pub fn commit(namespace: &Namespace, messages: &[(u16, Vec<u8>)]) -> io::Result<
     batch.extend(message(BATCH_END, REQUEST, 0, subsystem, &[]));
     send(socket.as_raw_fd(), &batch, MsgFlags::empty())?;
     for _ in messages {
-        let reply = receive(&socket)?;
+        let reply = receive(socket)?;
         let code = i32::from_ne_bytes(bytes_at(&reply, MESSAGE_HEADER_BYTES)?);
         if code != 0 {
             return Err(io::Error::from_raw_os_error(-code));
         }
     }
     Ok(())
+}
+
+/// The names of the sets and maps of a table of family `ip`; none if there is no such table.
+pub fn sets_of(socket: &OwnedFd, table: &str) -> io::Result<Vec<String>> {
+    let kind = SUBSYSTEM_NFTABLES << 8 | GET_SET;
+    let of_table = name(NFTA_SET_TABLE, table);
+    let request = message(kind, REQUEST | DUMP, FAMILY_IPV4, [0, 0], &of_table);
+    send(socket.as_raw_fd(), &request, MsgFlags::empty())?;
+    let mut names = Vec::new();
+    loop {
+        let reply = receive(socket)?;
+        let mut rest = reply.as_slice();
+        while !rest.is_empty() {
+            let length = u32::from_ne_bytes(bytes_at(rest, 0)?) as usize;
+            if [ERROR, DONE].contains(&u16::from_ne_bytes(bytes_at(rest, 4)?)) {
+                return Ok(names);
+            }
+            let attributes = MESSAGE_HEADER_BYTES + FAMILY_HEADER_BYTES..length;
+            let attributes = rest.get(attributes).ok_or(io::ErrorKind::InvalidData)?;
+            names.extend(text_of(NFTA_SET_NAME, attributes));
+            rest = &rest[length.next_multiple_of(4).min(rest.len())..];
+        }
+    }
+}
+
+/// The text of the first attribute of this type.
+fn text_of(kind: u16, mut attributes: &[u8]) -> Option<String> {
+    while !attributes.is_empty() {
+        let length = usize::from(u16::from_ne_bytes(bytes_at(attributes, 0).ok()?));
+        if u16::from_ne_bytes(bytes_at(attributes, 2).ok()?) == kind {
+            let text = attributes.get(4..length)?.split(|byte| *byte == 0).next()?;
+            return String::from_utf8(text.to_vec()).ok();
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..)?;
+    }
+    None
 }
 
 /// The generation of the namespace's ruleset: it grows with every transaction.
@@ -102,7 +155,8 @@ fn message(kind: u16, flags: u16, family: u8, resource: [u8; 2], attributes: &[u
     bytes
 }
 
-fn open(namespace: &Namespace) -> io::Result<OwnedFd> {
+/// A socket of the namespace.
+pub fn open(namespace: &Namespace) -> io::Result<OwnedFd> {
     namespace.run(|| {
         let socket = socket(
             AddressFamily::Netlink,
