@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use thiserror::Error;
 
@@ -34,24 +34,27 @@ pub struct Loaded {
     pub empty_files: Vec<PathBuf>,
 }
 
-/// What to do with a file that someone has open for writing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Writers {
-    /// Say so: what it holds may be half of what it will hold.
-    Await,
-    /// Take it for what it holds.
-    Ignore,
+impl Loaded {
+    /// The files that hold something.
+    #[must_use]
+    pub fn files_with_contents(&self) -> Vec<PathBuf> {
+        let mut files = self.files.clone();
+        files.retain(|file| !self.empty_files.contains(file));
+        files
+    }
 }
 
 /// Why there is no configuration.
 #[derive(Debug, Error)]
 pub enum LoadError {
-    /// Someone has the file open for writing, or changes files faster than they can be read together.
-    #[error("the configuration file {} is being written; wait until its writer has closed it", path.display())]
-    BeingWritten {
-        /// The file.
-        path: PathBuf,
-    },
+    /// Several files change faster than they can be read together.
+    #[error(
+        "the configuration files change faster than they can be read together; wait until they are left alone, and do not write to what lies beside them"
+    )]
+    Changing,
+    /// This is wrong with files of which one was written a moment ago: what it holds may be half of what it will hold.
+    #[error(transparent)]
+    HalfWritten(Box<LoadError>),
     /// A file that was named for its own sake is not there.
     #[error("there is no file {}; name one that is there", path.display())]
     Absent {
@@ -84,12 +87,19 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// Whether the files may hold something else a moment later: they are being written.
+    #[must_use]
+    pub fn may_be_half_written(&self) -> bool {
+        matches!(self, Self::HalfWritten(_) | Self::Changing)
+    }
+
     /// Of a file that cannot be read: why may pass without any event near the file (no descriptor is free, a disk fails
     /// for a moment).
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Read { .. } => true,
+            Self::Read { .. } | Self::Changing => true,
+            Self::HalfWritten(error) => error.may_pass(),
             Self::Several(errors) => errors.iter().any(Self::may_pass),
             _ => false,
         }
@@ -108,9 +118,10 @@ impl fmt::Display for Lines<'_> {
     }
 }
 
-/// How long [`load_patiently`] waits for the end of a writer, and how often it looks.
+/// A file that has not been written for so long is whole.
+const SETTLED_AFTER: Duration = Duration::from_millis(100);
+/// How long [`load_patiently`] waits for it.
 const PATIENCE: Duration = Duration::from_secs(1);
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How often several files are read in a row before they count as being written.
 const READINGS: usize = 3;
@@ -122,17 +133,16 @@ const READINGS: usize = 3;
 /// # Errors
 /// [`LoadError`], all of them at once. Never blocks on a FIFO, opens no device, reads at most [`MAX_FILE_BYTES`] of
 /// all files and a byte.
-pub fn load(paths: &[PathBuf], flags: &Flags, writers: Writers) -> Result<Loaded, LoadError> {
-    Reading::settled(paths, writers)?.judged(flags)
+pub fn load(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadError> {
+    Reading::of_one_moment(paths)?.judged(flags)
 }
 
-/// As [`load`], for a command that runs once: waits at most a second for a writer to close the file, then
-/// takes it for what it holds.
+/// As [`load`], for a command that runs once: what may be half written is read again, for at most a second.
 ///
 /// # Errors
-/// As [`load`], less [`LoadError::BeingWritten`].
+/// As [`load`], less [`LoadError::HalfWritten`].
 pub fn load_patiently(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadError> {
-    Reading::patient(paths)?.judged(flags)
+    patiently(|| load(paths, flags))
 }
 
 /// As [`load_patiently`], with the texts that were judged, of which [`provenance`] tells where something stands.
@@ -140,13 +150,28 @@ pub fn load_patiently(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadEr
 /// # Errors
 /// As [`load_patiently`].
 pub fn load_with_texts(paths: &[PathBuf], flags: &Flags) -> Result<(Loaded, Texts), LoadError> {
-    let reading = Reading::patient(paths)?;
-    let texts = reading.files.iter().map(|file| {
-        let name = file.path.to_string_lossy().into_owned();
-        (name, file.bytes.clone())
-    });
-    let texts = Texts(texts.collect());
-    Ok((reading.judged(flags)?, texts))
+    patiently(|| {
+        let reading = Reading::of_one_moment(paths)?;
+        let texts = reading.files.iter().map(|file| {
+            let name = file.path.to_string_lossy().into_owned();
+            (name, file.bytes.clone())
+        });
+        let texts = Texts(texts.collect());
+        Ok((reading.judged(flags)?, texts))
+    })
+}
+
+fn patiently<T>(mut load: impl FnMut() -> Result<T, LoadError>) -> Result<T, LoadError> {
+    let started = Instant::now();
+    loop {
+        match load() {
+            Err(error) if error.may_be_half_written() && started.elapsed() < PATIENCE => {
+                thread::sleep(SETTLED_AFTER);
+            }
+            Err(LoadError::HalfWritten(error)) => return Err(*error),
+            settled => return settled,
+        }
+    }
 }
 
 /// What the files held, each with its name.
@@ -209,38 +234,19 @@ struct Found {
 
 impl Reading {
     /// What [`load`] judges.
-    fn settled(paths: &[PathBuf], writers: Writers) -> Result<Self, LoadError> {
-        let mut reading = Self::of(paths, writers)?;
-        for _ in 1..READINGS {
+    fn of_one_moment(paths: &[PathBuf]) -> Result<Self, LoadError> {
+        for _ in 0..READINGS {
+            let reading = Self::of(paths)?;
             if reading.is_of_one_moment(paths)? {
                 return Ok(reading);
             }
-            reading = Self::of(paths, writers)?;
         }
-        match reading.files.first() {
-            Some(file) if writers == Writers::Await && !reading.is_of_one_moment(paths)? => {
-                let path = file.path.clone();
-                Err(LoadError::BeingWritten { path })
-            }
-            _ => Ok(reading),
-        }
-    }
-
-    /// What [`load_patiently`] judges.
-    fn patient(paths: &[PathBuf]) -> Result<Self, LoadError> {
-        let started = Instant::now();
-        while started.elapsed() < PATIENCE {
-            match Self::settled(paths, Writers::Await) {
-                Err(LoadError::BeingWritten { .. }) => thread::sleep(LOOK_AGAIN),
-                settled => return settled,
-            }
-        }
-        Self::settled(paths, Writers::Ignore)
+        Err(LoadError::Changing)
     }
 
     /// # Errors
-    /// [`LoadError::BeingWritten`], and where it is not known which files there are.
-    fn of(paths: &[PathBuf], writers: Writers) -> Result<Self, LoadError> {
+    /// Where it is not known which files there are.
+    fn of(paths: &[PathBuf]) -> Result<Self, LoadError> {
         let mut files = Vec::new();
         let mut errors = Vec::new();
         let mut left = MAX_FILE_BYTES + 1;
@@ -248,10 +254,9 @@ impl Reading {
             // The byte beyond the limit is read: that is told, and the rest is not looked at.
             let (identity, bytes) = match left {
                 0 => (identity(&path), None),
-                _ => match read::read(&path, writers, left) {
+                _ => match read::read(&path, left) {
                     Ok(Some((identity, bytes))) => (Some(identity), Some(bytes)),
                     Ok(None) => continue,
-                    Err(written @ LoadError::BeingWritten { .. }) => return Err(written),
                     Err(error) => {
                         errors.push(error);
                         (identity(&path), None)
@@ -286,6 +291,29 @@ impl Reading {
     }
 
     fn judged(mut self, flags: &Flags) -> Result<Loaded, LoadError> {
+        let judged = self.judged_as_it_is(flags);
+        judged.map_err(|error| match self.is_settled() {
+            true => error,
+            false => LoadError::HalfWritten(Box::new(error)),
+        })
+    }
+
+    /// None of the files has changed for a moment, while it was judged neither. A time of modification in the future says
+    /// that it was written, not when.
+    fn is_settled(&self) -> bool {
+        let now = SystemTime::now();
+        let is_old = |then| {
+            let age = now.duration_since(then);
+            age.is_ok_and(|age| age >= SETTLED_AFTER)
+        };
+        self.files.iter().all(|file| {
+            let modified = file.identity.and_then(|identity| identity.modified);
+            file.identity == identity(&file.path) && modified.is_none_or(is_old)
+        })
+    }
+
+    fn judged_as_it_is(&mut self, flags: &Flags) -> Result<Loaded, LoadError> {
+        let errors = std::mem::take(&mut self.errors);
         let names: Vec<_> = self
             .files
             .iter()
@@ -300,11 +328,11 @@ impl Reading {
             })
             .collect();
         let judged = match config::judge_together(&sources, flags) {
-            Ok(judged) if self.errors.is_empty() => judged,
-            Ok(_) => return Err(one_or_several(self.errors)),
+            Ok(judged) if errors.is_empty() => judged,
+            Ok(_) => return Err(one_or_several(errors)),
             Err(bad) => {
-                self.errors.push(bad.into());
-                return Err(one_or_several(self.errors));
+                let all = errors.into_iter().chain([bad.into()]);
+                return Err(one_or_several(all.collect()));
             }
         };
         Ok(Loaded {
@@ -316,7 +344,7 @@ impl Reading {
                 .filter(|file| file.bytes.as_ref().is_some_and(Vec::is_empty))
                 .map(|file| file.path.clone())
                 .collect(),
-            files: self.files.into_iter().map(|file| file.path).collect(),
+            files: self.files.iter().map(|file| file.path.clone()).collect(),
         })
     }
 }
