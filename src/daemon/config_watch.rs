@@ -55,37 +55,25 @@ impl ConfigWatch {
         }
     }
 
-    /// Waits until something has happened that may have changed the configuration. All that has happened by then is
-    /// one change.
-    pub(super) async fn changed(&mut self) {
+    /// Waits until something has happened that may have changed the configuration.
+    pub(super) async fn changed(&self) {
         let Some(inotify) = &self.inotify else {
             return pending().await;
         };
-        loop {
-            match inotify.readable().await {
-                Ok(mut ready) => ready.clear_ready(),
-                // The runtime is ending.
-                Err(_) => return pending().await,
-            }
-            let mut has_changed = false;
-            loop {
-                match inotify.get_ref().0.read_events() {
-                    Ok(events) => {
-                        has_changed |= events.iter().any(|event| self.watches.count(event));
-                    }
-                    Err(Errno::EINTR) => {}
-                    Err(Errno::EAGAIN) => break,
-                    Err(error) => {
-                        self.lines
-                            .blind(&format!("inotify cannot be read ({error})"), "");
-                        break;
-                    }
-                }
-            }
-            if has_changed {
+        // Without an end: an error here means that the runtime is ending.
+        while let Ok(mut ready) = inotify.readable().await {
+            let events = ready.try_io(|inotify| {
+                let events = inotify.get_ref().0.read_events();
+                // Whatever the error is: there is nothing to be read for now.
+                events.map_err(|_| io::ErrorKind::WouldBlock.into())
+            });
+            if let Ok(Ok(events)) = events
+                && events.iter().any(|event| self.watches.count(event))
+            {
                 return;
             }
         }
+        pending().await
     }
 
     /// Watches what is to be watched now, and nothing else. To be done before each reading: what changes after it is
@@ -95,7 +83,8 @@ impl ConfigWatch {
             Ok(inotify) => &self.inotify.insert(inotify).get_ref().0,
             Err(error) => {
                 let what = format!("there is no inotify instance to be had ({error})");
-                return self.lines.blind(&what, remedy_without_instance(&error));
+                let error = error.raw_os_error().map(Errno::from_raw);
+                return self.lines.blind(&what, error.map_or("", remedy));
             }
         };
         let watches = Watches::on_the_ways_to(&self.files, inotify);
@@ -133,19 +122,13 @@ impl Lines {
             );
         }
         self.mounted_files.clone_from(&watches.mounted_files);
-        // The same one each time.
-        let Some((path, error)) = watches.failures.first_key_value() else {
-            return self.sees();
-        };
-        let path = path.display();
-        let what = match watches.failures.len() {
-            1 => format!("{path} cannot be watched ({error})"),
-            all => format!(
-                "{path} and {} more directories cannot be watched ({error})",
-                all - 1
-            ),
-        };
-        self.blind(&what, remedy(*error));
+        match &watches.failure {
+            Some((path, error)) => {
+                let what = format!("{} cannot be watched ({error})", path.display());
+                self.blind(&what, remedy(*error));
+            }
+            None => self.sees(),
+        }
     }
 
     fn blind(&mut self, what: &str, remedy: &str) {
@@ -165,18 +148,11 @@ impl Lines {
     }
 }
 
-/// Not of a system that has no inotify.
-fn remedy_without_instance(error: &io::Error) -> &'static str {
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EMFILE) => {
-            "; raise fs.inotify.max_user_instances, or the daemon's limit of open files"
-        }
-        _ => "",
-    }
-}
-
 fn remedy(error: Errno) -> &'static str {
     match error {
+        Errno::EMFILE => {
+            "; raise fs.inotify.max_user_instances, or the daemon's limit of open files"
+        }
         Errno::ENOSPC => "; raise fs.inotify.max_user_watches",
         Errno::EACCES => "; let the daemon's user read the directory",
         _ => "",

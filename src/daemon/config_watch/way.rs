@@ -1,12 +1,12 @@
 //! The way to each configuration file as the kernel walks it, path_resolution(7), watched while it is walked: a directory
 //! is watched before it is asked what stands in it, so that no change in between is missed.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Component, Path, PathBuf, absolute};
+use std::path::{Path, PathBuf, absolute};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlink};
@@ -18,12 +18,13 @@ use crate::config_source::{MAX_FILES, candidates};
 /// Symbolic links that are followed before a path counts as a loop; `MAXSYMLINKS` of the kernel, path_resolution(7).
 const MOST_LINKS: usize = 40;
 
-/// Of a directory that is only passed: that it goes. What happens in it wakes nobody.
-const ITSELF: AddWatchFlags = AddWatchFlags::IN_DELETE_SELF.union(AddWatchFlags::IN_MOVE_SELF);
-/// Of a file that can be told of by no directory. Not IN_MODIFY: a writer is read when it is done.
-const CONTENTS: AddWatchFlags = ITSELF
-    .union(AddWatchFlags::IN_CLOSE_WRITE)
-    .union(AddWatchFlags::IN_ATTRIB);
+/// Of a directory that is only passed, and no link to one: that it goes. What happens in it wakes nobody.
+const PASSED: AddWatchFlags = AddWatchFlags::IN_DELETE_SELF
+    .union(AddWatchFlags::IN_MOVE_SELF)
+    .union(AddWatchFlags::IN_ONLYDIR)
+    .union(AddWatchFlags::IN_DONT_FOLLOW);
+/// Of a file that no directory tells of. Not IN_MODIFY: what a writer does is told once it is done.
+const CONTENTS: AddWatchFlags = AddWatchFlags::IN_CLOSE_WRITE.union(AddWatchFlags::IN_ATTRIB);
 /// Of a directory in which something is that counts.
 const NAMES: AddWatchFlags = CONTENTS
     .union(AddWatchFlags::IN_MOVED_TO)
@@ -34,7 +35,7 @@ const NAMES: AddWatchFlags = CONTENTS
 /// for ways of before wakes at worst.
 const AND_AS_BEFORE: AddWatchFlags = AddWatchFlags::from_bits_retain(libc::IN_MASK_ADD);
 
-/// What is watched, and why some is not.
+/// What is watched, and why something is not.
 #[derive(Default)]
 pub(super) struct Watches {
     /// All of them.
@@ -43,8 +44,8 @@ pub(super) struct Watches {
     whole: HashSet<WatchDescriptor>,
     /// Those of links, of files, and of what is missing. In other directories only these count.
     names: HashSet<OsString>,
-    /// What cannot be watched.
-    pub(super) failures: BTreeMap<PathBuf, Errno>,
+    /// The first that could not be made.
+    pub(super) failure: Option<(PathBuf, Errno)>,
     /// The files that are mounted by themselves, so that no directory tells of them.
     pub(super) mounted_files: BTreeSet<PathBuf>,
 }
@@ -71,52 +72,48 @@ impl Watches {
 
     /// Whether `event` may have changed the configuration.
     pub(super) fn count(&self, event: &InotifyEvent) -> bool {
-        // The end of a watch: where it was not taken away on purpose, another event tells why.
-        if event.mask.contains(AddWatchFlags::IN_IGNORED) {
-            return false;
-        }
         match &event.name {
-            Some(name) => self.whole.contains(&event.wd) || self.names.contains(name),
+            // The end of a watch: where it was not taken away on purpose, another event tells why.
+            None if event.mask.contains(AddWatchFlags::IN_IGNORED) => false,
             // What is watched has gone itself, or more has happened than the kernel has kept.
             None => true,
+            Some(name) => self.whole.contains(&event.wd) || self.names.contains(name),
         }
     }
 
     /// Walks to `path`; the directory, where it leads to one.
     fn walk(&mut self, path: &Path, inotify: &Inotify) -> Option<PathBuf> {
-        let mut turns = 0;
+        let mut links = 0;
         let mut at = PathBuf::new();
         let mut ahead = backwards(path);
         while let Some(part) = ahead.pop() {
-            let name = match Path::new(&part).components().next()? {
-                Component::Normal(name) => name,
-                Component::RootDir => {
-                    at = PathBuf::from("/");
-                    continue;
-                }
-                Component::ParentDir => {
-                    at.pop();
-                    continue;
-                }
-                Component::CurDir | Component::Prefix(_) => continue,
-            };
-            let next = at.join(name);
-            if self.enters(&next, inotify) {
+            if part == ".." {
+                at.pop();
+                continue;
+            }
+            let next = at.join(part);
+            if self.add(&next, PASSED, inotify).is_some() {
                 at = next;
                 continue;
             }
             self.add_name(&next, inotify);
-            turns += 1;
             match readlink(&next) {
-                _ if turns > MOST_LINKS => return None,
-                Ok(target) => ahead.extend(backwards(Path::new(&target))),
-                // It has become a directory just now.
-                Err(Errno::EINVAL) if next.is_dir() => ahead.push(part),
+                Ok(target) if links < MOST_LINKS => {
+                    links += 1;
+                    ahead.extend(backwards(Path::new(&target)));
+                }
+                // One that cannot be watched, or has come just now; its name is watched.
+                Err(Errno::EINVAL) if next.is_dir() => at = next,
                 Err(Errno::EINVAL) if ahead.is_empty() => {
-                    self.add_mounted_file(&next, &at, inotify);
+                    if let (Some(its), Some(other)) = (mount_of(&next), mount_of(&at))
+                        && its != other
+                    {
+                        self.add(&next, CONTENTS, inotify);
+                        self.mounted_files.insert(next);
+                    }
                     return None;
                 }
-                Err(_) => {
+                _ => {
                     // The end of an empty directory is not told while a process stands in it.
                     self.add_name(&at, inotify);
                     return None;
@@ -124,19 +121,6 @@ impl Watches {
             }
         }
         Some(at)
-    }
-
-    /// Whether `path` is a directory, which is watched from then on.
-    fn enters(&mut self, path: &Path, inotify: &Inotify) -> bool {
-        let flags = ITSELF | AddWatchFlags::IN_ONLYDIR | AddWatchFlags::IN_DONT_FOLLOW;
-        let entered = inotify.add_watch(path, flags | AND_AS_BEFORE);
-        match entered {
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG) => false,
-            entered => {
-                self.note(path, entered);
-                true
-            }
-        }
     }
 
     /// What becomes of `path` counts, as far as the directory tells it in which it stands.
@@ -147,41 +131,17 @@ impl Watches {
         }
     }
 
-    fn add_mounted_file(&mut self, file: &Path, directory: &Path, inotify: &Inotify) {
-        if let (Some(its), Some(other)) = (mount_of(file), mount_of(directory))
-            && its != other
-        {
-            self.add(file, CONTENTS, inotify);
-            self.mounted_files.insert(file.to_owned());
-        }
-    }
-
-    fn add(
-        &mut self,
-        path: &Path,
-        flags: AddWatchFlags,
-        inotify: &Inotify,
-    ) -> Option<WatchDescriptor> {
-        self.note(path, inotify.add_watch(path, flags | AND_AS_BEFORE))
-    }
-
-    fn note(
-        &mut self,
-        path: &Path,
-        added: Result<WatchDescriptor, Errno>,
-    ) -> Option<WatchDescriptor> {
-        match added {
+    fn add(&mut self, path: &Path, of: AddWatchFlags, to: &Inotify) -> Option<WatchDescriptor> {
+        match to.add_watch(path, of | AND_AS_BEFORE) {
             Ok(watch) => {
                 self.all.insert(watch);
-                Some(watch)
+                return Some(watch);
             }
-            // It has gone just now, which the watch on the way to it tells.
-            Err(Errno::ENOENT | Errno::ENOTDIR) => None,
-            Err(error) => {
-                self.failures.insert(path.to_owned(), error);
-                None
-            }
+            // It is no directory, or has gone just now, which the watch on the way to it tells.
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG) => {}
+            Err(error) => drop(self.failure.get_or_insert((path.to_owned(), error))),
         }
+        None
     }
 }
 
