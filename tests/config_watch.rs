@@ -297,7 +297,7 @@ fn a_file_that_is_half_written_and_completed_soon_after_was_never_bad() {
         fs::write(watching.at("etc/config"), "").unwrap();
         let (half, rest) = cidr.split_at(7);
         for piece in ["nonMasqueradeCIDRs: [", half, rest, "]"] {
-            std::thread::sleep(Duration::from_millis(60));
+            std::thread::sleep(Duration::from_millis(30));
             let mut file = fs::File::options();
             let mut file = file.append(true).open(watching.at("etc/config")).unwrap();
             file.write_all(piece.as_bytes()).unwrap();

@@ -119,9 +119,9 @@ fn a_slow_writer_is_waited_for() {
     let (namespace, daemon) = start(&list("192.0.2.0/24"));
     fs::write(daemon.config_file(), "").unwrap();
     for piece in ["nonMasqueradeCIDRs: [", "198.51.", "100.0", "/24", "]"] {
-        std::thread::sleep(Duration::from_millis(60));
-        append(&daemon, piece);
+        std::thread::sleep(Duration::from_millis(30));
         assert!(exempts(&namespace, "192.0.2.0/24"));
+        append(&daemon, piece);
     }
     wait_for(&namespace, "198.51.100.0/24");
     let log = daemon.log();
