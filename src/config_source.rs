@@ -44,6 +44,27 @@ impl Loaded {
     }
 }
 
+/// What was found in place of a configuration.
+#[derive(Debug)]
+pub struct Failure {
+    /// What is wrong.
+    pub error: LoadError,
+    /// The files that hold something, whatever it is, as far as it is known which there are.
+    pub files_with_contents: Vec<PathBuf>,
+    /// One was written a moment ago: what it holds may be half of what it will hold.
+    pub may_be_half_written: bool,
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        Self {
+            error,
+            files_with_contents: Vec::new(),
+            may_be_half_written: false,
+        }
+    }
+}
+
 /// Why there is no configuration.
 #[derive(Debug, Error)]
 pub enum LoadError {
@@ -52,9 +73,6 @@ pub enum LoadError {
         "the configuration files change faster than they can be read together; wait until they are left alone, and do not write to what lies beside them"
     )]
     Changing,
-    /// This is wrong with files of which one was written a moment ago: what it holds may be half of what it will hold.
-    #[error(transparent)]
-    HalfWritten(Box<LoadError>),
     /// A file that was named for its own sake is not there.
     #[error("there is no file {}; name one that is there", path.display())]
     Absent {
@@ -87,19 +105,12 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// Whether the files may hold something else a moment later: they are being written.
-    #[must_use]
-    pub fn may_be_half_written(&self) -> bool {
-        matches!(self, Self::HalfWritten(_) | Self::Changing)
-    }
-
     /// Of a file that cannot be read: why may pass without any event near the file (no descriptor is free, a disk fails
     /// for a moment).
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Read { .. } | Self::Changing => true,
-            Self::HalfWritten(error) => error.may_pass(),
             Self::Several(errors) => errors.iter().any(Self::may_pass),
             _ => false,
         }
@@ -131,16 +142,16 @@ const READINGS: usize = 3;
 /// meanwhile gives the old or the new files, never some of both.
 ///
 /// # Errors
-/// [`LoadError`], all of them at once. Never blocks on a FIFO, opens no device, reads at most [`MAX_FILE_BYTES`] of
-/// all files and a byte.
-pub fn load(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadError> {
+/// [`Failure`], with all that is wrong at once. Never blocks on a FIFO, opens no device, reads at most
+/// [`MAX_FILE_BYTES`] of all files and a byte.
+pub fn load(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, Failure> {
     Reading::of_one_moment(paths)?.judged(flags)
 }
 
 /// As [`load`], for a command that runs once: what may be half written is read again, for at most a second.
 ///
 /// # Errors
-/// As [`load`], less [`LoadError::HalfWritten`].
+/// [`LoadError`], all of them at once.
 pub fn load_patiently(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadError> {
     patiently(|| load(paths, flags))
 }
@@ -161,15 +172,14 @@ pub fn load_with_texts(paths: &[PathBuf], flags: &Flags) -> Result<(Loaded, Text
     })
 }
 
-fn patiently<T>(mut load: impl FnMut() -> Result<T, LoadError>) -> Result<T, LoadError> {
+fn patiently<T>(mut load: impl FnMut() -> Result<T, Failure>) -> Result<T, LoadError> {
     let started = Instant::now();
     loop {
         match load() {
-            Err(error) if error.may_be_half_written() && started.elapsed() < PATIENCE => {
+            Err(failure) if failure.may_be_half_written && started.elapsed() < PATIENCE => {
                 thread::sleep(SETTLED_AFTER);
             }
-            Err(LoadError::HalfWritten(error)) => return Err(*error),
-            settled => return settled,
+            settled => return settled.map_err(|failure| failure.error),
         }
     }
 }
@@ -208,15 +218,6 @@ pub fn load_existing(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadErr
     load_patiently(paths, flags)
 }
 
-/// The files at `paths`, and in the directories among them, that hold something, whatever it is.
-#[must_use]
-pub fn files_with_contents(paths: &[PathBuf]) -> Vec<PathBuf> {
-    // Where it is not known which files there are, none is known of.
-    let mut files = paths::files(paths).unwrap_or_default();
-    files.retain(|file| fs::metadata(file).is_ok_and(|metadata| metadata.len() > 0));
-    files
-}
-
 /// The files that were found, one after the other.
 struct Reading {
     files: Vec<Found>,
@@ -234,14 +235,31 @@ struct Found {
 
 impl Reading {
     /// What [`load`] judges.
-    fn of_one_moment(paths: &[PathBuf]) -> Result<Self, LoadError> {
-        for _ in 0..READINGS {
-            let reading = Self::of(paths)?;
+    fn of_one_moment(paths: &[PathBuf]) -> Result<Self, Failure> {
+        let mut reading = Self::of(paths)?;
+        for _ in 1..READINGS {
             if reading.is_of_one_moment(paths)? {
                 return Ok(reading);
             }
+            reading = Self::of(paths)?;
         }
-        Err(LoadError::Changing)
+        match reading.is_of_one_moment(paths)? {
+            true => Ok(reading),
+            false => Err(Failure {
+                may_be_half_written: true,
+                ..reading.failed(LoadError::Changing)
+            }),
+        }
+    }
+
+    fn failed(&self, error: LoadError) -> Failure {
+        let holds_something = |file: &&Found| file.identity.is_some_and(|found| found.size > 0);
+        let files = self.files.iter().filter(holds_something);
+        Failure {
+            error,
+            files_with_contents: files.map(|file| file.path.clone()).collect(),
+            may_be_half_written: !self.is_settled(),
+        }
     }
 
     /// # Errors
@@ -290,12 +308,9 @@ impl Reading {
         Ok(read.eq(now.iter().map(|(path, identity)| (path, *identity))))
     }
 
-    fn judged(mut self, flags: &Flags) -> Result<Loaded, LoadError> {
+    fn judged(mut self, flags: &Flags) -> Result<Loaded, Failure> {
         let judged = self.judged_as_it_is(flags);
-        judged.map_err(|error| match self.is_settled() {
-            true => error,
-            false => LoadError::HalfWritten(Box::new(error)),
-        })
+        judged.map_err(|error| self.failed(error))
     }
 
     /// None of the files has changed for a moment, while it was judged neither. A time of modification in the future says

@@ -52,7 +52,7 @@ fn load(case: &Case, directory: &TemporaryDirectory) -> Result<Loaded, LoadError
         Peer::Agent => config.join("ip-masq-agent"),
         Peer::AgentV2 => config,
     };
-    config_source::load(&[path], &flags(case))
+    config_source::load(&[path], &flags(case)).map_err(|failure| failure.error)
 }
 
 /// Whether traffic to `destination` keeps its source address.

@@ -15,7 +15,7 @@ use super::LoadError;
 pub(super) struct Identity {
     device: u64,
     inode: u64,
-    size: u64,
+    pub(super) size: u64,
     pub(super) modified: Option<SystemTime>,
     /// Seconds and nanoseconds.
     changed: (i64, i64),

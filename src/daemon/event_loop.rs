@@ -259,8 +259,6 @@ impl EventLoop {
         // Before it is read, so that no change in between is missed.
         self.watch.renew();
         let settings = &self.settings;
-        // What is moved away while it is read, or as soon as it is said to be bad, was there nevertheless.
-        let mut found = config_source::files_with_contents(&settings.config);
         match config_source::load(&settings.config, &settings.flags) {
             Ok(loaded) => {
                 let policy = Policy::new(&loaded.config);
@@ -278,15 +276,15 @@ impl EventLoop {
                     empty_files: Vec::new(),
                 }
             }
-            Err(error) if error.may_be_half_written() && !while_written => Reading::BeingWritten,
-            Err(error) => {
-                found.extend(config_source::files_with_contents(&settings.config));
-                self.log.bad_file(&error);
+            Err(failure) if failure.may_be_half_written && !while_written => Reading::BeingWritten,
+            Err(failure) => {
+                self.log.bad_file(&failure.error);
                 self.metrics.bad_load();
-                self.readiness.configuration_is_bad(&error.to_string());
+                self.readiness
+                    .configuration_is_bad(&failure.error.to_string());
                 Reading::Bad {
-                    files: found,
-                    may_pass: error.may_pass(),
+                    files: failure.files_with_contents,
+                    may_pass: failure.error.may_pass(),
                 }
             }
         }
