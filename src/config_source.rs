@@ -162,13 +162,9 @@ pub fn load_patiently(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadEr
 /// As [`load_patiently`].
 pub fn load_with_texts(paths: &[PathBuf], flags: &Flags) -> Result<(Loaded, Texts), LoadError> {
     patiently(|| {
-        let reading = Reading::of_one_moment(paths)?;
-        let texts = reading.files.iter().map(|file| {
-            let name = file.path.to_string_lossy().into_owned();
-            (name, file.bytes.clone())
-        });
-        let texts = Texts(texts.collect());
-        Ok((reading.judged(flags)?, texts))
+        let mut reading = Reading::of_one_moment(paths)?;
+        let loaded = reading.judged(flags)?;
+        Ok((loaded, Texts(reading.files)))
     })
 }
 
@@ -184,23 +180,15 @@ fn patiently<T>(mut load: impl FnMut() -> Result<T, Failure>) -> Result<T, LoadE
     }
 }
 
-/// What the files held, each with its name.
+/// What the files held.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Texts(Vec<(String, Option<Vec<u8>>)>);
+pub struct Texts(Vec<Found>);
 
 impl Texts {
     /// Where each of these CIDRs stands first.
     #[must_use]
     pub fn places(&self, listed: &[ListedCidr]) -> Vec<Option<CidrPlace>> {
-        let sources: Vec<Source<'_>> = self
-            .0
-            .iter()
-            .map(|(name, bytes)| Source {
-                name,
-                bytes: bytes.as_deref(),
-            })
-            .collect();
-        provenance::places(&sources, listed)
+        provenance::places(&sources(&self.0), listed)
     }
 }
 
@@ -225,8 +213,11 @@ struct Reading {
 }
 
 /// A file that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Found {
     path: PathBuf,
+    /// The path in words.
+    name: String,
     /// None where it cannot be looked at.
     identity: Option<Identity>,
     /// None where it was not read.
@@ -236,19 +227,19 @@ struct Found {
 impl Reading {
     /// What [`load`] judges.
     fn of_one_moment(paths: &[PathBuf]) -> Result<Self, Failure> {
-        let mut reading = Self::of(paths)?;
-        for _ in 1..READINGS {
+        let mut readings = 0;
+        loop {
+            let reading = Self::of(paths)?;
+            readings += 1;
             if reading.is_of_one_moment(paths)? {
                 return Ok(reading);
             }
-            reading = Self::of(paths)?;
-        }
-        match reading.is_of_one_moment(paths)? {
-            true => Ok(reading),
-            false => Err(Failure {
-                may_be_half_written: true,
-                ..reading.failed(LoadError::Changing)
-            }),
+            if readings == READINGS {
+                return Err(Failure {
+                    may_be_half_written: true,
+                    ..reading.failed(LoadError::Changing)
+                });
+            }
         }
     }
 
@@ -283,6 +274,7 @@ impl Reading {
             };
             left -= bytes.as_ref().map_or(0, Vec::len);
             files.push(Found {
+                name: path.to_string_lossy().into_owned(),
                 path,
                 identity,
                 bytes,
@@ -296,19 +288,14 @@ impl Reading {
         if self.files.len() <= 1 {
             return Ok(true);
         }
-        let now: Vec<(PathBuf, Option<Identity>)> = paths::files(paths)?
-            .into_iter()
-            .filter(|path| !matches!(path.try_exists(), Ok(false)))
-            .map(|path| {
-                let identity = identity(&path);
-                (path, identity)
-            })
-            .collect();
+        let mut now = paths::files(paths)?;
+        now.retain(|path| !matches!(path.try_exists(), Ok(false)));
+        let now = now.iter().map(|path| (path, identity(path)));
         let read = self.files.iter().map(|file| (&file.path, file.identity));
-        Ok(read.eq(now.iter().map(|(path, identity)| (path, *identity))))
+        Ok(read.eq(now))
     }
 
-    fn judged(mut self, flags: &Flags) -> Result<Loaded, Failure> {
+    fn judged(&mut self, flags: &Flags) -> Result<Loaded, Failure> {
         let judged = self.judged_as_it_is(flags);
         judged.map_err(|error| self.failed(error))
     }
@@ -329,20 +316,7 @@ impl Reading {
 
     fn judged_as_it_is(&mut self, flags: &Flags) -> Result<Loaded, LoadError> {
         let errors = std::mem::take(&mut self.errors);
-        let names: Vec<_> = self
-            .files
-            .iter()
-            .map(|f| f.path.to_string_lossy())
-            .collect();
-        let sources: Vec<Source<'_>> = names
-            .iter()
-            .zip(&self.files)
-            .map(|(name, file)| Source {
-                name,
-                bytes: file.bytes.as_deref(),
-            })
-            .collect();
-        let judged = match config::judge_together(&sources, flags) {
+        let judged = match config::judge_together(&sources(&self.files), flags) {
             Ok(judged) if errors.is_empty() => judged,
             Ok(_) => return Err(one_or_several(errors)),
             Err(bad) => {
@@ -350,18 +324,23 @@ impl Reading {
                 return Err(one_or_several(all.collect()));
             }
         };
+        let is_empty = |file: &&Found| file.bytes.as_ref().is_some_and(Vec::is_empty);
+        let path = |file: &Found| file.path.clone();
         Ok(Loaded {
             config: judged.config,
             warnings: judged.warnings,
-            empty_files: self
-                .files
-                .iter()
-                .filter(|file| file.bytes.as_ref().is_some_and(Vec::is_empty))
-                .map(|file| file.path.clone())
-                .collect(),
-            files: self.files.iter().map(|file| file.path.clone()).collect(),
+            files: self.files.iter().map(path).collect(),
+            empty_files: self.files.iter().filter(is_empty).map(path).collect(),
         })
     }
+}
+
+fn sources(files: &[Found]) -> Vec<Source<'_>> {
+    let sources = files.iter().map(|file| Source {
+        name: &file.name,
+        bytes: file.bytes.as_deref(),
+    });
+    sources.collect()
 }
 
 fn identity(path: &std::path::Path) -> Option<Identity> {
