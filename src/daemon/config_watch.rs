@@ -68,7 +68,9 @@ impl ConfigWatch {
                 events.map_err(|_| io::ErrorKind::WouldBlock.into())
             });
             if let Ok(Ok(events)) = events
-                && events.iter().any(|event| self.watches.count(event))
+                && events
+                    .iter()
+                    .any(|event| self.watches.tell_of_a_change(event))
             {
                 return;
             }

@@ -44,7 +44,7 @@ pub(super) struct Watches {
     whole: HashSet<WatchDescriptor>,
     /// Those of links, of files, and of what is missing. In other directories only these count.
     names: HashSet<OsString>,
-    /// The first that could not be made.
+    /// The first that could not be made, and for which no other stands in.
     pub(super) failure: Option<(PathBuf, Errno)>,
     /// The files that are mounted by themselves, so that no directory tells of them.
     pub(super) mounted_files: BTreeSet<PathBuf>,
@@ -71,7 +71,7 @@ impl Watches {
     }
 
     /// Whether `event` may have changed the configuration.
-    pub(super) fn count(&self, event: &InotifyEvent) -> bool {
+    pub(super) fn tell_of_a_change(&self, event: &InotifyEvent) -> bool {
         match &event.name {
             // The end of a watch: where it was not taken away on purpose, another event tells why.
             None if event.mask.contains(AddWatchFlags::IN_IGNORED) => false,
@@ -137,8 +137,10 @@ impl Watches {
                 self.all.insert(watch);
                 return Some(watch);
             }
-            // It is no directory, or has gone just now, which the watch on the way to it tells.
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG) => {}
+            // It is no directory. Or it cannot be watched, and then what becomes of its name is.
+            Err(_) if of == PASSED => {}
+            // It has gone just now, which the watch on the way to it tells.
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
             Err(error) => drop(self.failure.get_or_insert((path.to_owned(), error))),
         }
         None

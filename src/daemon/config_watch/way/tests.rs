@@ -72,7 +72,7 @@ impl Tree {
             let _ = self.inotify.rm_watch(*watch);
         }
         let _ = self.inotify.read_events();
-        match events.iter().any(|event| watches.count(event)) {
+        match events.iter().any(|event| watches.tell_of_a_change(event)) {
             true => Heard::Change,
             false if events.is_empty() => Heard::Nothing,
             false => Heard::Noise,
