@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use thiserror::Error;
 
@@ -34,24 +34,45 @@ pub struct Loaded {
     pub empty_files: Vec<PathBuf>,
 }
 
-/// What to do with a file that someone has open for writing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Writers {
-    /// Say so: what it holds may be half of what it will hold.
-    Await,
-    /// Take it for what it holds.
-    Ignore,
+impl Loaded {
+    /// The files that hold something.
+    #[must_use]
+    pub fn files_with_contents(&self) -> Vec<PathBuf> {
+        let mut files = self.files.clone();
+        files.retain(|file| !self.empty_files.contains(file));
+        files
+    }
+}
+
+/// What was found in place of a configuration.
+#[derive(Debug)]
+pub struct Failure {
+    /// What is wrong.
+    pub error: LoadError,
+    /// The files that hold something, whatever it is, as far as it is known which there are.
+    pub files_with_contents: Vec<PathBuf>,
+    /// One was written a moment ago: what it holds may be half of what it will hold.
+    pub may_be_half_written: bool,
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        Self {
+            error,
+            files_with_contents: Vec::new(),
+            may_be_half_written: false,
+        }
+    }
 }
 
 /// Why there is no configuration.
 #[derive(Debug, Error)]
 pub enum LoadError {
-    /// Someone has the file open for writing, or changes files faster than they can be read together.
-    #[error("the configuration file {} is being written; wait until its writer has closed it", path.display())]
-    BeingWritten {
-        /// The file.
-        path: PathBuf,
-    },
+    /// Several files change faster than they can be read together.
+    #[error(
+        "the configuration files change faster than they can be read together; wait until they are left alone, and do not write to what lies beside them"
+    )]
+    Changing,
     /// A file that was named for its own sake is not there.
     #[error("there is no file {}; name one that is there", path.display())]
     Absent {
@@ -89,7 +110,7 @@ impl LoadError {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Read { .. } => true,
+            Self::Read { .. } | Self::Changing => true,
             Self::Several(errors) => errors.iter().any(Self::may_pass),
             _ => false,
         }
@@ -108,9 +129,10 @@ impl fmt::Display for Lines<'_> {
     }
 }
 
-/// How long [`load_patiently`] waits for the end of a writer, and how often it looks.
+/// A file that has not been written for so long is whole.
+const SETTLED_AFTER: Duration = Duration::from_millis(100);
+/// How long [`load_patiently`] waits for it.
 const PATIENCE: Duration = Duration::from_secs(1);
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How often several files are read in a row before they count as being written.
 const READINGS: usize = 3;
@@ -120,19 +142,18 @@ const READINGS: usize = 3;
 /// meanwhile gives the old or the new files, never some of both.
 ///
 /// # Errors
-/// [`LoadError`], all of them at once. Never blocks on a FIFO, opens no device, reads at most [`MAX_FILE_BYTES`] of
-/// all files and a byte.
-pub fn load(paths: &[PathBuf], flags: &Flags, writers: Writers) -> Result<Loaded, LoadError> {
-    Reading::settled(paths, writers)?.judged(flags)
+/// [`Failure`], with all that is wrong at once. Never blocks on a FIFO, opens no device, reads at most
+/// [`MAX_FILE_BYTES`] of all files and a byte.
+pub fn load(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, Failure> {
+    Reading::of_one_moment(paths)?.judged(flags)
 }
 
-/// As [`load`], for a command that runs once: waits at most a second for a writer to close the file, then
-/// takes it for what it holds.
+/// As [`load`], for a command that runs once: what may be half written is read again, for at most a second.
 ///
 /// # Errors
-/// As [`load`], less [`LoadError::BeingWritten`].
+/// [`LoadError`], all of them at once.
 pub fn load_patiently(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadError> {
-    Reading::patient(paths)?.judged(flags)
+    patiently(|| load(paths, flags))
 }
 
 /// As [`load_patiently`], with the texts that were judged, of which [`provenance`] tells where something stands.
@@ -140,32 +161,34 @@ pub fn load_patiently(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadEr
 /// # Errors
 /// As [`load_patiently`].
 pub fn load_with_texts(paths: &[PathBuf], flags: &Flags) -> Result<(Loaded, Texts), LoadError> {
-    let reading = Reading::patient(paths)?;
-    let texts = reading.files.iter().map(|file| {
-        let name = file.path.to_string_lossy().into_owned();
-        (name, file.bytes.clone())
-    });
-    let texts = Texts(texts.collect());
-    Ok((reading.judged(flags)?, texts))
+    patiently(|| {
+        let mut reading = Reading::of_one_moment(paths)?;
+        let loaded = reading.judged(flags)?;
+        Ok((loaded, Texts(reading.files)))
+    })
 }
 
-/// What the files held, each with its name.
+fn patiently<T>(mut load: impl FnMut() -> Result<T, Failure>) -> Result<T, LoadError> {
+    let started = Instant::now();
+    loop {
+        match load() {
+            Err(failure) if failure.may_be_half_written && started.elapsed() < PATIENCE => {
+                thread::sleep(SETTLED_AFTER);
+            }
+            settled => return settled.map_err(|failure| failure.error),
+        }
+    }
+}
+
+/// What the files held.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Texts(Vec<(String, Option<Vec<u8>>)>);
+pub struct Texts(Vec<Found>);
 
 impl Texts {
     /// Where each of these CIDRs stands first.
     #[must_use]
     pub fn places(&self, listed: &[ListedCidr]) -> Vec<Option<CidrPlace>> {
-        let sources: Vec<Source<'_>> = self
-            .0
-            .iter()
-            .map(|(name, bytes)| Source {
-                name,
-                bytes: bytes.as_deref(),
-            })
-            .collect();
-        provenance::places(&sources, listed)
+        provenance::places(&sources(&self.0), listed)
     }
 }
 
@@ -183,15 +206,6 @@ pub fn load_existing(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadErr
     load_patiently(paths, flags)
 }
 
-/// The files at `paths`, and in the directories among them, that hold something, whatever it is.
-#[must_use]
-pub fn files_with_contents(paths: &[PathBuf]) -> Vec<PathBuf> {
-    // Where it is not known which files there are, none is known of.
-    let mut files = paths::files(paths).unwrap_or_default();
-    files.retain(|file| fs::metadata(file).is_ok_and(|metadata| metadata.len() > 0));
-    files
-}
-
 /// The files that were found, one after the other.
 struct Reading {
     files: Vec<Found>,
@@ -199,8 +213,11 @@ struct Reading {
 }
 
 /// A file that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Found {
     path: PathBuf,
+    /// The path in words.
+    name: String,
     /// None where it cannot be looked at.
     identity: Option<Identity>,
     /// None where it was not read.
@@ -209,38 +226,36 @@ struct Found {
 
 impl Reading {
     /// What [`load`] judges.
-    fn settled(paths: &[PathBuf], writers: Writers) -> Result<Self, LoadError> {
-        let mut reading = Self::of(paths, writers)?;
-        for _ in 1..READINGS {
+    fn of_one_moment(paths: &[PathBuf]) -> Result<Self, Failure> {
+        let mut readings = 0;
+        loop {
+            let reading = Self::of(paths)?;
+            readings += 1;
             if reading.is_of_one_moment(paths)? {
                 return Ok(reading);
             }
-            reading = Self::of(paths, writers)?;
-        }
-        match reading.files.first() {
-            Some(file) if writers == Writers::Await && !reading.is_of_one_moment(paths)? => {
-                let path = file.path.clone();
-                Err(LoadError::BeingWritten { path })
+            if readings == READINGS {
+                return Err(Failure {
+                    may_be_half_written: true,
+                    ..reading.failed(LoadError::Changing)
+                });
             }
-            _ => Ok(reading),
         }
     }
 
-    /// What [`load_patiently`] judges.
-    fn patient(paths: &[PathBuf]) -> Result<Self, LoadError> {
-        let started = Instant::now();
-        while started.elapsed() < PATIENCE {
-            match Self::settled(paths, Writers::Await) {
-                Err(LoadError::BeingWritten { .. }) => thread::sleep(LOOK_AGAIN),
-                settled => return settled,
-            }
+    fn failed(&self, error: LoadError) -> Failure {
+        let holds_something = |file: &&Found| file.identity.is_some_and(|found| found.size > 0);
+        let files = self.files.iter().filter(holds_something);
+        Failure {
+            error,
+            files_with_contents: files.map(|file| file.path.clone()).collect(),
+            may_be_half_written: !self.is_settled(),
         }
-        Self::settled(paths, Writers::Ignore)
     }
 
     /// # Errors
-    /// [`LoadError::BeingWritten`], and where it is not known which files there are.
-    fn of(paths: &[PathBuf], writers: Writers) -> Result<Self, LoadError> {
+    /// Where it is not known which files there are.
+    fn of(paths: &[PathBuf]) -> Result<Self, LoadError> {
         let mut files = Vec::new();
         let mut errors = Vec::new();
         let mut left = MAX_FILE_BYTES + 1;
@@ -248,10 +263,9 @@ impl Reading {
             // The byte beyond the limit is read: that is told, and the rest is not looked at.
             let (identity, bytes) = match left {
                 0 => (identity(&path), None),
-                _ => match read::read(&path, writers, left) {
+                _ => match read::read(&path, left) {
                     Ok(Some((identity, bytes))) => (Some(identity), Some(bytes)),
                     Ok(None) => continue,
-                    Err(written @ LoadError::BeingWritten { .. }) => return Err(written),
                     Err(error) => {
                         errors.push(error);
                         (identity(&path), None)
@@ -260,6 +274,7 @@ impl Reading {
             };
             left -= bytes.as_ref().map_or(0, Vec::len);
             files.push(Found {
+                name: path.to_string_lossy().into_owned(),
                 path,
                 identity,
                 bytes,
@@ -273,52 +288,59 @@ impl Reading {
         if self.files.len() <= 1 {
             return Ok(true);
         }
-        let now: Vec<(PathBuf, Option<Identity>)> = paths::files(paths)?
-            .into_iter()
-            .filter(|path| !matches!(path.try_exists(), Ok(false)))
-            .map(|path| {
-                let identity = identity(&path);
-                (path, identity)
-            })
-            .collect();
+        let mut now = paths::files(paths)?;
+        now.retain(|path| !matches!(path.try_exists(), Ok(false)));
+        let now = now.iter().map(|path| (path, identity(path)));
         let read = self.files.iter().map(|file| (&file.path, file.identity));
-        Ok(read.eq(now.iter().map(|(path, identity)| (path, *identity))))
+        Ok(read.eq(now))
     }
 
-    fn judged(mut self, flags: &Flags) -> Result<Loaded, LoadError> {
-        let names: Vec<_> = self
-            .files
-            .iter()
-            .map(|f| f.path.to_string_lossy())
-            .collect();
-        let sources: Vec<Source<'_>> = names
-            .iter()
-            .zip(&self.files)
-            .map(|(name, file)| Source {
-                name,
-                bytes: file.bytes.as_deref(),
-            })
-            .collect();
-        let judged = match config::judge_together(&sources, flags) {
-            Ok(judged) if self.errors.is_empty() => judged,
-            Ok(_) => return Err(one_or_several(self.errors)),
+    fn judged(&mut self, flags: &Flags) -> Result<Loaded, Failure> {
+        let judged = self.judged_as_it_is(flags);
+        judged.map_err(|error| self.failed(error))
+    }
+
+    /// None of the files has changed for a moment, while it was judged neither. A time of modification in the future says
+    /// that it was written, not when.
+    fn is_settled(&self) -> bool {
+        let now = SystemTime::now();
+        let is_old = |then| {
+            let age = now.duration_since(then);
+            age.is_ok_and(|age| age >= SETTLED_AFTER)
+        };
+        self.files.iter().all(|file| {
+            let modified = file.identity.and_then(|identity| identity.modified);
+            file.identity == identity(&file.path) && modified.is_none_or(is_old)
+        })
+    }
+
+    fn judged_as_it_is(&mut self, flags: &Flags) -> Result<Loaded, LoadError> {
+        let errors = std::mem::take(&mut self.errors);
+        let judged = match config::judge_together(&sources(&self.files), flags) {
+            Ok(judged) if errors.is_empty() => judged,
+            Ok(_) => return Err(one_or_several(errors)),
             Err(bad) => {
-                self.errors.push(bad.into());
-                return Err(one_or_several(self.errors));
+                let all = errors.into_iter().chain([bad.into()]);
+                return Err(one_or_several(all.collect()));
             }
         };
+        let is_empty = |file: &&Found| file.bytes.as_ref().is_some_and(Vec::is_empty);
+        let path = |file: &Found| file.path.clone();
         Ok(Loaded {
             config: judged.config,
             warnings: judged.warnings,
-            empty_files: self
-                .files
-                .iter()
-                .filter(|file| file.bytes.as_ref().is_some_and(Vec::is_empty))
-                .map(|file| file.path.clone())
-                .collect(),
-            files: self.files.into_iter().map(|file| file.path).collect(),
+            files: self.files.iter().map(path).collect(),
+            empty_files: self.files.iter().filter(is_empty).map(path).collect(),
         })
     }
+}
+
+fn sources(files: &[Found]) -> Vec<Source<'_>> {
+    let sources = files.iter().map(|file| Source {
+        name: &file.name,
+        bytes: file.bytes.as_deref(),
+    });
+    sources.collect()
 }
 
 fn identity(path: &std::path::Path) -> Option<Identity> {

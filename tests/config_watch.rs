@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 
 use support::daemon::{TemporaryDirectory, spawn};
 use support::netns::{Namespace, succeed};
+use support::volume::Volume;
 use support::wait_until;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
@@ -221,6 +222,90 @@ fn what_is_mounted_over_a_directory_is_watched_from_the_next_reading_on() {
     }));
     succeed(Command::new("umount").arg(watching.at("etc"))).unwrap();
     edited.unwrap();
+}
+
+/// As `docker run -v file:file` does it: no directory tells of such a file.
+#[test]
+fn a_file_that_is_mounted_by_itself_is_followed_and_that_it_is_one_is_said_once() {
+    let watching = Watching::start("etc/config", |directory| {
+        write(&directory.join("host/config"), "192.0.2.0/24");
+        write(&directory.join("etc/config"), "192.0.2.1/32");
+        let mut mount = Command::new("mount");
+        mount.arg("--bind");
+        succeed(mount.args([directory.join("host/config"), directory.join("etc/config")])).unwrap();
+    });
+    let followed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        for n in 2..10 {
+            // Where it comes from, and where it is mounted.
+            let path = ["host/config", "etc/config"][n % 2];
+            watching.edit(path, &format!("192.0.2.{n}/32"));
+        }
+        let log = watching.log();
+        assert_eq!(log.matches("is mounted by itself").count(), 1, "{log}");
+        assert!(!log.contains("10.0.0.0/8"), "{log}");
+    }));
+    succeed(Command::new("umount").arg(watching.at("etc/config"))).unwrap();
+    followed.unwrap();
+    watching.reload();
+    watching.wait_for_log("192.0.2.1/32");
+    watching.edit("etc/config", "198.51.100.1/32");
+}
+
+#[test]
+fn each_version_of_a_config_map_volume_is_followed() {
+    let watching = Watching::start("volume/config", |directory| {
+        publish(&directory.join("volume"), 0);
+    });
+    for n in 1..30 {
+        publish(&watching.at("volume"), n);
+        watching.wait_for_log(&format!("192.0.2.{n}/32"));
+    }
+    let log = watching.log();
+    assert!(!log.contains("10.0.0.0/8"), "{log}");
+    assert!(!log.contains("is mounted by itself"), "{log}");
+}
+
+/// As the kubelet does it, with no pause between the versions: the last one counts.
+#[test]
+fn the_last_of_many_versions_at_once_is_followed() {
+    let watching = Watching::start("volume/config", |directory| {
+        publish(&directory.join("volume"), 0);
+    });
+    for n in 1..250 {
+        publish(&watching.at("volume"), n);
+    }
+    watching.wait_for_log("192.0.2.249/32");
+    let log = watching.log();
+    assert!(!log.contains("10.0.0.0/8"), "{log}");
+}
+
+fn publish(volume: &Path, n: usize) {
+    let text = format!("nonMasqueradeCIDRs: [192.0.2.{n}/32]\n");
+    fs::create_dir_all(volume).unwrap();
+    let volume = Volume(volume.to_owned());
+    volume.publish(&format!("v{n}"), &text).unwrap();
+}
+
+/// Each piece is told by the kernel, and none of them but the last can be read.
+#[test]
+fn a_file_that_is_half_written_and_completed_soon_after_was_never_bad() {
+    let watching = Watching::start("etc/config", |directory| {
+        write(&directory.join("etc/config"), "192.0.2.0/24");
+    });
+    for n in 1..5 {
+        let cidr = format!("192.0.2.{n}/32");
+        fs::write(watching.at("etc/config"), "").unwrap();
+        let (half, rest) = cidr.split_at(7);
+        for piece in ["nonMasqueradeCIDRs: [", half, rest, "]"] {
+            std::thread::sleep(Duration::from_millis(30));
+            let mut file = fs::File::options();
+            let mut file = file.append(true).open(watching.at("etc/config")).unwrap();
+            file.write_all(piece.as_bytes()).unwrap();
+        }
+        watching.wait_for_log(&cidr);
+    }
+    let log = watching.log();
+    assert!(!log.contains("bad") && !log.contains("10.0.0.0/8"), "{log}");
 }
 
 #[test]

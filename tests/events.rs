@@ -113,18 +113,40 @@ fn a_bad_file_at_the_start_that_is_moved_away_does_not_bring_the_defaults() {
     assert!(!daemon.log().contains("10.0.0.0/8"), "{}", daemon.log());
 }
 
+/// Each piece is told, and none of them but the last can be read.
 #[test]
 fn a_slow_writer_is_waited_for() {
     let (namespace, daemon) = start(&list("192.0.2.0/24"));
-    let mut editor = fs::File::create(daemon.config_file()).unwrap();
-    editor.write_all(b"nonMasqueradeCIDRs: [").unwrap();
-    std::thread::sleep(Duration::from_millis(400));
-    editor.write_all(b"198.51.100.0/24]").unwrap();
-    assert!(exempts(&namespace, "192.0.2.0/24"));
-    drop(editor);
+    fs::write(daemon.config_file(), "").unwrap();
+    for piece in ["nonMasqueradeCIDRs: [", "198.51.", "100.0", "/24", "]"] {
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(exempts(&namespace, "192.0.2.0/24"));
+        append(&daemon, piece);
+    }
     wait_for(&namespace, "198.51.100.0/24");
     let log = daemon.log();
     assert!(!log.contains("bad") && !log.contains("10.0.0.0/8"), "{log}");
+}
+
+#[test]
+fn a_writer_that_stalls_is_said_to_have_left_a_bad_file_and_followed_when_it_goes_on() {
+    let (namespace, daemon) = start(&list("192.0.2.0/24"));
+    fs::write(daemon.config_file(), "nonMasqueradeCIDRs: [").unwrap();
+    daemon
+        .wait_for_log("the last good one stays in force")
+        .unwrap();
+    assert!(exempts(&namespace, "192.0.2.0/24"));
+    append(&daemon, "198.51.100.0/24]");
+    wait_for(&namespace, "198.51.100.0/24");
+    assert!(!daemon.log().contains("10.0.0.0/8"), "{}", daemon.log());
+}
+
+fn append(daemon: &Daemon, text: &str) {
+    let mut file = OpenOptions::new()
+        .append(true)
+        .open(daemon.config_file())
+        .unwrap();
+    file.write_all(text.as_bytes()).unwrap();
 }
 
 /// A daemon that is not given a file of its own. Dropped, it is killed.

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use non_masquerade_daemon::cli;
 use non_masquerade_daemon::config::{Config, Flags};
-use non_masquerade_daemon::config_source::{self, LoadError, Loaded, Writers};
+use non_masquerade_daemon::config_source::{self, LoadError, Loaded};
 use non_masquerade_daemon::policy::Policy;
 use non_masquerade_daemon::policy::prefix_table::Verdict;
 
@@ -52,7 +52,7 @@ fn load(case: &Case, directory: &TemporaryDirectory) -> Result<Loaded, LoadError
         Peer::Agent => config.join("ip-masq-agent"),
         Peer::AgentV2 => config,
     };
-    config_source::load(&[path], &flags(case), Writers::Await)
+    config_source::load(&[path], &flags(case)).map_err(|failure| failure.error)
 }
 
 /// Whether traffic to `destination` keeps its source address.

@@ -22,8 +22,7 @@ impl Origin {
     /// Of what `paths` led to. Whether an empty file is beside others makes no difference: editors make them for a moment.
     #[must_use]
     pub fn of(loaded: &Loaded, paths: &[PathBuf]) -> Self {
-        let mut files = loaded.files.clone();
-        files.retain(|file| !loaded.empty_files.contains(file));
+        let files = loaded.files_with_contents();
         if !files.is_empty() {
             return Self::Files(files);
         }

@@ -2,24 +2,22 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::SystemTime;
 
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::libc;
 
-use super::{LoadError, Writers};
+use super::LoadError;
 
 /// Which file it is, and which of its contents, as far as that is to be told without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,
     inode: u64,
-    size: u64,
+    pub(super) size: u64,
+    pub(super) modified: Option<SystemTime>,
     /// Seconds and nanoseconds.
-    modified: (i64, i64),
     changed: (i64, i64),
 }
 
@@ -29,18 +27,14 @@ impl Identity {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            modified: metadata.modified().ok(),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
 }
 
 /// The bytes of the file, at most `limit` of them; none where there is no file.
-pub(super) fn read(
-    path: &Path,
-    writers: Writers,
-    limit: usize,
-) -> Result<Option<(Identity, Vec<u8>)>, LoadError> {
+pub(super) fn read(path: &Path, limit: usize) -> Result<Option<(Identity, Vec<u8>)>, LoadError> {
     let cannot_read = |source| LoadError::Read {
         path: path.into(),
         source,
@@ -51,29 +45,9 @@ pub(super) fn read(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(cannot_read(error)),
     };
-    if writers == Writers::Await && !lease(&file) {
-        return Err(LoadError::BeingWritten { path: path.into() });
-    }
     let metadata = file.metadata().map_err(cannot_read)?;
     let bytes = read_to_limit(file, limit).map_err(cannot_read)?;
     Ok(Some((Identity::of(&metadata), bytes)))
-}
-
-/// linux/asm-generic/fcntl.h; missing in the crate libc.
-const F_SETSIG: libc::c_int = 10;
-
-/// Takes a read lease on the file, fcntl(2) `F_SETLEASE`, until it is closed; false: someone has it open for
-/// writing. Who opens it for writing meanwhile waits until it has been read. Where no lease is to be had (the
-/// file is another user's, the file system knows none), a half-written file cannot be told from a whole one.
-pub(super) fn lease(file: &File) -> bool {
-    // A writer that waits is told to us by a signal; SIGIO would end the process, SIGURG is ignored, signal(7).
-    // SAFETY: a descriptor that is open, and commands with an integer argument.
-    let taken = unsafe {
-        let file = file.as_raw_fd();
-        libc::fcntl(file, F_SETSIG, libc::SIGURG) == 0
-            && libc::fcntl(file, libc::F_SETLEASE, libc::F_RDLCK) == 0
-    };
-    taken || Errno::last() != Errno::EAGAIN
 }
 
 /// None where `path` is there and is no regular file. Opening alone can act on a device (watchdog(4) starts),

@@ -1,13 +1,13 @@
 //! Files on disk, as they are found and read.
 
 use std::fs::OpenOptions;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::stat::Mode;
 
-use super::read::{lease, open_regular, read_to_limit};
 use super::*;
 
 const FLAGS: Flags = Flags {
@@ -52,9 +52,7 @@ impl Drop for Directory {
 }
 
 fn error(path: &Path) -> String {
-    load(&[path.into()], &FLAGS, Writers::Await)
-        .unwrap_err()
-        .to_string()
+    load(&[path.into()], &FLAGS).unwrap_err().error.to_string()
 }
 
 fn without_file() -> Loaded {
@@ -68,7 +66,7 @@ fn without_file() -> Loaded {
 
 /// What is exempt by the files in the directory.
 fn exempt(directory: &Path) -> Vec<String> {
-    let loaded = load(&[directory.into()], &FLAGS, Writers::Await).unwrap();
+    let loaded = load(&[directory.into()], &FLAGS).unwrap();
     let cidrs = loaded.config.non_masquerade_cidrs;
     cidrs.iter().map(ToString::to_string).collect()
 }
@@ -81,11 +79,11 @@ fn list(cidr: &str) -> String {
 fn an_absent_file_or_directory_means_the_defaults() {
     let directory = Directory::new();
     for path in ["config", "no/such/config"] {
-        let loaded = load(&[directory.0.join(path)], &FLAGS, Writers::Await).unwrap();
+        let loaded = load(&[directory.0.join(path)], &FLAGS).unwrap();
         assert_eq!(loaded, without_file());
         assert!(loaded.files.is_empty());
     }
-    assert_eq!(load(&[], &FLAGS, Writers::Await).unwrap(), without_file());
+    assert_eq!(load(&[], &FLAGS).unwrap(), without_file());
 }
 
 #[test]
@@ -93,7 +91,7 @@ fn where_a_configuration_comes_from_names_the_files_or_what_was_looked_at() {
     let directory = Directory::new();
     let origin = |paths: &[&PathBuf]| {
         let paths: Vec<PathBuf> = paths.iter().map(|&path| path.clone()).collect();
-        let loaded = load(&paths, &FLAGS, Writers::Await).unwrap();
+        let loaded = load(&paths, &FLAGS).unwrap();
         Origin::of(&loaded, &paths).to_string()
     };
     let root = &directory.0;
@@ -128,7 +126,7 @@ fn where_a_configuration_comes_from_names_the_files_or_what_was_looked_at() {
 fn a_file_is_read_and_judged() {
     let directory = Directory::new();
     let path = directory.file(b"masqlinklocal: true");
-    let loaded = load(std::slice::from_ref(&path), &FLAGS, Writers::Await).unwrap();
+    let loaded = load(std::slice::from_ref(&path), &FLAGS).unwrap();
     assert!(loaded.files == [path.clone()] && loaded.config.masq_link_local);
     assert_eq!(loaded.warnings.len(), 1);
     fs::write(&path, "a: 1\nb: 2\n").unwrap();
@@ -140,35 +138,74 @@ fn a_file_is_read_and_judged() {
     );
 }
 
-#[test]
-fn a_file_that_someone_has_open_for_writing_is_not_read_until_it_is_closed() {
-    let directory = Directory::new();
-    let paths = [directory.file(b"masqLinkLocal: true")];
-    let writer = OpenOptions::new().append(true).open(&paths[0]).unwrap();
-    let awaited = load(&paths, &FLAGS, Writers::Await);
-    assert!(
-        matches!(awaited, Err(LoadError::BeingWritten { .. })),
-        "{awaited:?}"
-    );
-    assert!(load(&paths, &FLAGS, Writers::Ignore).is_ok());
-    drop(writer);
-    assert!(load(&paths, &FLAGS, Writers::Await).is_ok());
+fn set_modified(path: &Path, time: SystemTime) {
+    let file = OpenOptions::new().append(true).open(path).unwrap();
+    file.set_modified(time).unwrap();
 }
 
 #[test]
-fn a_writer_that_comes_while_the_file_is_read_waits_and_ends_nobody() {
+fn what_does_not_parse_may_be_half_written_until_it_has_been_left_alone_for_a_moment() {
     let directory = Directory::new();
-    let path = directory.file(b"masqLinkLocal: true");
-    let reading = open_regular(&path).unwrap().unwrap();
-    assert!(lease(&reading));
-    let writer = thread::spawn(move || fs::write(path, "masqLinkLocal: false"));
-    thread::sleep(Duration::from_millis(50));
-    assert!(!writer.is_finished());
-    assert_eq!(
-        read_to_limit(reading, MAX_FILE_BYTES).unwrap(),
-        b"masqLinkLocal: true"
-    );
-    writer.join().unwrap().unwrap();
+    let path = directory.file(b"nonMasqueradeCIDRs: [");
+    let paths = [path.clone()];
+    let is_half_written = || {
+        let failure = load(&paths, &FLAGS).unwrap_err();
+        assert!(matches!(failure.error, LoadError::Bad(_)), "{failure:?}");
+        assert_eq!(failure.files_with_contents, paths);
+        failure.may_be_half_written
+    };
+    assert!(is_half_written());
+    set_modified(&path, SystemTime::now() - SETTLED_AFTER);
+    assert!(!is_half_written());
+    // Of a clock that was put back meanwhile.
+    set_modified(&path, SystemTime::now() + Duration::from_secs(3600));
+    assert!(is_half_written());
+    set_modified(&path, SystemTime::UNIX_EPOCH - Duration::from_secs(1));
+    assert!(!is_half_written());
+}
+
+#[test]
+fn what_parses_counts_at_once_also_while_someone_has_it_open_for_writing() {
+    let directory = Directory::new();
+    let paths = [directory.file(b"masqLinkLocal: true")];
+    let _writer = OpenOptions::new().append(true).open(&paths[0]).unwrap();
+    assert!(load(&paths, &FLAGS).unwrap().config.masq_link_local);
+}
+
+#[test]
+fn a_command_waits_for_what_is_half_written_and_no_longer_than_it_must() {
+    let directory = Directory::new();
+    let path = directory.file(b"nonMasqueradeCIDRs: [");
+    let paths = [path.clone()];
+    let started = Instant::now();
+    let bad = load_patiently(&paths, &FLAGS).unwrap_err();
+    assert!(matches!(bad, LoadError::Bad(_)), "{bad:?}");
+    assert!(started.elapsed() >= SETTLED_AFTER && started.elapsed() < PATIENCE);
+    let started = Instant::now();
+    assert!(load_patiently(&paths, &FLAGS).is_err());
+    assert!(started.elapsed() < SETTLED_AFTER, "it is settled by now");
+    fs::write(&path, "nonMasqueradeCIDRs: [").unwrap();
+    let writer = thread::spawn(move || {
+        for piece in ["192.0.2.1/32", ", ", "192.0.2.2/32", "]"] {
+            thread::sleep(Duration::from_millis(50));
+            let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+            file.write_all(piece.as_bytes()).unwrap();
+        }
+    });
+    let (loaded, _) = load_with_texts(&paths, &FLAGS).unwrap();
+    assert_eq!(loaded.config.non_masquerade_cidrs.len(), 2);
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_command_waits_at_most_a_second() {
+    let directory = Directory::new();
+    let path = directory.file(b"bad");
+    set_modified(&path, SystemTime::now() + Duration::from_secs(3600));
+    let started = Instant::now();
+    let bad = load_patiently(&[path], &FLAGS).unwrap_err();
+    assert!(matches!(bad, LoadError::Bad(_)), "{bad:?}");
+    assert!(started.elapsed() >= PATIENCE && started.elapsed() < 2 * PATIENCE);
 }
 
 #[test]
@@ -186,12 +223,7 @@ fn a_symbolic_link_is_followed() {
     let directory = Directory::new();
     let link = directory.0.join("link");
     symlink(directory.file(b"masqLinkLocal: true"), &link).unwrap();
-    assert!(
-        load(&[link], &FLAGS, Writers::Await)
-            .unwrap()
-            .config
-            .masq_link_local
-    );
+    assert!(load(&[link], &FLAGS).unwrap().config.masq_link_local);
 }
 
 #[test]
@@ -247,7 +279,7 @@ fn the_regular_files_of_a_directory_are_read_in_the_order_of_names() {
             "192.0.2.4/32"
         ]
     );
-    let loaded = load(std::slice::from_ref(&directory.0), &FLAGS, Writers::Await).unwrap();
+    let loaded = load(std::slice::from_ref(&directory.0), &FLAGS).unwrap();
     let names = ["B", "a.json", "c", "d"];
     assert_eq!(loaded.files, names.map(|name| directory.0.join(name)));
 }
@@ -264,7 +296,7 @@ fn files_and_directories_are_read_in_the_order_given_and_those_that_are_not_ther
         directory.named("empty", ""),
         first.0.join("absent/config"),
     ];
-    let loaded = load(&paths, &FLAGS, Writers::Await).unwrap();
+    let loaded = load(&paths, &FLAGS).unwrap();
     let cidrs: Vec<String> = loaded
         .config
         .non_masquerade_cidrs
@@ -281,10 +313,10 @@ fn files_and_directories_are_read_in_the_order_given_and_those_that_are_not_ther
 #[test]
 fn a_directory_without_files_means_the_defaults() {
     let directory = Directory::new();
-    let loaded = load(std::slice::from_ref(&directory.0), &FLAGS, Writers::Await).unwrap();
+    let loaded = load(std::slice::from_ref(&directory.0), &FLAGS).unwrap();
     assert_eq!(loaded, without_file());
     directory.named("empty", "");
-    let loaded = load(std::slice::from_ref(&directory.0), &FLAGS, Writers::Await).unwrap();
+    let loaded = load(std::slice::from_ref(&directory.0), &FLAGS).unwrap();
     assert!(!loaded.files.is_empty() && loaded.files == loaded.empty_files);
     assert_eq!(loaded.config, without_file().config);
 }
@@ -302,9 +334,7 @@ fn all_errors_of_all_files_come_at_once() {
         directory.named("c", list("fd00::/8")),
         directory.named("d", "masqLinkLocal: 1"),
     ];
-    let said = load(&paths, &FLAGS, Writers::Await)
-        .unwrap_err()
-        .to_string();
+    let said = load(&paths, &FLAGS).unwrap_err().error.to_string();
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines.len(), 4, "{said}");
     assert!(lines[0].contains("fifo is not a regular file"), "{said}");
@@ -313,23 +343,18 @@ fn all_errors_of_all_files_come_at_once() {
     assert!(lines[3].contains("/d:1: masqLinkLocal"), "{said}");
 }
 
+/// What is wrong with one may be because another is not whole yet.
 #[test]
-fn one_file_of_several_that_is_being_written_is_waited_for() {
+fn one_file_of_several_that_was_written_a_moment_ago_is_waited_for() {
     let directory = Directory::new();
-    directory.named("a", "bad");
-    let b = directory.named("b", "");
-    let writer = OpenOptions::new().append(true).open(&b).unwrap();
+    let [a, b] = [("a", "bad"), ("b", "")].map(|(name, text)| directory.named(name, text));
+    set_modified(&a, SystemTime::UNIX_EPOCH);
     let paths = [directory.0.clone()];
-    let awaited = load(&paths, &FLAGS, Writers::Await);
-    assert!(
-        matches!(&awaited, Err(LoadError::BeingWritten { path }) if *path == b),
-        "{awaited:?}"
-    );
-    assert!(matches!(
-        load(&paths, &FLAGS, Writers::Ignore),
-        Err(LoadError::Bad(_))
-    ));
-    drop(writer);
+    assert!(load(&paths, &FLAGS).unwrap_err().may_be_half_written);
+    set_modified(&b, SystemTime::UNIX_EPOCH);
+    let failure = load(&paths, &FLAGS).unwrap_err();
+    assert!(!failure.may_be_half_written);
+    assert_eq!(failure.files_with_contents, [a]);
 }
 
 #[test]
@@ -360,7 +385,7 @@ fn there_is_a_limit_to_how_many_files_there_are() {
     assert_eq!(exempt(&directory.0).len(), MAX_FILES);
     directory.named("one-more", "");
     assert!(matches!(
-        load(std::slice::from_ref(&directory.0), &FLAGS, Writers::Await),
+        load_patiently(std::slice::from_ref(&directory.0), &FLAGS),
         Err(LoadError::TooMany)
     ));
 }
@@ -406,10 +431,10 @@ fn a_volume_that_is_swapped_while_it_is_read_gives_files_of_one_version() {
         let publisher = scope.spawn(|| (1..400).for_each(publish));
         loop {
             let is_last = publisher.is_finished();
-            match load(std::slice::from_ref(&directory.0), &FLAGS, Writers::Await) {
+            match load(std::slice::from_ref(&directory.0), &FLAGS) {
                 Ok(loaded) => assert_eq!(loaded.files.len(), 4),
-                Err(LoadError::BeingWritten { .. }) if !is_last => {}
-                Err(error) => panic!("{error}"),
+                Err(failure) if failure.may_be_half_written && !is_last => {}
+                Err(failure) => panic!("{failure:?}"),
             }
             if is_last {
                 break;

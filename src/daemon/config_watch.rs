@@ -1,16 +1,16 @@
-//! Says when the configuration may have changed: inotify(7) on directories, never on a file.
+//! Says when the configuration may have changed: inotify(7) on directories.
 //!
 //! A watch on the file itself ends when an editor renames another one over it, and a ConfigMap volume never
-//! touches the file: it swaps the symbolic link `..data` beside it. So what is watched is the way to the file, as the
-//! kernel walks it: each directory in which one of its links stands, or the file, or what is missing, for what happens
-//! to that name; and each other directory for its own end or its move only, so that what else happens in `/tmp` wakes
-//! nobody. Where the path names a directory, all that happens in it counts, and the way to each file in it.
+//! touches the file: it swaps the symbolic link `..data` beside it. So what is watched is each directory in which a link
+//! on the way to a file stands, or the file, or what is missing, for what happens to these names; and each other directory
+//! on the way for its own end or its move only, so that what else happens in `/tmp` wakes nobody. The file is watched
+//! itself where it is mounted by itself, as `docker -v file:file` does it: no directory tells of such a one.
 //!
 //! A mount tells nobody, and a watch that failed may succeed later: the watches are renewed before each reading.
 
 mod way;
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -18,16 +18,12 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
+use nix::sys::inotify::{InitFlags, Inotify};
 use tokio::io::unix::AsyncFd;
 use tracing::{info, warn};
 
 use super::repetitions::Repetitions;
-use way::{Matters, Ways};
-
-/// How often the watches are made anew while the way changes under them. What changes after that is seen like any other
-/// change, unless it changes the way back and forth all the time.
-const MOST_ROUNDS: usize = 40;
+use way::Watches;
 
 /// Watches over the configuration files.
 pub(super) struct ConfigWatch {
@@ -37,9 +33,6 @@ pub(super) struct ConfigWatch {
     watches: Watches,
     lines: Lines,
 }
-
-/// What each watch is for.
-type Watches = HashMap<WatchDescriptor, Matters>;
 
 /// What `AsyncFd` wants of an inotify instance.
 struct Descriptor(Inotify);
@@ -57,94 +50,52 @@ impl ConfigWatch {
         Self {
             files: files.to_vec(),
             inotify: None,
-            watches: Watches::new(),
+            watches: Watches::default(),
             lines: Lines::default(),
         }
     }
 
-    /// Waits until something has happened that may have changed the configuration. All that has happened by then is
-    /// one change.
-    pub(super) async fn changed(&mut self) {
+    /// Waits until something has happened that may have changed the configuration.
+    pub(super) async fn changed(&self) {
         let Some(inotify) = &self.inotify else {
             return pending().await;
         };
-        loop {
-            match inotify.readable().await {
-                Ok(mut ready) => ready.clear_ready(),
-                // The runtime is ending.
-                Err(_) => return pending().await,
-            }
-            let mut has_changed = false;
-            loop {
-                match inotify.get_ref().0.read_events() {
-                    Ok(events) => {
-                        has_changed |= events.iter().any(|event| self.may_concern_a_file(event));
-                    }
-                    Err(Errno::EINTR) => {}
-                    Err(Errno::EAGAIN) => break,
-                    Err(error) => {
-                        self.lines
-                            .blind(&format!("inotify cannot be read ({error})"), "");
-                        break;
-                    }
-                }
-            }
-            if has_changed {
+        // Without an end: an error here means that the runtime is ending.
+        while let Ok(mut ready) = inotify.readable().await {
+            let events = ready.try_io(|inotify| {
+                let events = inotify.get_ref().0.read_events();
+                // Whatever the error is: there is nothing to be read for now.
+                events.map_err(|_| io::ErrorKind::WouldBlock.into())
+            });
+            if let Ok(Ok(events)) = events
+                && events
+                    .iter()
+                    .any(|event| self.watches.tell_of_a_change(event))
+            {
                 return;
             }
         }
-    }
-
-    /// What happened where nothing is watched any more was before the watches were renewed, and so before the reading.
-    fn may_concern_a_file(&self, event: &InotifyEvent) -> bool {
-        if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
-            return true;
-        }
-        // The end of a watch: where it was not taken away on purpose, another event tells why.
-        if event.mask.contains(AddWatchFlags::IN_IGNORED) {
-            return false;
-        }
-        let matters = self.watches.get(&event.wd);
-        matters.is_some_and(|matters| match &event.name {
-            Some(name) => matters.contains(name),
-            None => true,
-        })
+        pending().await
     }
 
     /// Watches what is to be watched now, and nothing else. To be done before each reading: what changes after it is
     /// told, also where the way has become another one since the last time.
     pub(super) fn renew(&mut self) {
         let inotify = match self.inotify.take().map_or_else(instance, Ok) {
-            Ok(inotify) => self.inotify.insert(inotify),
+            Ok(inotify) => &self.inotify.insert(inotify).get_ref().0,
             Err(error) => {
                 let what = format!("there is no inotify instance to be had ({error})");
-                return self.lines.blind(&what, remedy_without_instance(&error));
+                let error = error.raw_os_error().map(Errno::from_raw);
+                return self.lines.blind(&what, error.map_or("", remedy));
             }
         };
-        let inotify = &inotify.get_ref().0;
-        let mut failures = Vec::new();
-        for _ in 0..MOST_ROUNDS {
-            failures.clear();
-            // If all this was watched before the way was walked, what has changed meanwhile is told.
-            if watch_the_ways(&self.files, inotify, &mut self.watches, &mut failures) {
-                break;
-            }
+        let watches = Watches::on_the_ways_to(&self.files, inotify);
+        for watch in self.watches.all.difference(&watches.all) {
+            // The kernel has taken it away itself where the directory is gone.
+            let _ = inotify.rm_watch(*watch);
         }
-        // The same one each time, in whatever order.
-        match failures.iter().min_by_key(|(directory, _)| directory) {
-            Some((directory, error)) => {
-                let directory = directory.display();
-                let what = match failures.len() {
-                    1 => format!("{directory} cannot be watched ({error})"),
-                    all => format!(
-                        "{directory} and {} more directories cannot be watched ({error})",
-                        all - 1
-                    ),
-                };
-                self.lines.blind(&what, remedy(*error));
-            }
-            None => self.lines.sees(),
-        }
+        self.watches = watches;
+        self.lines.renewed(&self.watches);
     }
 }
 
@@ -155,43 +106,33 @@ fn instance() -> io::Result<AsyncFd<Descriptor>> {
     Ok(inotify)
 }
 
-/// Whether all is as it was before.
-fn watch_the_ways(
-    files: &[PathBuf],
-    inotify: &Inotify,
-    watches: &mut Watches,
-    failures: &mut Vec<(PathBuf, Errno)>,
-) -> bool {
-    let (passed, of_interest): (Vec<_>, Vec<_>) = Ways::to(files)
-        .into_iter()
-        .partition(|(_, matters)| matters.is_nothing());
-    let mut wanted = Watches::new();
-    let mut has_moved = false;
-    // Those of interest last: where a mount shows a directory at two places, the later flags stay.
-    for (directory, matters) in passed.into_iter().chain(of_interest) {
-        match inotify.add_watch(&directory, flags(&matters)) {
-            Ok(watch) => wanted.entry(watch).or_default().add(matters),
-            Err(Errno::ENOENT | Errno::ENOTDIR) => has_moved = true,
-            Err(error) => failures.push((directory, error)),
-        }
-    }
-    let is_as_before = !has_moved && *watches == wanted;
-    for watch in watches.keys().filter(|watch| !wanted.contains_key(watch)) {
-        // The kernel has taken it away itself where the directory is gone.
-        let _ = inotify.rm_watch(*watch);
-    }
-    *watches = wanted;
-    is_as_before
-}
-
 /// What is said of what cannot be watched.
 #[derive(Default)]
 struct Lines {
     failures: Repetitions,
     is_said_to_be_blind: bool,
+    mounted_files: BTreeSet<PathBuf>,
 }
 
 impl Lines {
+    fn renewed(&mut self, watches: &Watches) {
+        for file in watches.mounted_files.difference(&self.mounted_files) {
+            let file = file.display();
+            info!(
+                "{file} is mounted by itself: what is written into it is followed, a file that is renamed over what it \
+                 was mounted from is not; mount the directory to follow that too"
+            );
+        }
+        self.mounted_files.clone_from(&watches.mounted_files);
+        match &watches.failure {
+            Some((path, error)) => {
+                let what = format!("{} cannot be watched ({error})", path.display());
+                self.blind(&what, remedy(*error));
+            }
+            None => self.sees(),
+        }
+    }
+
     fn blind(&mut self, what: &str, remedy: &str) {
         let text = format!(
             "{what}, so that changes of the configuration are seen at the next resync only{remedy}"
@@ -209,37 +150,13 @@ impl Lines {
     }
 }
 
-/// Not of a system that has no inotify.
-fn remedy_without_instance(error: &io::Error) -> &'static str {
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EMFILE) => {
-            "; raise fs.inotify.max_user_instances, or the daemon's limit of open files"
-        }
-        _ => "",
-    }
-}
-
 fn remedy(error: Errno) -> &'static str {
     match error {
+        Errno::EMFILE => {
+            "; raise fs.inotify.max_user_instances, or the daemon's limit of open files"
+        }
         Errno::ENOSPC => "; raise fs.inotify.max_user_watches",
         Errno::EACCES => "; let the daemon's user read the directory",
         _ => "",
     }
-}
-
-/// What the kernel is to tell of a directory.
-fn flags(matters: &Matters) -> AddWatchFlags {
-    let of_itself =
-        AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_ONLYDIR;
-    if matters.is_nothing() {
-        return of_itself;
-    }
-    // Not IN_MODIFY: what a writer has not closed is not to be read.
-    of_itself
-        | AddWatchFlags::IN_CLOSE_WRITE
-        | AddWatchFlags::IN_MOVED_TO
-        | AddWatchFlags::IN_MOVED_FROM
-        | AddWatchFlags::IN_CREATE
-        | AddWatchFlags::IN_DELETE
-        | AddWatchFlags::IN_ATTRIB
 }

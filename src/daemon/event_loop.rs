@@ -23,7 +23,7 @@ use super::pass::{
 use super::readiness::Readiness;
 use super::reconciler::{Action, Desired, Event, Outcome, Reading, Reconciler};
 use crate::config::Flags;
-use crate::config_source::{self, LoadError, Origin, Writers};
+use crate::config_source::{self, Origin};
 use crate::kernel::notifications::{Arrived, Notifications};
 use crate::kernel::ownership::TableOwner;
 use crate::kernel::tables::TablePass;
@@ -256,17 +256,10 @@ impl EventLoop {
     }
 
     fn read(&mut self, while_written: bool) -> Reading {
-        let writers = if while_written {
-            Writers::Ignore
-        } else {
-            Writers::Await
-        };
         // Before it is read, so that no change in between is missed.
         self.watch.renew();
         let settings = &self.settings;
-        // What is moved away while it is read, or as soon as it is said to be bad, was there nevertheless.
-        let mut found = config_source::files_with_contents(&settings.config);
-        match config_source::load(&settings.config, &settings.flags, writers) {
+        match config_source::load(&settings.config, &settings.flags) {
             Ok(loaded) => {
                 let policy = Policy::new(&loaded.config);
                 let desired = Desired {
@@ -278,19 +271,20 @@ impl EventLoop {
                 self.good_file = Some((Origin::of(&loaded, &settings.config), warnings));
                 Reading::Good {
                     desired,
-                    files: loaded.files,
-                    empty_files: loaded.empty_files,
+                    // A file that is emptied counts as one that goes: a writer that begins anew does that first.
+                    files: loaded.files_with_contents(),
+                    empty_files: Vec::new(),
                 }
             }
-            Err(LoadError::BeingWritten { .. }) => Reading::BeingWritten,
-            Err(error) => {
-                found.extend(config_source::files_with_contents(&settings.config));
-                self.log.bad_file(&error);
+            Err(failure) if failure.may_be_half_written && !while_written => Reading::BeingWritten,
+            Err(failure) => {
+                self.log.bad_file(&failure.error);
                 self.metrics.bad_load();
-                self.readiness.configuration_is_bad(&error.to_string());
+                self.readiness
+                    .configuration_is_bad(&failure.error.to_string());
                 Reading::Bad {
-                    files: found,
-                    may_pass: error.may_pass(),
+                    files: failure.files_with_contents,
+                    may_pass: failure.error.may_pass(),
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! The daemon: keeps the kernel in step with the file.
 
+mod backoff;
+pub mod config_reader;
 mod config_watch;
 mod contest;
 pub mod event_loop;
