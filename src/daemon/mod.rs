@@ -1,9 +1,13 @@
 //! The daemon: keeps the kernel in step with the file.
 
+mod backoff;
+mod budget;
+mod commits;
 mod config_watch;
 mod contest;
 pub mod event_loop;
 mod http;
+mod keeper;
 mod ledger;
 mod log_lines;
 mod metrics;
@@ -11,4 +15,5 @@ mod pace;
 mod pass;
 mod readiness;
 pub mod reconciler;
+mod repair_lines;
 mod repetitions;
