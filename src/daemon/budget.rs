@@ -19,79 +19,64 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const QUIET: Duration = Duration::from_secs(5);
 
 /// The repairs that one table may cost.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Budget {
-    /// When the bucket will be full again: each repair puts that off by [`REFILL`]. `None`: it is full.
-    full_at: Option<Instant>,
-    wait: Backoff,
-    /// The table differs, and is repaired then.
-    waits_until: Option<Instant>,
+    /// From when on the next repair may be: so long ago as the bucket has needed to get the others that it holds. `None`: it
+    /// is full.
+    next_repair: Option<Instant>,
+    /// The table differs, and the repair is due when it may be.
+    is_waiting: bool,
     /// A repair had to wait, and since then there have been no five seconds without drift.
-    is_contested: bool,
+    wait: Option<Backoff>,
     /// Since when no drift has been found.
     in_step_since: Option<Instant>,
 }
 
 impl Budget {
-    pub(super) fn new() -> Self {
-        Self {
-            full_at: None,
-            wait: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
-            waits_until: None,
-            is_contested: false,
-            in_step_since: None,
-        }
-    }
-
-    /// A pass begins: gives it a repair if there is one. A wait that is over gives one, and leaves the bucket empty.
+    /// A pass begins: whether it may repair the table. Then no repair is waited for any more, however the pass ends.
     pub(super) fn grant(&mut self, now: Instant) -> bool {
         if self.is_quiet(now) {
-            *self = Self::new();
+            *self = Self::default();
         }
-        if let Some(until) = self.waits_until {
-            if now < until {
-                return false;
-            }
-            self.waits_until = None;
-            self.full_at = now.checked_add(REFILL * (MOST_REPAIRS - 1));
-        }
-        let refill_takes = self.full_at.map(|full_at| full_at.duration_since(now));
-        refill_takes.is_none_or(|time| time <= REFILL * (MOST_REPAIRS - 1))
+        let is_granted = self.next_repair.is_none_or(|next| next <= now);
+        self.is_waiting &= !is_granted;
+        is_granted
     }
 
     /// The pass over the table has ended. One that has failed, or found another owner, says nothing of drift.
     pub(super) fn passed(&mut self, outcome: Outcome, now: Instant) {
         match outcome {
             Outcome::InStep | Outcome::Applied => {
-                self.waits_until = None;
+                self.is_waiting = false;
                 self.in_step_since.get_or_insert(now);
             }
             Outcome::Repaired => {
-                self.waits_until = None;
+                self.is_waiting = false;
                 self.in_step_since = Some(now);
-                let full_at = self.full_at.map_or(now, |full_at| full_at.max(now));
-                let empty = now.checked_add(REFILL * MOST_REPAIRS);
-                self.full_at = full_at.checked_add(REFILL).min(empty);
+                let full = now.checked_sub(REFILL * (MOST_REPAIRS - 1));
+                let this = self.next_repair.max(full);
+                self.next_repair = this.and_then(|this| this.checked_add(REFILL));
             }
             Outcome::Withheld => {
                 self.in_step_since = None;
-                self.is_contested = true;
-                if self.waits_until.is_none() {
-                    self.waits_until = now.checked_add(self.wait.failed());
+                if !std::mem::replace(&mut self.is_waiting, true) {
+                    let first = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+                    let wait = self.wait.get_or_insert(first).failed();
+                    self.next_repair = now.checked_add(wait);
                 }
             }
             Outcome::Failed | Outcome::Owned { .. } => {}
         }
     }
 
-    /// When the repair is due that had to wait.
+    /// When the repair is due that has to wait.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.waits_until
+        self.next_repair.filter(|_| self.is_waiting)
     }
 
     /// Someone changes the table again and again: it is not to be relied on, not even while it is in step.
     pub(super) fn is_used_up(&self, now: Instant) -> bool {
-        self.is_contested && !self.is_quiet(now)
+        self.wait.is_some() && !self.is_quiet(now)
     }
 
     fn is_quiet(&self, now: Instant) -> bool {

@@ -8,6 +8,7 @@
 
 mod pace;
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use self::pace::Pace;
@@ -41,19 +42,14 @@ pub(super) enum Outcome {
     Owned { is_ending: bool },
 }
 
-#[derive(Debug)]
-struct Table {
-    family: Family,
-    budget: Budget,
-    /// The kernel has not had yet what is wanted now. To put it there is no repair.
-    is_new: bool,
-}
-
 /// The state between two events.
 #[derive(Debug)]
 pub(super) struct Keeper {
-    /// Those to be there, and those to be taken away.
-    tables: Vec<Table>,
+    /// Of the tables to be there, and of those to be taken away.
+    families: Vec<Family>,
+    /// Of the tables that have not had yet what is wanted now. To put it there is no repair.
+    unapplied: Vec<Family>,
+    budgets: HashMap<Family, Budget>,
     resync_interval: Duration,
     is_under_way: bool,
     /// When the next pass is due, after the one that is under way.
@@ -74,7 +70,9 @@ impl Keeper {
     /// Nothing is due before something is wanted.
     pub(super) fn new() -> Self {
         Self {
-            tables: Vec::new(),
+            families: Vec::new(),
+            unapplied: Vec::new(),
+            budgets: HashMap::new(),
             resync_interval: Duration::MAX,
             is_under_way: false,
             due: None,
@@ -91,16 +89,9 @@ impl Keeper {
     /// Another configuration is wanted: a pass is due now. `families` has those of the tables to be there, and of those to
     /// be taken away.
     pub(super) fn wants(&mut self, families: Vec<Family>, resync_interval: Duration, now: Instant) {
-        let mut before = std::mem::take(&mut self.tables);
-        for family in families {
-            let same = before.iter().position(|table| table.family == family);
-            let budget = same.map(|same| before.swap_remove(same).budget);
-            self.tables.push(Table {
-                family,
-                budget: budget.unwrap_or_else(Budget::new),
-                is_new: true,
-            });
-        }
+        self.budgets.retain(|family, _| families.contains(family));
+        self.unapplied.clone_from(&families);
+        self.families = families;
         self.resync_interval = resync_interval;
         self.is_outdated = true;
         // It need not fail as the one before did.
@@ -144,20 +135,29 @@ impl Keeper {
         self.due = None;
         self.is_under_way = true;
         self.is_outdated = false;
-        let tables = self.tables.iter_mut();
-        let granted = tables.filter_map(|table| {
-            // Asked for also where it is not needed: a wait that is over ends with it.
-            let is_granted = table.budget.grant(now);
-            (is_granted || table.is_new).then_some(table.family)
+        let mut granted = self.families.clone();
+        granted.retain(|family| {
+            // A wait that is over ends by this: it is asked also where the answer does not matter.
+            let is_granted = self.budgets.entry(*family).or_default().grant(now);
+            is_granted || self.unapplied.contains(family)
         });
-        Some(granted.collect())
+        Some(granted)
     }
 
     /// The pass has ended.
     pub(super) fn passed(&mut self, outcomes: &[(Family, Outcome)], now: Instant) {
         self.is_under_way = false;
         for (family, outcome) in outcomes {
-            self.passed_over(*family, *outcome, now);
+            let is_as_wanted = matches!(
+                outcome,
+                Outcome::InStep | Outcome::Applied | Outcome::Repaired
+            );
+            if is_as_wanted && !self.is_outdated {
+                self.unapplied.retain(|unapplied| unapplied != family);
+            }
+            if let Some(budget) = self.budgets.get_mut(family) {
+                budget.passed(*outcome, now);
+            }
         }
         let any = |is: fn(&Outcome) -> bool| outcomes.iter().any(|(_, outcome)| is(outcome));
         self.pace
@@ -174,27 +174,15 @@ impl Keeper {
         // An interval of centuries has no end that can be told: none is waited for.
         let resync = now.checked_add(self.resync_interval);
         let owner = look_at_owner.and_then(|wait| now.checked_add(wait));
-        let repairs = self.tables.iter().map(|table| table.budget.due());
+        let repairs = self.budgets.values().map(Budget::due);
         let due = [self.due, self.retry_due, resync, owner].into_iter();
         self.due = due.chain(repairs).flatten().min();
     }
 
     /// Someone changes the table again and again, and repairs have to wait.
     pub(super) fn is_withheld(&self, family: Family, now: Instant) -> bool {
-        let mut tables = self.tables.iter();
-        tables.any(|table| table.family == family && table.budget.is_used_up(now))
-    }
-
-    fn passed_over(&mut self, family: Family, outcome: Outcome, now: Instant) {
-        let is_as_wanted = match outcome {
-            Outcome::InStep | Outcome::Applied | Outcome::Repaired => !self.is_outdated,
-            Outcome::Withheld | Outcome::Failed | Outcome::Owned { .. } => false,
-        };
-        let mut tables = self.tables.iter_mut();
-        if let Some(table) = tables.find(|table| table.family == family) {
-            table.is_new &= !is_as_wanted;
-            table.budget.passed(outcome, now);
-        }
+        let budget = self.budgets.get(&family);
+        budget.is_some_and(|budget| budget.is_used_up(now))
     }
 
     /// The retry that is waited for comes when it was to come, also where others' commits lead to a pass before that, which
@@ -209,7 +197,7 @@ impl Keeper {
     }
 
     fn make_due(&mut self, at: Instant) {
-        if !self.tables.is_empty() {
+        if !self.families.is_empty() {
             self.due = Some(self.due.map_or(at, |due| due.min(at)));
         }
     }

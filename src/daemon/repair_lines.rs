@@ -3,6 +3,7 @@
 
 #![allow(dead_code)]
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -20,119 +21,73 @@ const QUIET: Duration = Duration::from_secs(60);
 const MOST_KEPT: usize = 64;
 
 /// One line of the log: a repair, or what repairs were not said one by one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct RepairLine {
     pub(super) family: Family,
     /// How many repairs it tells of.
     pub(super) repairs: u32,
-    /// The time in which they were.
-    pub(super) time: Duration,
+    /// The time since the line before.
+    time: Duration,
     /// In what the table differed the last time.
     pub(super) differences: String,
-    /// The processes that have committed before them.
-    pub(super) changed_by: String,
+    commits: Vec<Commit>,
+}
+
+impl RepairLine {
+    /// The processes that have committed before the repairs.
+    pub(super) fn changed_by(&self) -> String {
+        processes(&self.commits)
+    }
 }
 
 impl fmt::Display for RepairLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            repairs,
-            differences,
-            changed_by,
-            ..
-        } = self;
-        let table = self.family.name();
-        if *repairs == 1 {
-            return write!(
-                f,
-                "table {table}: repaired and read back ({differences}); changed by {changed_by}"
-            );
+        let (table, differences, by) = (self.family.name(), &self.differences, self.changed_by());
+        write!(f, "table {table}: repaired and read back ")?;
+        match self.repairs {
+            1 => write!(f, "({differences}); changed by {by}"),
+            more => {
+                let seconds = self.time.as_secs().max(1);
+                write!(f, "{more} more times in the last {seconds} s; ")?;
+                write!(f, "changed by {by}; last: {differences}")
+            }
         }
-        let seconds = self.time.as_secs().max(1);
-        write!(
-            f,
-            "table {table}: repaired and read back {repairs} more times in the last {seconds} s; \
-             changed by {changed_by}; last: {differences}"
-        )
     }
 }
 
 /// What was said, and what is still to be said.
 #[derive(Debug, Default)]
 pub(super) struct RepairLines {
-    tables: Vec<TableRepairs>,
+    tables: HashMap<Family, TableLines>,
 }
 
-#[derive(Debug)]
-struct TableRepairs {
-    family: Family,
-    /// How many were said at once since the last quiet minute.
-    said_at_once: u32,
+#[derive(Debug, Default)]
+struct TableLines {
+    /// How many were said since the last quiet minute.
+    said: u32,
     last_line: Option<Instant>,
     last_repair: Option<Instant>,
-    unsaid: Option<Unsaid>,
-}
-
-#[derive(Debug)]
-struct Unsaid {
-    repairs: u32,
-    since: Instant,
-    /// Of the last repair.
-    differences: String,
-    commits: Vec<Commit>,
+    unsaid: Option<RepairLine>,
 }
 
 impl RepairLines {
-    /// A change by others was undone, before which these had committed. Gives what is to be said now.
+    /// A change by others was undone, before which these had committed: [`Self::say`] may have to say it at once.
     pub(super) fn repaired(
         &mut self,
         family: Family,
         differences: String,
         commits: &[Commit],
         now: Instant,
-    ) -> Option<RepairLine> {
-        let table = self.table(family)?;
-        table.note(differences, commits, now);
-        table.say_what_is_due(now)
-    }
-
-    /// When [`Self::say_what_is_due`] has something to say: repairs that were not said are told of, also where they have
-    /// stopped.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.tables.iter().filter_map(TableRepairs::due).min()
-    }
-
-    /// What is to be said now of repairs that were not.
-    pub(super) fn say_what_is_due(&mut self, now: Instant) -> Vec<RepairLine> {
-        let tables = self.tables.iter_mut();
-        tables
-            .filter_map(|table| table.say_what_is_due(now))
-            .collect()
-    }
-
-    fn table(&mut self, family: Family) -> Option<&mut TableRepairs> {
-        if !self.tables.iter().any(|table| table.family == family) {
-            self.tables.push(TableRepairs {
-                family,
-                said_at_once: 0,
-                last_line: None,
-                last_repair: None,
-                unsaid: None,
-            });
-        }
-        self.tables.iter_mut().find(|table| table.family == family)
-    }
-}
-
-impl TableRepairs {
-    fn note(&mut self, differences: String, commits: &[Commit], now: Instant) {
-        let before = self.last_repair.replace(now);
+    ) {
+        let lines = self.tables.entry(family).or_default();
+        let before = lines.last_repair.replace(now);
         if before.is_none_or(|before| now.duration_since(before) >= QUIET) {
-            self.said_at_once = 0;
+            lines.said = 0;
         }
-        let unsaid = self.unsaid.get_or_insert_with(|| Unsaid {
+        let unsaid = lines.unsaid.get_or_insert(RepairLine {
+            family,
             repairs: 0,
-            since: self.last_line.unwrap_or(now),
+            time: Duration::ZERO,
             differences: String::new(),
             commits: Vec::new(),
         });
@@ -143,29 +98,34 @@ impl TableRepairs {
         unsaid.commits.drain(..too_many);
     }
 
-    /// When the next line may be.
+    /// When [`Self::say`] has something to say: what was summed up is said also where there are no more repairs.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.tables.values().filter_map(TableLines::due).min()
+    }
+
+    /// What is to be said now.
+    pub(super) fn say(&mut self, now: Instant) -> Vec<RepairLine> {
+        let tables = self.tables.values_mut();
+        tables.filter_map(|lines| lines.say(now)).collect()
+    }
+}
+
+impl TableLines {
     fn due(&self) -> Option<Instant> {
-        let unsaid = self.unsaid.as_ref()?;
+        self.unsaid.as_ref()?;
         match self.last_line {
-            Some(last_line) if self.said_at_once >= SAID_AT_ONCE => {
-                last_line.checked_add(LINE_AGAIN)
-            }
-            _ => Some(unsaid.since),
+            Some(last_line) if self.said >= SAID_AT_ONCE => last_line.checked_add(LINE_AGAIN),
+            _ => self.last_repair,
         }
     }
 
-    fn say_what_is_due(&mut self, now: Instant) -> Option<RepairLine> {
+    fn say(&mut self, now: Instant) -> Option<RepairLine> {
         self.due().filter(|due| *due <= now)?;
-        let unsaid = self.unsaid.take()?;
-        self.said_at_once = self.said_at_once.saturating_add(1);
-        self.last_line = Some(now);
-        Some(RepairLine {
-            family: self.family,
-            repairs: unsaid.repairs,
-            time: now.duration_since(unsaid.since),
-            differences: unsaid.differences,
-            changed_by: processes(&unsaid.commits),
-        })
+        self.said = self.said.saturating_add(1);
+        let before = self.last_line.replace(now).unwrap_or(now);
+        let mut line = self.unsaid.take()?;
+        line.time = now.duration_since(before);
+        Some(line)
     }
 }
 
@@ -188,26 +148,21 @@ mod tests {
         let (mut lines, start) = (RepairLines::default(), Instant::now());
         let mut said = Vec::new();
         let mut say_until = |lines: &mut RepairLines, until: Option<Instant>| {
-            while let Some(due) = lines
-                .due()
-                .filter(|due| until.is_none_or(|now| *due <= now))
-            {
-                for line in lines.say_what_is_due(due) {
+            let is_now = |due: &Instant| until.is_none_or(|now| *due <= now);
+            while let Some(due) = lines.due().filter(is_now) {
+                for line in lines.say(due) {
                     said.push(((due - start).as_millis() as u64, line.to_string()));
                 }
             }
         };
-        let mut said_at_once = Vec::new();
         for (number, milliseconds) in repairs.into_iter().enumerate() {
             let now = start + Duration::from_millis(milliseconds);
             say_until(&mut lines, Some(now));
             let commits = [commit(number as u32 + 1)];
-            let line = lines.repaired(Family::Ip, format!("x{number}"), &commits, now);
-            said_at_once.extend(line.map(|line| (milliseconds, line.to_string())));
+            lines.repaired(Family::Ip, format!("x{number}"), &commits, now);
+            say_until(&mut lines, Some(now));
         }
         say_until(&mut lines, None);
-        said.extend(said_at_once);
-        said.sort();
         said
     }
 
@@ -255,10 +210,12 @@ mod tests {
         let (mut lines, now) = (RepairLines::default(), Instant::now());
         for _ in 0..100 {
             lines.repaired(Family::Ip, "x".to_owned(), &[], now);
+            lines.say(now);
         }
-        let other = lines.repaired(Family::Ip6, "x".to_owned(), &[], now);
-        let text = "table ip6: repaired and read back (x); changed by someone";
-        assert_eq!(other.unwrap().to_string(), text);
+        lines.repaired(Family::Ip6, "x".to_owned(), &[], now);
+        let said: Vec<String> = lines.say(now).iter().map(ToString::to_string).collect();
+        let expected = "table ip6: repaired and read back (x); changed by someone";
+        assert_eq!(said, [expected]);
         assert_eq!(lines.due(), Some(now + 15 * SECOND));
     }
 }

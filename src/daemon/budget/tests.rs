@@ -21,7 +21,7 @@ fn repairs(budget: &mut Budget, now: &mut Instant, interval: Duration, time: Dur
 
 #[test]
 fn a_hundred_repairs_come_at_once_and_the_next_ones_later_and_later() {
-    let (mut budget, mut now) = (Budget::new(), Instant::now());
+    let (mut budget, mut now) = (Budget::default(), Instant::now());
     let repairs = repairs(&mut budget, &mut now, SECOND / 1000, 200 * SECOND);
     // In the first 100 ms the bucket gets one more.
     let late: Vec<f32> = repairs.iter().skip(101).copied().collect();
@@ -39,7 +39,7 @@ fn a_hundred_repairs_come_at_once_and_the_next_ones_later_and_later() {
 
 #[test]
 fn ten_changes_a_second_are_undone_for_ever() {
-    let (mut budget, mut now) = (Budget::new(), Instant::now());
+    let (mut budget, mut now) = (Budget::default(), Instant::now());
     let repairs = repairs(&mut budget, &mut now, SECOND / 10, 100 * SECOND);
     assert_eq!(repairs.len(), 1000);
     assert!(!budget.is_used_up(now));
@@ -47,7 +47,7 @@ fn ten_changes_a_second_are_undone_for_ever() {
 
 #[test]
 fn five_seconds_without_drift_fill_the_bucket_and_reset_the_wait() {
-    let (mut budget, mut now) = (Budget::new(), Instant::now());
+    let (mut budget, mut now) = (Budget::default(), Instant::now());
     let millisecond = SECOND / 1000;
     repairs(&mut budget, &mut now, millisecond, 20 * SECOND);
     now = budget.due().unwrap();
@@ -62,7 +62,7 @@ fn five_seconds_without_drift_fill_the_bucket_and_reset_the_wait() {
 /// While nobody looks, the table still differs.
 #[test]
 fn a_repair_that_waits_is_no_quiet() {
-    let (mut budget, mut now) = (Budget::new(), Instant::now());
+    let (mut budget, mut now) = (Budget::default(), Instant::now());
     repairs(&mut budget, &mut now, SECOND / 1000, 10 * SECOND);
     let due = budget.due().unwrap();
     assert!(due > now + 5 * SECOND, "the last look has found drift");
@@ -73,7 +73,7 @@ fn a_repair_that_waits_is_no_quiet() {
 
 #[test]
 fn a_table_that_is_in_step_again_waits_for_nothing() {
-    let (mut budget, mut now) = (Budget::new(), Instant::now());
+    let (mut budget, mut now) = (Budget::default(), Instant::now());
     repairs(&mut budget, &mut now, SECOND / 1000, SECOND / 2);
     assert!(budget.due().is_some());
     budget.passed(Outcome::InStep, now);
@@ -83,7 +83,7 @@ fn a_table_that_is_in_step_again_waits_for_nothing() {
 /// What has failed may be tried again, and there is no second wait before that.
 #[test]
 fn a_repair_that_failed_after_its_wait_is_granted_to_the_retry() {
-    let (mut budget, mut now) = (Budget::new(), Instant::now());
+    let (mut budget, mut now) = (Budget::default(), Instant::now());
     repairs(&mut budget, &mut now, SECOND / 1000, SECOND / 2);
     now = budget.due().unwrap();
     assert!(budget.grant(now));

@@ -21,12 +21,12 @@ pub(super) enum Happening {
     Commit(Option<Family>),
     /// The same while the daemon does not hear of commits.
     UnseenCommit(Family),
-    /// Commits ten times a second for so long, and changes other tables.
-    Neighbour(Duration),
+    /// Commits for so long, so often, and changes other tables.
+    Neighbour(Duration, Duration),
     /// Changes the table for so long, each time so soon after it was repaired: a script, or another daemon.
     Opponent(Family, Duration, Duration),
-    /// What has not been received yet, of commits.
-    NotificationsAreLost,
+    /// Of a commit that changes this table, or others' tables, and what else has not been received yet.
+    NotificationsAreLost(Option<Family>),
     /// The table's pass fails, sometimes after it has written something.
     Failing(Family, bool),
     /// By another process, which is ending or not.
@@ -49,7 +49,9 @@ struct Table {
     /// Whether its owner is ending.
     other_owner: Option<bool>,
     opponent: Option<Opponent>,
-    repairs: Repairs,
+    /// Since four seconds without drift, when the daemon may have filled the bucket, and since six, when it must have.
+    repairs: [Repairs; 2],
+    last_repair: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -60,11 +62,10 @@ struct Opponent {
     due: Option<Instant>,
 }
 
-/// Repairs without five seconds between a repair and the next change.
+/// Repairs since the last quiet time.
 #[derive(Debug, Default)]
 struct Repairs {
     since: Option<Instant>,
-    last: Option<Instant>,
     count: u32,
 }
 
@@ -102,6 +103,8 @@ pub(super) struct World {
     worker_is_given_up: bool,
     /// One has ended in the middle of a pass. What it had committed counts as someone else's.
     worker_has_died: bool,
+    worker_is_missing_since: Option<Instant>,
+    commit_interval: Duration,
     next_commit: Instant,
     no_more_commits: Instant,
 }
@@ -128,6 +131,8 @@ impl World {
             worker_hangs: false,
             worker_is_given_up: false,
             worker_has_died: false,
+            worker_is_missing_since: None,
+            commit_interval: SECOND,
             next_commit: now,
             no_more_commits: now,
         };
@@ -153,7 +158,10 @@ impl World {
                 self.change(family);
                 self.generation = self.generation.wrapping_add(1);
             }
-            Neighbour(time) => (self.next_commit, self.no_more_commits) = (now, now + time),
+            Neighbour(time, interval) => {
+                self.commit_interval = interval;
+                (self.next_commit, self.no_more_commits) = (now, now + time);
+            }
             Opponent(family, time, reaction) => {
                 self.table(family).opponent = Some(self::Opponent {
                     until: now + time,
@@ -161,7 +169,8 @@ impl World {
                     due: Some(now + reaction),
                 });
             }
-            NotificationsAreLost => {
+            NotificationsAreLost(family) => {
+                self.happens(Commit(family));
                 self.notifications.clear();
                 self.ledger.note(Arrived {
                     commits: Vec::new(),
@@ -217,6 +226,8 @@ impl World {
             // A pass whose worker hangs takes its time.
             let longest = WORKER_DEADLINE + SOON;
             let limit = self.resync_interval.checked_add(longest);
+            let missing = self.worker_is_missing_since.map(|since| self.now - since);
+            assert!(missing <= Some(SECOND), "no worker for {missing:?}");
             let time = self.now - self.pass_ended;
             assert!(
                 limit.is_none_or(|limit| time <= limit),
@@ -239,7 +250,7 @@ impl World {
 
     fn others_act(&mut self) {
         if self.next_commit <= self.now && self.next_commit < self.no_more_commits {
-            self.next_commit = self.now + SECOND / 10;
+            self.next_commit = self.now + self.commit_interval;
             self.commit("neighbour");
         }
         for family in BOTH {
@@ -275,11 +286,14 @@ impl World {
     fn change(&mut self, family: Family) {
         let now = self.now;
         let table = self.table(family);
-        table.contents = None;
-        let quiet = table.repairs.last.map(|last| now - last);
-        // The daemon may see the change, and have seen the repair, later than it was.
-        if quiet.is_some_and(|quiet| quiet > 4 * SECOND) {
-            table.repairs = Repairs::default();
+        if table.contents.take().is_none() {
+            return;
+        }
+        let quiet = table.last_repair.map_or(Duration::MAX, |last| now - last);
+        for (repairs, seconds) in table.repairs.iter_mut().zip([4, 6]) {
+            if quiet >= seconds * SECOND {
+                *repairs = Repairs::default();
+            }
         }
     }
 
@@ -305,6 +319,7 @@ impl World {
         };
         assert!(self.pass.is_none(), "one pass at a time");
         self.passes += 1;
+        self.worker_is_missing_since = None;
         let seconds = (self.now - self.begin).as_secs_f32();
         let most = MOST_PASSES_AT_ONCE + (MOST_PASSES_A_SECOND * seconds) as usize;
         assert!(self.passes <= most, "{} passes in {seconds} s", self.passes);
@@ -341,7 +356,7 @@ impl World {
     }
 
     fn pass_over(&mut self, family: Family, pass: &mut Pass) -> Outcome {
-        let now = self.now;
+        let (now, worker_has_died) = (self.now, self.worker_has_died);
         let table = self.table(family);
         if table.is_failing {
             if self.generation % 2 == 0 {
@@ -355,6 +370,11 @@ impl World {
         let outcome = if table.contents == Some(pass.version) {
             Outcome::InStep
         } else if !pass.granted.contains(&family) {
+            let count = table.repairs[1].count;
+            assert!(
+                count >= 100 || worker_has_died,
+                "withheld after {count} repairs"
+            );
             Outcome::Withheld
         } else {
             let outcome = table.write(pass.version, now);
@@ -390,7 +410,10 @@ impl World {
     fn worker_ends(&mut self) {
         match self.pass.take() {
             Some(_) => self.fails(),
-            None => self.keeper.worker_ended(self.now),
+            None => {
+                self.worker_is_missing_since.get_or_insert(self.now);
+                self.keeper.worker_ended(self.now);
+            }
         }
     }
 
@@ -409,14 +432,17 @@ impl Table {
         if let Some(opponent) = &mut self.opponent {
             opponent.due = Some(now + opponent.reaction);
         }
+        self.last_repair = Some(now);
         if self.applied.replace(version) != Some(version) {
             return Outcome::Applied;
         }
-        self.repairs.last = Some(now);
-        self.repairs.count += 1;
-        let time = now - *self.repairs.since.get_or_insert(now);
+        for repairs in &mut self.repairs {
+            repairs.since.get_or_insert(now);
+            repairs.count += 1;
+        }
+        let [Repairs { since, count }, _] = self.repairs;
+        let time = since.map_or(Duration::ZERO, |since| now - since);
         let most = 100.0 + 10.0 * time.as_secs_f32() + 3.0;
-        let count = self.repairs.count;
         assert!(count as f32 <= most, "{count} repairs in {time:?}");
         Outcome::Repaired
     }
