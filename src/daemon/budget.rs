@@ -28,7 +28,7 @@ pub(super) struct Budget {
     is_waiting: bool,
     /// A repair had to wait, and since then there have been no five seconds without drift.
     wait: Option<Backoff>,
-    /// Since when no drift has been found.
+    /// Since when each pass has found it in step, or left it so.
     in_step_since: Option<Instant>,
 }
 
@@ -43,7 +43,7 @@ impl Budget {
         is_granted
     }
 
-    /// The pass over the table has ended. One that has failed, or found another owner, says nothing of drift.
+    /// The pass over the table has ended. While passes fail, or find another owner, nobody knows of drift: that is no quiet.
     pub(super) fn passed(&mut self, outcome: Outcome, now: Instant) {
         match outcome {
             Outcome::InStep | Outcome::Applied => {
@@ -65,7 +65,7 @@ impl Budget {
                     self.next_repair = now.checked_add(wait);
                 }
             }
-            Outcome::Failed | Outcome::Owned { .. } => {}
+            Outcome::Failed | Outcome::Owned { .. } => self.in_step_since = None,
         }
     }
 

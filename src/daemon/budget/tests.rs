@@ -93,3 +93,14 @@ fn a_repair_that_failed_after_its_wait_is_granted_to_the_retry() {
     budget.passed(Outcome::Repaired, now);
     assert!(!budget.grant(now));
 }
+
+#[test]
+fn passes_that_fail_are_no_quiet() {
+    let (mut budget, mut now) = (Budget::default(), Instant::now());
+    repairs(&mut budget, &mut now, SECOND / 1000, SECOND / 2);
+    budget.passed(Outcome::Applied, now);
+    budget.passed(Outcome::Failed, now + SECOND);
+    assert!(budget.is_used_up(now + 60 * SECOND));
+    budget.passed(Outcome::InStep, now + 60 * SECOND);
+    assert!(!budget.is_used_up(now + 65 * SECOND));
+}

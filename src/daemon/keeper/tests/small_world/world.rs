@@ -46,6 +46,8 @@ struct Table {
     /// What the daemon has made of it last.
     applied: Option<u32>,
     is_failing: bool,
+    /// A pass over it has failed, or found its owner: that was no quiet.
+    was_hindered: bool,
     /// Whether its owner is ending.
     other_owner: Option<bool>,
     opponent: Option<Opponent>,
@@ -343,14 +345,14 @@ impl World {
     }
 
     fn step(&mut self, mut pass: Pass) {
-        match pass.steps.pop_front().filter(|_| !self.worker_hangs) {
+        match pass.steps.pop_front() {
+            _ if self.worker_hangs => self.fails(&pass),
             Some(family) => {
                 let outcome = self.pass_over(family, &mut pass);
                 pass.outcomes.push((family, outcome));
                 pass.step_due = self.now + self.pass_step;
                 self.pass = Some(pass);
             }
-            None if self.worker_hangs => self.fails(),
             None => self.ends(&pass),
         }
     }
@@ -358,6 +360,7 @@ impl World {
     fn pass_over(&mut self, family: Family, pass: &mut Pass) -> Outcome {
         let (now, worker_has_died) = (self.now, self.worker_has_died);
         let table = self.table(family);
+        table.was_hindered |= table.is_failing || table.other_owner.is_some();
         if table.is_failing {
             if self.generation % 2 == 0 {
                 self.commit_own(pass);
@@ -372,7 +375,7 @@ impl World {
         } else if !pass.granted.contains(&family) {
             let count = table.repairs[1].count;
             assert!(
-                count >= 100 || worker_has_died,
+                count >= 100 || worker_has_died || table.was_hindered,
                 "withheld after {count} repairs"
             );
             Outcome::Withheld
@@ -398,7 +401,12 @@ impl World {
     }
 
     /// The worker has not answered: what it has committed is not known.
-    fn fails(&mut self) {
+    fn fails(&mut self, pass: &Pass) {
+        for (family, outcome) in &pass.outcomes {
+            if *outcome == Outcome::Repaired {
+                self.table(*family).forget_repair();
+            }
+        }
         self.worker_has_died = true;
         self.worker_is_given_up = self.worker_hangs;
         self.ledger.passed(None, &[]);
@@ -409,7 +417,7 @@ impl World {
 
     fn worker_ends(&mut self) {
         match self.pass.take() {
-            Some(_) => self.fails(),
+            Some(pass) => self.fails(&pass),
             None => {
                 self.worker_is_missing_since.get_or_insert(self.now);
                 self.keeper.worker_ended(self.now);
@@ -427,6 +435,13 @@ impl World {
 }
 
 impl Table {
+    /// The daemon never hears of it.
+    fn forget_repair(&mut self) {
+        for repairs in &mut self.repairs {
+            repairs.count = repairs.count.saturating_sub(1);
+        }
+    }
+
     fn write(&mut self, version: u32, now: Instant) -> Outcome {
         self.contents = Some(version);
         if let Some(opponent) = &mut self.opponent {
