@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use self::world::{Happening, World};
 use super::*;
 
+mod table;
 mod world;
 
 use Happening::*;

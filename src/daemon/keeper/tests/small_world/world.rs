@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::table::{Opponent, Table};
 use super::*;
 use crate::daemon::commits::Ledger;
 use crate::kernel::netlink::{self, is_after};
@@ -36,39 +37,6 @@ pub(super) enum Happening {
     /// It does not answer, and cannot be killed.
     WorkerHangs,
     WorkerIsGone,
-}
-
-/// A family's table in the kernel.
-#[derive(Debug, Default)]
-struct Table {
-    /// The configuration that it is made of; `None`: of none.
-    contents: Option<u32>,
-    /// What the daemon has made of it last.
-    applied: Option<u32>,
-    is_failing: bool,
-    /// A pass over it has failed, or found its owner: that was no quiet.
-    was_hindered: bool,
-    /// Whether its owner is ending.
-    other_owner: Option<bool>,
-    opponent: Option<Opponent>,
-    /// Since four seconds without drift, when the daemon may have filled the bucket, and since six, when it must have.
-    repairs: [Repairs; 2],
-    last_repair: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Opponent {
-    until: Instant,
-    reaction: Duration,
-    /// When it changes the table next.
-    due: Option<Instant>,
-}
-
-/// Repairs since the last quiet time.
-#[derive(Debug, Default)]
-struct Repairs {
-    since: Option<Instant>,
-    count: u32,
 }
 
 /// A pass that is under way. What others do falls between two of its steps.
@@ -165,7 +133,7 @@ impl World {
                 (self.next_commit, self.no_more_commits) = (now, now + time);
             }
             Opponent(family, time, reaction) => {
-                self.table(family).opponent = Some(self::Opponent {
+                self.table(family).opponent = Some(Opponent {
                     until: now + time,
                     reaction,
                     due: Some(now + reaction),
@@ -287,16 +255,7 @@ impl World {
 
     fn change(&mut self, family: Family) {
         let now = self.now;
-        let table = self.table(family);
-        if table.contents.take().is_none() {
-            return;
-        }
-        let quiet = table.last_repair.map_or(Duration::MAX, |last| now - last);
-        for (repairs, seconds) in table.repairs.iter_mut().zip([4, 6]) {
-            if quiet >= seconds * SECOND {
-                *repairs = Repairs::default();
-            }
-        }
+        self.table(family).change(now);
     }
 
     fn commit(&mut self, process_name: &str) {
@@ -431,34 +390,5 @@ impl World {
             Family::Ip => ip,
             Family::Ip6 => ip6,
         }
-    }
-}
-
-impl Table {
-    /// The daemon never hears of it.
-    fn forget_repair(&mut self) {
-        for repairs in &mut self.repairs {
-            repairs.count = repairs.count.saturating_sub(1);
-        }
-    }
-
-    fn write(&mut self, version: u32, now: Instant) -> Outcome {
-        self.contents = Some(version);
-        if let Some(opponent) = &mut self.opponent {
-            opponent.due = Some(now + opponent.reaction);
-        }
-        self.last_repair = Some(now);
-        if self.applied.replace(version) != Some(version) {
-            return Outcome::Applied;
-        }
-        for repairs in &mut self.repairs {
-            repairs.since.get_or_insert(now);
-            repairs.count += 1;
-        }
-        let [Repairs { since, count }, _] = self.repairs;
-        let time = since.map_or(Duration::ZERO, |since| now - since);
-        let most = 100.0 + 10.0 * time.as_secs_f32() + 3.0;
-        assert!(count as f32 <= most, "{count} repairs in {time:?}");
-        Outcome::Repaired
     }
 }
