@@ -144,21 +144,21 @@ mod tests {
     }
 
     /// What is said of repairs at these milliseconds, and when.
-    fn said(repairs: impl IntoIterator<Item = u64>) -> Vec<(u64, String)> {
+    fn said(repairs: impl IntoIterator<Item = u64>) -> Vec<(u128, String)> {
         let (mut lines, start) = (RepairLines::default(), Instant::now());
         let mut said = Vec::new();
         let mut say_until = |lines: &mut RepairLines, until: Option<Instant>| {
             let is_now = |due: &Instant| until.is_none_or(|now| *due <= now);
             while let Some(due) = lines.due().filter(is_now) {
                 for line in lines.say(due) {
-                    said.push(((due - start).as_millis() as u64, line.to_string()));
+                    said.push(((due - start).as_millis(), line.to_string()));
                 }
             }
         };
-        for (number, milliseconds) in repairs.into_iter().enumerate() {
+        for (number, milliseconds) in (0..).zip(repairs) {
             let now = start + Duration::from_millis(milliseconds);
             say_until(&mut lines, Some(now));
-            let commits = [commit(number as u32 + 1)];
+            let commits = [commit(number + 1)];
             lines.repaired(Family::Ip, format!("x{number}"), &commits, now);
             say_until(&mut lines, Some(now));
         }
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn after_a_quiet_minute_the_first_few_are_said_at_once_again() {
         let lines = said((0..10).chain(60_009..60_019));
-        let times: Vec<u64> = lines.iter().map(|(time, _)| *time).collect();
+        let times: Vec<u128> = lines.iter().map(|(time, _)| *time).collect();
         let again = [60_009, 60_010, 60_011, 60_012, 60_013, 75_013];
         assert_eq!(times, [&[0, 1, 2, 3, 4, 15_004][..], &again].concat());
     }

@@ -17,7 +17,6 @@ pub(super) struct Table {
     pub(super) opponent: Option<Opponent>,
     /// Since four seconds without drift, when the daemon may have filled the bucket, and since six, when it must have.
     pub(super) repairs: [Repairs; 2],
-    pub(super) last_repair: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -32,6 +31,7 @@ pub(super) struct Opponent {
 #[derive(Debug, Default)]
 pub(super) struct Repairs {
     pub(super) since: Option<Instant>,
+    pub(super) last: Option<Instant>,
     pub(super) count: u32,
 }
 
@@ -41,9 +41,9 @@ impl Table {
         if self.contents.take().is_none() {
             return;
         }
-        let quiet = self.last_repair.map_or(Duration::MAX, |last| now - last);
         for (repairs, seconds) in self.repairs.iter_mut().zip([4, 6]) {
-            if quiet >= seconds * SECOND {
+            let quiet = repairs.last.map(|last| now - last);
+            if quiet.is_none_or(|quiet| quiet >= seconds * SECOND) {
                 *repairs = Repairs::default();
             }
         }
@@ -61,15 +61,17 @@ impl Table {
         if let Some(opponent) = &mut self.opponent {
             opponent.due = Some(now + opponent.reaction);
         }
-        self.last_repair = Some(now);
+        // The daemon need not have known that it differed before that.
+        self.repairs[1].last = Some(now);
         if self.applied.replace(version) != Some(version) {
             return Outcome::Applied;
         }
         for repairs in &mut self.repairs {
             repairs.since.get_or_insert(now);
+            repairs.last = Some(now);
             repairs.count += 1;
         }
-        let [Repairs { since, count }, _] = self.repairs;
+        let [Repairs { since, count, .. }, _] = self.repairs;
         let time = since.map_or(Duration::ZERO, |since| now - since);
         let most = 100.0 + 10.0 * time.as_secs_f32() + 3.0;
         assert!(count as f32 <= most, "{count} repairs in {time:?}");

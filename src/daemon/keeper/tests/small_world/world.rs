@@ -9,8 +9,8 @@ use crate::kernel::netlink::{self, is_after};
 use crate::kernel::notifications::Arrived;
 
 /// How many passes are no busy loop: repairs and looks at commits of others, and resyncs.
-const MOST_PASSES_AT_ONCE: usize = 1_000;
-const MOST_PASSES_A_SECOND: f32 = 30.0;
+const MOST_PASSES_AT_ONCE: u64 = 1_000;
+const MOST_PASSES_A_SECOND: u64 = 30;
 /// A pass over a worker that hangs ends after this time.
 const WORKER_DEADLINE: Duration = Duration::from_secs(10);
 const OWN_PROCESS: &str = "own";
@@ -53,7 +53,7 @@ struct Pass {
 pub(super) struct World {
     pub(super) now: Instant,
     pub(super) keeper: Keeper,
-    pub(super) passes: usize,
+    pub(super) passes: u64,
     begin: Instant,
     ledger: Ledger,
     resync_interval: Duration,
@@ -281,8 +281,8 @@ impl World {
         assert!(self.pass.is_none(), "one pass at a time");
         self.passes += 1;
         self.worker_is_missing_since = None;
-        let seconds = (self.now - self.begin).as_secs_f32();
-        let most = MOST_PASSES_AT_ONCE + (MOST_PASSES_A_SECOND * seconds) as usize;
+        let seconds = (self.now - self.begin).as_secs();
+        let most = MOST_PASSES_AT_ONCE + MOST_PASSES_A_SECOND * seconds;
         assert!(self.passes <= most, "{} passes in {seconds} s", self.passes);
         if std::mem::replace(&mut self.last_version, self.version) != self.version {
             assert_eq!(granted, BOTH, "another configuration waits for no budget");
@@ -321,7 +321,7 @@ impl World {
         let table = self.table(family);
         table.was_hindered |= table.is_failing || table.other_owner.is_some();
         if table.is_failing {
-            if self.generation % 2 == 0 {
+            if self.generation.is_multiple_of(2) {
                 self.commit_own(pass);
             }
             return Outcome::Failed;
