@@ -48,17 +48,17 @@ fn opponents() -> impl Strategy<Value = Happening> {
         .prop_map(|(family, time, reaction)| Opponent(family, time, reaction))
 }
 
-/// With each kind that takes longer, and without.
+/// With each kind that takes longer, and without; few, of which none hides what another one lacks, and many.
 fn happenings() -> impl Strategy<Value = Vec<(Happening, Duration)>> {
     let with_failures = || prop_oneof![5 => what_is_mended_soon(), 1 => failures()];
     let with_opponents = || prop_oneof![6 => with_failures(), 1 => opponents()];
     let all = prop_oneof![6 => with_opponents(), 1 => family().prop_map(UnseenCommit)];
-    let some = 1..30_usize;
+    let (few, many) = (1..8_usize, 1..30_usize);
     prop_oneof![
-        prop::collection::vec((what_is_mended_soon(), pause()), some.clone()),
-        prop::collection::vec((with_failures(), pause()), some.clone()),
-        prop::collection::vec((with_opponents(), pause()), some.clone()),
-        prop::collection::vec((all, pause()), some),
+        prop::collection::vec((what_is_mended_soon(), pause()), few.clone()),
+        prop::collection::vec((with_failures(), pause()), few),
+        prop::collection::vec((with_opponents(), pause()), many.clone()),
+        prop::collection::vec((all, pause()), many),
     ]
 }
 
