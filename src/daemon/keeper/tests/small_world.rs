@@ -79,12 +79,16 @@ fn resync_interval() -> impl Strategy<Value = Duration> {
 /// The longest that it may take once all hindrances are gone; `None`: for ever.
 fn agreement_takes(happenings: &[(Happening, Duration)], resync: Duration) -> Option<Duration> {
     let any = |is: fn(&Happening) -> bool| happenings.iter().any(|(happening, _)| is(happening));
-    if any(|it| matches!(it, UnseenCommit(_))) {
-        return (resync < Duration::MAX).then(|| resync.max(LAST_RETRY) + SOON);
+    let waits_for_resync = any(|it| matches!(it, UnseenCommit(_)));
+    let waits_for_retry = any(|it| matches!(it, Failing(_, true) | WorkerHangs));
+    let waits_for_repair = any(|it| matches!(it, Opponent(..)));
+    // The retry may find that the repair has to wait, too.
+    let waits = u32::from(waits_for_retry) + u32::from(waits_for_repair);
+    let wait = waits * LAST_RETRY + SOON;
+    match waits_for_resync {
+        true => resync.checked_add(wait),
+        false => Some(wait),
     }
-    // A retry, or a repair that had to wait.
-    let is_slow = any(|it| matches!(it, Failing(_, true) | WorkerHangs | Opponent(..)));
-    Some(if is_slow { LAST_RETRY + SOON } else { SOON })
 }
 
 proptest! {
