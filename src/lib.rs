@@ -1,12 +1,14 @@
 //! Keeps the pod's source address towards the configured CIDRs and masquerades all other traffic
 //! that leaves the node, with one nftables table of its own for each family.
 //!
-//! Data flows one way; the core is pure: no files, sockets, clock, environment or FFI.
+//! Two processes of one binary. The daemon decides when; the worker alone talks to nf_tables, for libnftables may end or
+//! crash its caller. Data flows one way, and what stands before the worker is pure: no files, sockets, clock, environment
+//! or FFI.
 //!
 //! ```text
-//! ConfigFile ──validate──▶ Config ──▶ Policy ──▶ Ruleset ──▶ Transaction ──worker──▶ kernel
-//!                                          │            │                                  │
-//!                                       explain       drift ◀──── ObservedTable ◀──────────┘
+//! config text ─▶ Config ─▶ Policy ─▶ Ruleset ═ worker ═▶ Comparison ─▶ transactions ─▶ libnftables ─▶ kernel
+//!                             │         │                    ▲                                          │
+//!                          explain    render                 └── Observed (nfnetlink) ◀─────────────────┘
 //! ```
 //!
 //! | module | duty |
@@ -16,8 +18,8 @@
 //! | [`config_source`] | which files, read how: the one edge of the configuration |
 //! | [`policy`] | what happens to a destination; pure |
 //! | [`ruleset`] | the whole table as one value, and the transactions that make it; pure |
-//! | [`kernel`] | the worker and libnftables, what the kernel has, in what it differs |
-//! | [`daemon`] | what to do when ([`daemon::reconciler`], pure), and the loop that does it |
+//! | [`kernel`] | the worker's side: what the kernel has, in what it differs, how it is made right ([`kernel::pass`]) |
+//! | [`daemon`] | when to read the file, when to look at the kernel (both pure), and the loop that does it |
 //! | [`logging`], [`startup_signals`] | the process |
 
 pub mod cli;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use non_masquerade_daemon::cli;
 use non_masquerade_daemon::commands::{self, ExitStatus};
-use non_masquerade_daemon::kernel::worker;
+use non_masquerade_daemon::kernel::serve;
 use non_masquerade_daemon::startup_signals;
 
 fn main() -> ExitCode {
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let is_worker = arguments
         .next()
-        .is_some_and(|argument| argument == worker::WORKER_ARGUMENT);
+        .is_some_and(|argument| argument == serve::WORKER_ARGUMENT);
     if is_worker {
         return serve(arguments.next().as_deref());
     }
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 /// The worker has no log of its own: its last words reach the daemon's.
 fn serve(name: Option<&OsStr>) -> ExitCode {
     startup_signals::release();
-    match worker::serve(name) {
+    match serve::serve(name) {
         Ok(()) => ExitStatus::Done.into(),
         Err(error) => {
             let _ = writeln!(io::stderr(), "{error}");

@@ -230,7 +230,7 @@ fn a_worker_that_may_open_nothing_goes_on() {
         let address = format!("192.0.2.{n}");
         wait_until(LIMIT, || text(&namespace).contains(&address)).unwrap();
         assert_repairs(&namespace, &daemon);
-        // Idle for longer than it keeps its memory.
+        // Idle for a while.
         thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(daemon.worker(), Some(worker), "{}", daemon.log());

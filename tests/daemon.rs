@@ -29,7 +29,7 @@ fn exempts(namespace: &Namespace, cidr: &str) -> bool {
     let text = Nft::host()
         .list_table_text(namespace, TABLE)
         .unwrap_or_default();
-    text.contains(&format!("comment \"{cidr}\""))
+    support::nft::exempts(&text, cidr)
 }
 
 fn wait_for(namespace: &Namespace, cidr: &str) -> io::Result<()> {
@@ -68,12 +68,7 @@ fn a_resync_in_step_writes_nothing_and_starts_no_process() {
         let before = daemon.wakeups()[0];
         wait_until(LIMIT, || daemon.wakeups()[0] >= before + 5).unwrap();
     };
-    // Meanwhile the worker gives its memory back.
     some_resyncs();
-    let before = daemon.wakeups()[1];
-    some_resyncs();
-    // Nor does libnftables list a table that it has listed before.
-    assert_eq!(daemon.wakeups()[1], before);
     assert_eq!(generation(&namespace).unwrap(), generation_before);
     assert_eq!(daemon.worker(), worker);
     // Other tests start processes at the same time: only the daemon's children count.
@@ -206,15 +201,17 @@ fn signals_right_after_the_start_are_not_lost() {
     }
 }
 
+/// Rules of which it is not known that one of ours has written them may match otherwise than they are listed.
 #[test]
-fn the_next_daemon_adopts_the_table_without_writing() {
+fn the_next_daemon_adopts_the_table_and_writes_its_rules_once_more() {
     let (namespace, mut daemon) = start("");
     daemon.wait_for_log("applied and read back").unwrap();
     daemon.kill().unwrap();
     let before = generation(&namespace).unwrap();
     let next = Daemon::start(DAEMON, &namespace, "", &[]).unwrap();
-    next.wait_for_log("in step already").unwrap();
-    assert_eq!(generation(&namespace).unwrap(), before);
+    next.wait_for_log("in step, rules written once more and read back")
+        .unwrap();
+    assert_eq!(generation(&namespace).unwrap(), before + 1);
 }
 
 #[test]

@@ -34,11 +34,7 @@ const ELEMENTS: [(Family, &str); 2] = [
 fn read(namespace: &Namespace, family: Family, set: &str, has_intervals: bool) -> Elements {
     namespace.run(|| {
         let netlink = Netlink::open(0, SockFlag::empty()).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        let elements = netlink.elements(family, "t", set, has_intervals);
-        runtime.block_on(elements).unwrap()
+        netlink.elements(family, "t", set, has_intervals).unwrap()
     })
 }
 

@@ -137,7 +137,7 @@ fn whatever_a_configuration_says_it_is_judged_and_means_the_same_when_written_ou
 }
 
 #[test]
-fn whatever_a_table_holds_it_is_read_and_compared() {
+fn whatever_a_foreign_table_holds_it_is_searched() {
     assert_holds_for_changed_seeds("listing");
 }
 

@@ -22,7 +22,7 @@ mod needs_root {
     use super::support::daemon::WAIT_LIMIT;
     use super::support::http::get;
     use super::support::netns::{Namespace, succeed};
-    use super::support::nft::{Nft, TABLE};
+    use super::support::nft::{Element, Nft, TABLE};
     use super::support::root_file_system::{PROGRAM, RootFileSystem, dockerfile};
     use super::support::security_context::Manifest;
     use super::support::wait_until;
@@ -132,12 +132,16 @@ enableIPv6: true
 
     /// The prefixes in the set of the IPv4 table, as seen from outside of the container.
     fn exempt(namespace: &Namespace) -> BTreeSet<String> {
-        let elements = Nft::debian_13().elements(namespace, TABLE, "non-masquerade-cidrs");
-        let comments = elements.unwrap().into_iter();
-        comments.filter_map(|element| element.comment).collect()
+        let nft = Nft::debian_13();
+        let Ok(set) = nft.exempt_set(namespace) else {
+            return BTreeSet::new();
+        };
+        // It may go meanwhile.
+        let elements = nft.elements(namespace, TABLE, &set).unwrap_or_default();
+        elements.iter().map(Element::origin).collect()
     }
 
-    fn comments(names: [&str; 2]) -> BTreeSet<String> {
+    fn origins(names: [&str; 2]) -> BTreeSet<String> {
         names.map(str::to_owned).into()
     }
 
@@ -242,7 +246,7 @@ enableIPv6: true
             "{}",
             container.log()
         );
-        assert_eq!(exempt(&node), comments(["10.0.0.0/8", "link-local"]));
+        assert_eq!(exempt(&node), origins(["10.0.0.0/8", "link-local"]));
 
         // From inside.
         let status = container.exec(&["status"]).unwrap();
@@ -253,7 +257,7 @@ enableIPv6: true
 
         let swapped = "nonMasqueradeCIDRs: [198.51.100.0/24]\nenableIPv6: true\n";
         container.volume().update(swapped).unwrap();
-        let expected = comments(["198.51.100.0/24", "link-local"]);
+        let expected = origins(["198.51.100.0/24", "link-local"]);
         wait_until(WAIT_LIMIT, || exempt(&node) == expected).unwrap();
         container.exec(&["status"]).unwrap().assert_code(0);
         assert_eq!(container.terminate().unwrap(), 0);

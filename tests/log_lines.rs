@@ -70,7 +70,7 @@ fn as_json_the_same_stands_in_fields() {
         .replace_configuration("nonMasqueradeCIDRs: [192.0.2.0/24, 198.51.100.0/24]\n")
         .unwrap();
     daemon
-        .wait_for_log("set non-masquerade-cidrs lacks")
+        .wait_for_log("set non-masquerade-cidrs-1 lacks")
         .unwrap();
     flush_postrouting(&namespace);
     daemon.wait_for_log("repaired and read back").unwrap();

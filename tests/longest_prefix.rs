@@ -14,11 +14,12 @@ use ipnet::IpNet;
 use non_masquerade_daemon::config::{Config, Flags, defaults};
 use non_masquerade_daemon::policy::Policy;
 use non_masquerade_daemon::policy::prefix_table::Verdict;
-use non_masquerade_daemon::ruleset::{ChosenNames, Element, Ruleset, Tables, names};
+use non_masquerade_daemon::ruleset::{self, ChosenNames, Element, Ruleset, Tables, names};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use support::lab::Family;
 use support::netns::Namespace;
-use support::nft::TABLE;
+use support::nft::{Nft, TABLE, set_in_use};
 use support::programmed::Programmed;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
@@ -96,7 +97,7 @@ impl Lists {
         })
     }
 
-    /// Every prefix with its verdict and comment, in the order in which they win at equal length.
+    /// Every prefix with its verdict and what is said of it, in the order in which they win at equal length.
     fn prefixes(&self) -> Vec<(IpNet, Verdict, String)> {
         let listed = |list: &[IpNet], verdict| {
             let named = list.iter().map(move |p| (*p, verdict, p.to_string()));
@@ -196,10 +197,10 @@ fn policy_and_sets_agree_with_the_naive_longest_prefix_at_every_edge() {
             let found = elements_with(ruleset, address).into_iter();
             let expected = expected.filter(|(_, verdict, _)| *verdict == Verdict::NonMasquerade);
             prop_assert_eq!(
-                found.map(|element| &element.comment).collect::<Vec<_>>(),
+                found.map(Element::origin).collect::<Vec<_>>(),
                 expected
                     .iter()
-                    .map(|(.., comment)| comment)
+                    .map(|(.., origin)| origin.clone())
                     .collect::<Vec<_>>(),
                 "at {}",
                 address
@@ -211,7 +212,11 @@ fn policy_and_sets_agree_with_the_naive_longest_prefix_at_every_edge() {
 }
 
 /// Of `addresses`, those that the kernel finds in the set: each is asked for by itself, as a lookup does it.
-fn found(namespace: &Namespace, family: &str, addresses: &[IpAddr]) -> HashSet<IpAddr> {
+fn found(namespace: &Namespace, family: Family, addresses: &[IpAddr]) -> HashSet<IpAddr> {
+    let table = Nft::host().list_table_text_of(family, namespace, TABLE);
+    let table = table.unwrap();
+    let set = set_in_use(&table, names::EXEMPT_SET).unwrap();
+    let family = family.nft();
     // An interactive nft goes on after an address that is not there.
     let mut nft = namespace
         .command("nft")
@@ -225,12 +230,7 @@ fn found(namespace: &Namespace, family: &str, addresses: &[IpAddr]) -> HashSet<I
     let mut input = nft.stdin.take().unwrap();
     let questions: String = addresses
         .iter()
-        .map(|a| {
-            format!(
-                "get element {family} {TABLE} {} {{ {a} }}\n",
-                names::EXEMPT_SET
-            )
-        })
+        .map(|a| format!("get element {family} {TABLE} {set} {{ {a} }}\n"))
         .collect();
     let writer = std::thread::spawn(move || input.write_all(questions.as_bytes()).unwrap());
     let answers = nft.wait_with_output().unwrap();
@@ -270,10 +270,13 @@ fn the_kernel_s_sets_agree_with_the_naive_longest_prefix_at_every_edge() {
         let programmed = &mut *programmed.borrow_mut();
         for ruleset in rulesets(&lists.policy()) {
             programmed.sync(&ruleset).unwrap();
-            let family = ruleset.family.name();
+            let family = match ruleset.family {
+                ruleset::Family::Ip => Family::V4,
+                ruleset::Family::Ip6 => Family::V6,
+            };
             let of_family: Vec<IpAddr> = edges
                 .iter()
-                .filter(|edge| edge.is_ipv4() == (family == "ip"))
+                .filter(|edge| Family::of(**edge) == family)
                 .copied()
                 .collect();
             let is_exempt = |address: &&IpAddr| {

@@ -1,106 +1,100 @@
-//! What the kernel lacks is named with the option that brings it. No kernel can be had here that lacks it, so a
-//! worker that refuses what needs it stands in its place.
+//! What the kernel lacks is an error that says who names it. No kernel can be had here that lacks it, so a worker whose
+//! libnftables refuses what needs it stands in its place.
 
-#![allow(clippy::unwrap_used)] // in a test, what cannot be unwrapped is a failure
+#![allow(clippy::unwrap_used, clippy::panic)] // in a test, what cannot be unwrapped is a failure
 
 mod support;
 
 use non_masquerade_daemon::config::{Flags, defaults};
+use non_masquerade_daemon::daemon::worker::WorkerError;
 use non_masquerade_daemon::kernel::error::KernelError;
-use non_masquerade_daemon::kernel::ownership::{Protection, TableOwner};
-use non_masquerade_daemon::kernel::{Kernel, SyncReport};
+use non_masquerade_daemon::kernel::ownership::Protection;
 use non_masquerade_daemon::policy::Policy;
 use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, names};
-use support::daemon::TemporaryDirectory;
-use support::netns::{Namespace, succeed};
+use support::hand::Hand;
+use support::netns::succeed;
 use support::nft::Nft;
-use support::picky::Picky;
+use support::programmed::Programmed;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
 
 fn ruleset() -> Ruleset {
-    let flags = Flags::default();
     let names = ChosenNames {
         table: names::DEFAULT_TABLE.to_owned(),
         masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
     };
-    Ruleset::ipv4(&Policy::new(&defaults(&flags)), &names)
+    Ruleset::ipv4(&Policy::new(&defaults(&Flags::default())), &names)
 }
 
-fn sync_where_is_refused(
-    namespace: &Namespace,
-    words: &str,
-    said: &str,
-) -> Result<SyncReport, KernelError> {
-    let directory = TemporaryDirectory::new().unwrap();
-    let picky = Picky {
-        daemon: DAEMON,
-        refused: words,
-        said,
-        version: None,
-    };
-    let worker = picky.install(directory.path()).unwrap();
-    namespace.run(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(Kernel::new(worker, TableOwner::Auto).sync(&ruleset()))
-    })
-}
-
-fn failure_where_is_refused(words: &str, said: &str) -> KernelError {
-    let namespace = Namespace::new().unwrap();
-    let failure = sync_where_is_refused(&namespace, words, said).unwrap_err();
-    let tables = succeed(namespace.command("nft").args(["list", "tables"])).unwrap();
-    let tables = String::from_utf8(tables.stdout).unwrap();
-    assert!(!tables.contains("probe"), "a dry run left {tables}");
-    failure
+/// Why the table cannot be made where each document with these words in it is refused.
+fn failure_where_is_refused(words: &str, reason: &str) -> KernelError {
+    let hand = Hand::that_refuses(words, reason);
+    let mut programmed = Programmed::with_a_hand(DAEMON, hand).unwrap();
+    match programmed.sync(&ruleset()) {
+        Err(WorkerError::Kernel(failure)) => failure,
+        other => panic!("{words}: {other:?}"),
+    }
 }
 
 /// The kernel before Linux 6.9 refuses the flags, and with them whatever stands in the same transaction. Where that is
 /// thousands of elements, libnftables 1.1.3 tells only that it could not read the refusals.
 #[test]
 fn a_kernel_that_refuses_the_flags_of_a_table_is_asked_for_them_before_there_are_elements() {
-    let said = r#"'"$(case $request in *elem*) echo No buffer space available ;; *) echo Operation not supported ;; esac)"'"#;
-    let namespace = Namespace::new().unwrap();
-    let report = sync_where_is_refused(&namespace, r#"'"owner"'"#, said).unwrap();
+    let hand = Hand::that_refuses(r#""owner""#, "Operation not supported");
+    let mut programmed = Programmed::with_a_hand(DAEMON, hand).unwrap();
+    let report = programmed.sync(&ruleset()).unwrap();
     assert_eq!(report.protection, Some(Protection::Unsupported));
-    let table = Nft::host().list_table_text(&namespace, names::DEFAULT_TABLE);
+    let table = Nft::host().list_table_text(&programmed.namespace, names::DEFAULT_TABLE);
     assert!(table.unwrap().contains("192.168.0.0/16"));
+    let list = &mut programmed.namespace.command("nft");
+    let left = succeed(list.args(["list", "tables"])).unwrap().stdout;
+    let left = String::from_utf8(left).unwrap();
+    assert!(!left.contains("probe"), "a dry run left {left}");
 }
 
+/// A pass asks nothing of the kernel but what it needs, and so cannot name what is missing.
 #[test]
-fn each_missing_feature_is_named_with_its_option() {
+fn a_feature_that_is_missing_is_doctor_s_to_name() {
     const MISSING: &str = "No such file or directory";
-    for (words, said, option) in [
-        (r#"'"fib"'"#, MISSING, "fib (CONFIG_NFT_FIB_IPV4)"),
-        (r#"'"masquerade"'"#, MISSING, "masquerade (CONFIG_NFT_MASQ)"),
-        (
-            r#"'"prio"'"#,
-            MISSING,
-            "chains of type nat (CONFIG_NFT_NAT)",
-        ),
-        (
-            r#"'"table":{"'"#,
-            "Address family not supported by protocol",
-            "tables of family ip (CONFIG_NF_TABLES_IPV4)",
-        ),
-    ] {
-        let failure = failure_where_is_refused(words, said).to_string();
-        assert!(failure.contains(said), "{failure}");
-        assert!(failure.contains(&format!("lacks {option}")), "{failure}");
+    for words in [r#""fib""#, r#""masquerade":{"#, r#""prio""#] {
+        let failure = failure_where_is_refused(words, MISSING);
+        let said = failure.to_string();
+        assert!(matches!(failure, KernelError::Refused { .. }), "{said}");
+        assert!(said.contains(MISSING), "{said}");
+        assert!(
+            said.contains("`non-masquerade-daemon doctor` names it"),
+            "{said}"
+        );
     }
 }
 
-/// Nothing is guessed at where each feature by itself is there.
 #[test]
-fn a_refusal_for_another_reason_names_no_feature() {
-    for (words, said) in [
-        (r#"'"comment":"keep'"#, "Invalid argument"),
-        (r#"'"add"'"#, "Operation not permitted"),
+fn a_refusal_for_another_reason_has_another_remedy_or_none() {
+    for (words, reason, remedy) in [
+        (r#""comment":"keep"#, "Invalid argument", ""),
+        (
+            r#""table":{"#,
+            "Address family not supported by protocol",
+            "",
+        ),
+        (r#""add""#, "Operation not permitted", "CAP_NET_ADMIN"),
+        (r#""prio""#, "Message too long", "net.core.wmem_max"),
     ] {
-        let failure = failure_where_is_refused(words, said);
-        assert!(matches!(failure, KernelError::Refused { .. }), "{failure}");
+        let failure = failure_where_is_refused(words, reason);
+        let said = failure.to_string();
+        assert!(matches!(failure, KernelError::Refused { .. }), "{said}");
+        assert!(said.contains(reason) && said.contains(remedy), "{said}");
+        assert!(!said.contains("doctor"), "{said}");
     }
+}
+
+/// A table in which nothing is hooked does nothing.
+#[test]
+fn rules_that_are_refused_leave_no_part_of_them() {
+    let hand = Hand::that_refuses(r#""fib""#, "No such file or directory");
+    let mut programmed = Programmed::with_a_hand(DAEMON, hand).unwrap();
+    programmed.sync(&ruleset()).unwrap_err();
+    let table = Nft::host().list_table_text(&programmed.namespace, names::DEFAULT_TABLE);
+    let table = table.unwrap();
+    assert!(!table.contains("chain"), "{table}");
 }

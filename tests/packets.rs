@@ -254,8 +254,8 @@ mod needs_root {
         for nft in [Nft::host(), Nft::debian_13()] {
             let text = nft.list_table_text(&lab.node, TABLE).unwrap();
             assert!(text.contains("masquerade"), "{text}");
-            let set = "non-masquerade-cidrs";
-            let elements = nft.elements(&lab.node, TABLE, set).unwrap();
+            let set = nft.exempt_set(&lab.node).unwrap();
+            let elements = nft.elements(&lab.node, TABLE, &set).unwrap();
             assert_eq!(elements.len(), 4, "{elements:?}");
         }
     }

@@ -19,9 +19,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use non_masquerade_daemon::kernel::libnftables::Context;
+use support::foreign_hands::on_the_set_in_use;
 use support::http::get;
 use support::netns::Namespace;
 use support::nft::TABLE;
+use support::wait_until;
 use watched::Watched;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
@@ -35,6 +37,9 @@ const WARM_UP: u32 = 1_000;
 const MOST_GROWTH_KIBIBYTES: i64 = 1_024;
 /// The metrics are asked for once in so many changes.
 const SCRAPE_EVERY: u32 = 50;
+/// Rarer than the daemon has repairs to give: someone who changes the table again and again waits for them.
+const REPAIR_EVERY: u32 = 40;
+const PATIENCE: Duration = Duration::from_secs(10);
 /// A connection has been closed on both sides, and a repair has ended.
 const CALM: Duration = Duration::from_millis(500);
 
@@ -42,9 +47,9 @@ const CALM: Duration = Duration::from_millis(500);
 const HANDS: [&str; 5] = [
     "delete table ip TABLE",
     "flush chain ip TABLE postrouting",
-    "flush set ip TABLE non-masquerade-cidrs",
+    "flush set ip TABLE non-masquerade-cidrs-1",
     "add rule ip TABLE TABLE accept",
-    "add element ip TABLE non-masquerade-cidrs { 8.8.8.0/24 }",
+    "add element ip TABLE non-masquerade-cidrs-1 { 8.8.8.0/24 }",
 ];
 
 /// Rules change with these, lists do not.
@@ -95,19 +100,33 @@ fn sizes(watched: &Watched) -> [Size; 2] {
     })
 }
 
-/// Three file changes and, where `is_repaired`, a repair in each four.
-fn change(watched: &mut Watched, hand: &mut Context, number: u32, is_repaired: bool) {
-    if is_repaired && number % 4 == 3 {
-        let text = HANDS[(number / 4) as usize % HANDS.len()].replace("TABLE", TABLE);
-        let text = CString::new(text).unwrap();
-        let repaired = watched.repair(|| match hand.run(&text) {
-            said if said.succeeded => Ok(()),
-            said => Err(std::io::Error::other(said.error)),
-        });
-        repaired.unwrap();
-    } else {
+/// A file change or, where `is_repaired`, once in so many a repair.
+fn change(
+    watched: &mut Watched,
+    namespace: &Namespace,
+    hand: &mut Context,
+    number: u32,
+    is_repaired: bool,
+) {
+    if !is_repaired || !number.is_multiple_of(REPAIR_EVERY) {
         watched.swap(&file(number)).unwrap();
+        return;
     }
+    let text = HANDS[(number / REPAIR_EVERY) as usize % HANDS.len()].replace("TABLE", TABLE);
+    let text = on_the_set_in_use(&text, namespace).unwrap();
+    let before = repairs(namespace);
+    let said = hand.run(&CString::new(text).unwrap());
+    assert!(said.succeeded, "{}", said.error);
+    // The log sums up what is alike.
+    wait_until(PATIENCE, || repairs(namespace) > before).unwrap();
+}
+
+/// How many there were so far.
+fn repairs(namespace: &Namespace) -> u64 {
+    let metrics = get(namespace, "/metrics").unwrap().body;
+    let name = "non_masquerade_daemon_drift_repairs_total{family=\"ip\"} ";
+    let repairs = metrics.lines().find_map(|line| line.strip_prefix(name));
+    repairs.map_or(0, |repairs| repairs.parse().unwrap())
 }
 
 fn soak(command: Command, namespace: &Namespace, is_repaired: bool) {
@@ -121,7 +140,7 @@ fn soak(command: Command, namespace: &Namespace, is_repaired: bool) {
         let mut hand = Context::new().unwrap();
         let mut before = None;
         for number in 1..=WARM_UP + changes {
-            change(&mut watched, &mut hand, number, is_repaired);
+            change(&mut watched, namespace, &mut hand, number, is_repaired);
             if number.is_multiple_of(SCRAPE_EVERY) {
                 assert_eq!(get(namespace, "/metrics").unwrap().status, 200);
             }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
 
+use ipnet::IpNet;
 use serde_json::{Value, json};
 use support::daemon::Daemon;
 use support::judged::Judged;
@@ -42,10 +43,13 @@ fn apply(namespace: &Namespace, config: &Path) {
     with_config(namespace.command(DAEMON), config, "run --once").assert_code(0);
 }
 
-/// The connections of the element with this comment.
-fn connections(table: &Value, comment: &str) -> u64 {
+/// The connections of the element that is this CIDR.
+fn connections(table: &Value, cidr: &str) -> u64 {
+    let cidr: IpNet = cidr.parse().unwrap();
+    let ends = [cidr.network(), cidr.broadcast()].map(|address| json!(address));
     let elements = table["elements"].as_array().unwrap();
-    let element = elements.iter().find(|e| e["comment"] == comment).unwrap();
+    let is_it = |element: &&Value| ends == [&element["first"], &element["last"]].map(Value::clone);
+    let element = elements.iter().find(is_it).unwrap();
     element["connections"].as_u64().unwrap()
 }
 
@@ -74,7 +78,10 @@ fn connections_are_counted_as_packets_were_sent() {
     };
     assert_eq!(connections(ip, "198.51.100.0/24"), 3);
     assert_eq!(connections(ip, "10.0.0.0/8"), 1);
-    assert_eq!(connections(ip, "link-local"), 0);
+    assert_eq!(connections(ip, "169.254.0.0/16"), 0);
+    let comments = ip["elements"].as_array().unwrap().iter();
+    let comments: Vec<&Value> = comments.map(|element| &element["comment"]).collect();
+    assert_eq!(comments, [&Value::Null, &json!("link-local"), &Value::Null]);
     assert_eq!(ip["kept_connections"], 4);
     assert_eq!(ip["masqueraded_connections"], 5);
     assert_eq!(connections(ip6, "2001:db8:1::/48"), 2);
@@ -149,15 +156,15 @@ fn out_of_step_is_exit_code_1_with_what_differs() {
     assert_eq!(missing["tables"][1]["in_step"], true);
     apply(&namespace, nowhere());
     status(&namespace, nowhere()).assert_code(0);
-    let hand = format!(
-        "delete element ip {TABLE} non-masquerade-cidrs {{ 10.0.0.0/8 }}; add counter ip {TABLE} foreign"
-    );
+    let set = Nft::host().exempt_set(&namespace).unwrap();
+    let hand =
+        format!("delete element ip {TABLE} {set} {{ 10.0.0.0/8 }}; add counter ip {TABLE} foreign");
     Nft::host().apply(&namespace, &hand).unwrap();
     let told = text(&namespace, nowhere());
     told.assert_code(1);
     let expected = format!(
         "IPv4: table ip {TABLE} is out of step with the configuration\n\
-         \x20 differs            set non-masquerade-cidrs lacks 10.0.0.0-10.255.255.255\n\
+         \x20 differs            set {set} lacks 10.0.0.0-10.255.255.255\n\
          \x20                    foreign counter foreign\n"
     );
     assert!(told.output.starts_with(&expected), "{}", told.output);

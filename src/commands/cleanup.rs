@@ -2,21 +2,20 @@
 
 use std::ffi::CStr;
 use std::fmt::Write;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use nix::sys::prctl;
-use tokio::time::{Instant, sleep};
 
+use super::look::{FoundTable, Look};
 use super::run::require_net_admin;
-use super::{ExitStatus, ask_kernel, failed, print};
+use super::{ExitStatus, daemons, failed, print};
 use crate::cli::Options;
-use crate::kernel::error::KernelError;
+use crate::daemon::worker::WorkerError;
 use crate::kernel::netlink::Commit;
 use crate::kernel::notifications::Notifications;
 use crate::kernel::owner;
-use crate::kernel::removal::FoundTable;
-use crate::kernel::worker::WORKER_NAME;
-use crate::kernel::{Kernel, daemons};
+use crate::kernel::serve::WORKER_NAME;
 
 /// Waits before each further look. A running daemon puts a table back within milliseconds (design §5), but beside a
 /// neighbour that commits all the time it looks only every 250 ms (`LONGEST_WAIT` of daemon/pace.rs), and each look takes
@@ -52,10 +51,13 @@ pub(super) fn cleanup(options: &Options) -> ExitStatus {
         named.is_ok(),
         "it fails for an invalid pointer only, prctl(2)"
     );
-    let removal = match ask_kernel(async |kernel| remove(kernel, &options.table).await) {
-        Ok(Ok(removal)) => removal,
-        Ok(Err(error)) => return failed(&format!("the tables cannot be found: {error}")),
+    let look = match Look::new() {
+        Ok(look) => look,
         Err(error) => return failed(&format!("the kernel cannot be asked: {error}")),
+    };
+    let removal = match remove(&look, &options.table) {
+        Ok(removal) => removal,
+        Err(error) => return failed(&format!("the tables cannot be found: {error}")),
     };
     let mut text = String::new();
     for table in &removal.removed {
@@ -80,22 +82,22 @@ fn name(table: &FoundTable) -> String {
     )
 }
 
-async fn remove(kernel: &mut Kernel, chosen: &str) -> Result<Removal, KernelError> {
+fn remove(look: &Look, chosen: &str) -> Result<Removal, WorkerError> {
     let mut removal = Removal::default();
     // Before the first change: who makes one afterwards is told.
-    let notifications = Notifications::subscribe();
-    let found = kernel.tables_of_a_daemon(chosen)?;
+    let notifications = look.notifications();
+    let found = look.tables_of_a_daemon(chosen)?;
     let deadline = Instant::now() + OWNER_ENDS_WITHIN;
     for table in found {
-        let table = once_let_go(kernel, table, deadline).await?;
+        let table = once_let_go(look, table, deadline)?;
         if let Some(port) = table.header.owner {
             removal.failures.push(owned(&table, port));
             continue;
         }
-        match kernel.delete(&table) {
+        match look.delete(&table) {
             Ok(()) => removal.removed.push(table),
             // Two at once: what counts is that it is gone.
-            Err(_) if kernel.found(table.family, &table.name)?.is_none() => {
+            Err(_) if look.found(table.family, &table.name)?.is_none() => {
                 removal.removed.push(table);
             }
             Err(error) => removal.failures.push(format!("{}: {error}", name(&table))),
@@ -106,12 +108,12 @@ async fn remove(kernel: &mut Kernel, chosen: &str) -> Result<Removal, KernelErro
         if removal.removed.is_empty() {
             break;
         }
-        sleep(wait).await;
+        sleep(wait);
         if let Ok(notifications) = &notifications {
             commits.extend(all_of(notifications));
         }
         for table in std::mem::take(&mut removal.removed) {
-            match kernel.found(table.family, &table.name)? {
+            match look.found(table.family, &table.name)? {
                 None => removal.removed.push(table),
                 Some(back) => removal.failures.push(put_back(&back, &commits)),
             }
@@ -128,15 +130,15 @@ async fn remove(kernel: &mut Kernel, chosen: &str) -> Result<Removal, KernelErro
 }
 
 /// The table as it is found when its owner has let go of it, or will not. One that has gone meanwhile is as good as removed.
-async fn once_let_go(
-    kernel: &mut Kernel,
+fn once_let_go(
+    look: &Look,
     table: FoundTable,
     deadline: Instant,
-) -> Result<FoundTable, KernelError> {
+) -> Result<FoundTable, WorkerError> {
     let mut table = table;
     while table.header.owner.is_some_and(owner::may_be_ending) && Instant::now() < deadline {
-        sleep(LOOK_INTERVAL).await;
-        match kernel.found(table.family, &table.name)? {
+        sleep(LOOK_INTERVAL);
+        match look.found(table.family, &table.name)? {
             Some(again) => table = again,
             None => table.header.owner = None,
         }

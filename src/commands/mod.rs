@@ -2,20 +2,27 @@
 
 mod check;
 mod cleanup;
+mod daemon_says;
+mod daemons;
 mod doctor;
 mod explain;
+mod features;
+mod legacy_nat;
+mod listed_rules;
+mod local_address;
+mod look;
+pub mod other_nat;
+mod proc;
 mod render;
 mod run;
 mod status;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use tracing::warn;
 
 use crate::cli::{Command, Options, Parsed};
 use crate::config_source::LoadError;
-use crate::kernel::Kernel;
 use crate::{logging, startup_signals};
 
 /// What the program's end says to its caller.
@@ -121,15 +128,6 @@ fn failed(why: &str) -> ExitStatus {
     // Where standard error is closed, the exit code says it.
     let _ = writeln!(io::stderr(), "{why}");
     ExitStatus::Failed
-}
-
-/// Asks the kernel through a worker that owns nothing.
-fn ask_kernel<T>(work: impl AsyncFnOnce(&mut Kernel) -> T) -> Result<T, io::Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let mut kernel = Kernel::of_a_command(PathBuf::from(run::OWN_PROGRAM));
-    Ok(runtime.block_on(work(&mut kernel)))
 }
 
 /// The configuration that `--config` names.

@@ -6,7 +6,7 @@ use crate::policy::Policy;
 
 use crate::ruleset::json::{self, Form, TableFlags};
 use crate::ruleset::transaction::Transaction;
-use crate::ruleset::{Ruleset, Tables};
+use crate::ruleset::{SetNames, Tables};
 
 /// Prints what makes the tables in an empty kernel, in the form that each libnftables takes.
 pub(super) fn render(options: &Options) -> ExitStatus {
@@ -16,7 +16,11 @@ pub(super) fn render(options: &Options) -> ExitStatus {
     };
     print_warnings(&loaded.warnings);
     let tables = Tables::new(&Policy::new(&loaded.config), &options.chosen_names());
-    let creation: Vec<Transaction<'_>> = tables.wanted().flat_map(Ruleset::creation).collect();
+    let set_names = SetNames::first();
+    let creation: Vec<Transaction<'_>> = tables
+        .wanted()
+        .flat_map(|ruleset| ruleset.creation(&set_names))
+        .collect();
     match json::document(&creation, Form::Portable, TableFlags::Plain) {
         Ok(document) => print(&format!("{document}\n")),
         Err(error) => {

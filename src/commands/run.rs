@@ -1,6 +1,7 @@
 //! `run`: the daemon; with `--once`, one pass of it.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::sys::utsname::uname;
@@ -10,14 +11,15 @@ use super::{ExitStatus, bad_configuration, load};
 use crate::cli::Options;
 use crate::config_source::Origin;
 use crate::daemon::event_loop::{self, Settings};
+use crate::daemon::worker::{Worker, WorkerError};
 use crate::in_words;
+use crate::kernel::capability;
 use crate::kernel::error::KernelError;
 use crate::kernel::owner;
 use crate::kernel::ownership::TableOwner;
-use crate::kernel::tables::TablePass;
-use crate::kernel::{Kernel, capability};
+use crate::kernel::pass::TablePass;
 use crate::policy::Policy;
-use crate::ruleset::Tables;
+use crate::ruleset::{Family, Tables};
 
 /// The program itself, whatever became of the file it was started from, proc(5).
 pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -93,16 +95,20 @@ pub(super) fn once(options: &Options) -> ExitStatus {
     }
     let policy = Policy::new(&loaded.config);
     info!("policy: {policy}");
-    let tables = Tables::new(&policy, &options.chosen_names());
+    let tables = Rc::new(Tables::new(&policy, &options.chosen_names()));
     let passes = match sync_once(&tables, options.table_owner.into()) {
-        Ok(passes) => passes,
+        Ok(Ok(passes)) => passes,
+        Ok(Err(error)) => {
+            error!("{error}");
+            return ExitStatus::Failed;
+        }
         Err(error) => {
             error!("the event loop cannot be made: {error}");
             return ExitStatus::Failed;
         }
     };
     let mut status = ExitStatus::Done;
-    for TablePass { family, result } in passes {
+    for TablePass { family, result, .. } in passes {
         let table = format!("table {}", family.name());
         match result {
             Ok(report) => {
@@ -120,35 +126,46 @@ pub(super) fn once(options: &Options) -> ExitStatus {
     status
 }
 
-fn sync_once(tables: &Tables, table_owner: TableOwner) -> std::io::Result<Vec<TablePass>> {
+type Passes = Result<Vec<TablePass>, WorkerError>;
+
+fn sync_once(tables: &Rc<Tables>, table_owner: TableOwner) -> std::io::Result<Passes> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let mut kernel = Kernel::new(PathBuf::from(OWN_PROGRAM), table_owner);
+    let mut worker = Worker::new(PathBuf::from(OWN_PROGRAM));
     Ok(runtime.block_on(async {
-        let passes = try_to_sync(&mut kernel, tables).await;
+        let passes = try_to_sync(&mut worker, tables, table_owner).await;
         // Else a command that comes next may find the tables owned still.
-        kernel.close().await;
+        worker.close().await;
         passes
     }))
 }
 
-async fn try_to_sync(kernel: &mut Kernel, tables: &Tables) -> Vec<TablePass> {
+async fn try_to_sync(worker: &mut Worker, tables: &Rc<Tables>, table_owner: TableOwner) -> Passes {
     let mut wait = FIRST_RETRY;
-    for _ in 1..TRIES {
-        let passes = kernel.sync_all(tables).await;
-        let failures = passes.iter().filter_map(|pass| pass.result.as_ref().err());
-        let mut to_be_retried = failures.filter(|failure| !stays_owned(failure)).peekable();
-        if to_be_retried.peek().is_none() {
+    let mut tries = 1;
+    loop {
+        let report = worker.pass(tables, Family::ALL.to_vec(), table_owner).await;
+        let passes = report.map(|report| report.tables);
+        let failures: Vec<String> = match &passes {
+            Ok(passes) => passes
+                .iter()
+                .filter_map(|pass| pass.result.as_ref().err())
+                .filter(|failure| !stays_owned(failure))
+                .map(ToString::to_string)
+                .collect(),
+            Err(error) => vec![error.to_string()],
+        };
+        if failures.is_empty() || tries == TRIES {
             return passes;
         }
-        for error in to_be_retried {
-            warn!("{error}; tried again");
+        for failure in failures {
+            warn!("{failure}; tried again");
         }
         tokio::time::sleep(wait).await;
         wait *= 2;
+        tries += 1;
     }
-    kernel.sync_all(tables).await
 }
 
 /// Whether the table's owner goes on, for all that is to be seen of it: its end is not to be waited for.

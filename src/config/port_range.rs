@@ -10,7 +10,7 @@ use super::finding::shown_text;
 pub const MAX_PORT_RANGES: usize = 64;
 
 /// Ports from `first` to `last`, both included; `first` ≤ `last`, neither 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct PortRange {
     /// The lowest port.
     pub first: u16,

@@ -3,8 +3,6 @@
 //! A bucket holds 100 repairs and gets 10 more a second. Who finds it empty waits 1 s for one repair, then 2 s, up to
 //! 30 s. After 5 s without drift all is forgotten.
 
-#![allow(dead_code)]
-
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;

@@ -19,7 +19,7 @@ const RETRIES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from
 
 /// What a reading of the configuration gave. A file without a byte is as good as none, and says nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reading {
+pub(super) enum Reading {
     /// It is good, or there is no file, which means the defaults.
     Good {
         /// The files that say something.
@@ -41,7 +41,7 @@ pub enum Reading {
 /// What becomes of a reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// A good configuration is in force from now on, a bad one is to be said.
     Counts,
     /// A file is waited for: nothing is to be done or said yet.
@@ -50,7 +50,7 @@ pub enum Verdict {
 
 /// The state between two readings.
 #[derive(Debug)]
-pub struct ConfigReader {
+pub(super) struct ConfigReader {
     /// The files that said something in the last good configuration, or in the last bad one before the first good.
     files: Vec<PathBuf>,
     /// Of the last good configuration.
@@ -66,7 +66,7 @@ pub struct ConfigReader {
 impl ConfigReader {
     /// Of a daemon that starts at the time `now`, and reads at once.
     #[must_use]
-    pub fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             files: Vec::new(),
             resync_interval: None,
@@ -78,13 +78,13 @@ impl ConfigReader {
     }
 
     /// Someone asks for a reading: it is due now.
-    pub fn reload(&mut self, now: Instant) {
+    pub(super) fn reload(&mut self, now: Instant) {
         self.retries.succeeded();
         self.read_by(Some(now));
     }
 
     /// Something has happened near the file: a reading is due, as soon as the last one is not too near.
-    pub fn may_have_changed(&mut self, now: Instant) {
+    pub(super) fn may_have_changed(&mut self, now: Instant) {
         // What could not be read may have become readable.
         self.retries.succeeded();
         let allowed = self
@@ -95,19 +95,19 @@ impl ConfigReader {
 
     /// When [`Self::next`] has something to do.
     #[must_use]
-    pub fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
     /// Whether to read the file at the time `now`; [`Self::read`] is to follow. What changes from here on asks for
     /// another reading.
     #[must_use]
-    pub fn next(&mut self, now: Instant) -> bool {
+    pub(super) fn next(&mut self, now: Instant) -> bool {
         self.due.take_if(|due| *due <= now).is_some()
     }
 
     /// The file was read, and this was found.
-    pub fn read(&mut self, reading: Reading, now: Instant) -> Verdict {
+    pub(super) fn read(&mut self, reading: Reading, now: Instant) -> Verdict {
         self.last_reading = Some(now);
         let is_to_be_waited_for = self.is_to_be_waited_for(&reading) && !self.has_waited(now);
         let (wait, verdict) = match reading {

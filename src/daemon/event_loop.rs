@@ -1,7 +1,6 @@
 //! One thread, one loop: signals, the file, the kernel, the deadline, and the pass over the kernel that is under way.
 
 use std::future::pending;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,28 +11,28 @@ use hyper::StatusCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
+use super::config_reader::{ConfigReader, Reading, Verdict};
 use super::config_watch::ConfigWatch;
-use super::http::{Answer, Http, Question, Reply};
-use super::ledger::{self, Ledger};
+use super::connections::Connections;
+use super::http::{Answer, Http, Question};
+use super::keeper::{Keeper, Outcome};
+use super::ledger::{Ledger, processes};
 use super::log_lines::LogLines;
 use super::metrics::{self, Metrics};
-use super::pass::{
-    PassEnd, Worker, WorkerEvent, differences, outcome, state_after_look, state_after_sync,
-};
-use super::readiness::Readiness;
-use super::reconciler::{Action, Desired, Event, Outcome, Reading, Reconciler};
+use super::pass::{PassEnd, Work, WorkEvent, outcome};
+use super::readiness::{Readiness, TableState};
+use super::worker::{Worker, WorkerError};
 use crate::config::Flags;
-use crate::config_source::{self, Origin};
+use crate::config_source::{self, LoadError, Loaded, Origin};
+use crate::kernel::difference::Difference;
+use crate::kernel::error::listed;
+use crate::kernel::netlink::{Commit, is_after};
 use crate::kernel::notifications::{Arrived, Notifications};
 use crate::kernel::ownership::TableOwner;
-use crate::kernel::tables::TablePass;
-use crate::kernel::{Kernel, give_freed_memory_back};
+use crate::kernel::pass::{PassReport, TablePass};
 use crate::policy::Policy;
 use crate::ruleset::{ChosenNames, Family, Tables};
 use crate::startup_signals;
-
-/// How long a scrape waits for fresh counters; after that it gets those that were read last.
-const COUNT_LIMIT: Duration = Duration::from_secs(1);
 
 /// What the daemon runs with.
 #[derive(Debug, Clone)]
@@ -126,279 +125,324 @@ impl Signals {
     }
 }
 
+/// What a good configuration asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Desired {
+    tables: Rc<Tables>,
+    /// What the tables are made of, for the log.
+    policy: Rc<Policy>,
+    /// How often file and kernel are compared without any event.
+    resync_interval: Duration,
+}
+
 struct EventLoop {
     watch: ConfigWatch,
     settings: Settings,
-    reconciler: Reconciler,
-    worker: Worker,
+    reader: ConfigReader,
+    /// Of the last good configuration.
+    desired: Option<Desired>,
+    keeper: Keeper,
+    work: Work,
     ledger: Ledger,
+    /// Who changed a table the last time that it was repaired, or differed.
+    changed_by: [String; 2],
     log: LogLines,
-    /// Where the good configuration comes from that was read a moment ago, and what is odd about it.
-    good_file: Option<(Origin, Vec<String>)>,
     readiness: Readiness,
     metrics: Metrics,
-    /// Those who wait for the metrics, and when they have waited long enough.
-    scrapes: Vec<Reply>,
-    scrapes_due: Option<Instant>,
+    connections: Connections,
 }
 
 impl EventLoop {
     fn new(settings: Settings) -> Self {
-        let kernel = Kernel::new(settings.program.clone(), settings.table_owner)
-            .counting_per_cidr(settings.metrics_per_cidr);
         Self {
             metrics: Metrics::new(settings.metrics_per_cidr),
+            connections: Connections::new(settings.metrics_per_cidr),
             watch: ConfigWatch::new(&settings.config),
+            work: Work::Idle(Box::new(Worker::new(settings.program.clone()))),
             settings,
-            reconciler: Reconciler::new(RandomState::new().hash_one(0)),
-            worker: Worker::Idle(Box::new(kernel)),
+            reader: ConfigReader::new(Instant::now()),
+            desired: None,
+            keeper: Keeper::new(),
             ledger: Ledger::default(),
+            changed_by: Default::default(),
             log: LogLines::default(),
-            good_file: None,
             readiness: Readiness::default(),
-            scrapes: Vec::new(),
-            scrapes_due: None,
         }
     }
 
     async fn run(mut self, mut sources: Sources) {
-        self.happened(Event::ReloadRequested);
         loop {
-            let deadline = self.reconciler.deadline();
+            self.do_what_is_due(&mut sources);
+            let deadline = self.deadline();
             tokio::select! {
                 biased;
                 _ = sources.signals.terminate.recv() => return info!("SIGTERM: the rules stay in force"),
                 _ = sources.signals.interrupt.recv() => return info!("SIGINT: the rules stay in force"),
-                event = self.worker.happened() => match event {
-                    WorkerEvent::Done(kernel, end) => {
+                event = self.work.happened() => match event {
+                    WorkEvent::Passed(end) => {
                         // The pass's own commits can be read by now.
                         if let Some(notifications) = &sources.notifications {
                             self.ledger.note(notifications.take());
                         }
-                        self.passed(kernel, end);
+                        self.passed(end);
                     }
-                    WorkerEvent::Ended(how) => {
+                    WorkEvent::WorkerEnded(how) => {
                         self.log.worker_ended(&how);
-                        self.happened(Event::WorkerEnded);
+                        self.keeper.worker_ended(Instant::now());
                     }
                 },
-                _ = sources.signals.hangup.recv() => self.happened(Event::ReloadRequested),
-                () = self.watch.changed() => self.happened(Event::FileMayHaveChanged),
-                arrived = arrived(&sources.notifications), if self.worker.is_idle() => {
-                    self.ledger.note(arrived);
-                    self.committed();
+                _ = sources.signals.hangup.recv() => {
+                    self.reader.reload(Instant::now());
+                    self.keeper.look(Instant::now());
                 }
-                () = until(deadline) => {
-                    sources.subscribe_again();
-                    self.happened(Event::DeadlineReached);
-                }
-                () = until(self.scrapes_due) => self.answer_scrapes(),
+                () = self.watch.changed() => self.reader.may_have_changed(Instant::now()),
+                arrived = arrived(&sources.notifications), if self.work.is_idle() => self.ledger.note(arrived),
+                () = until(deadline) => {}
                 question = sources.http.asked() => self.asked(question),
             }
         }
     }
 
-    fn happened(&mut self, event: Event) {
-        let mut next = Some(event);
-        while let Some(event) = next.take() {
-            let action = self.reconciler.on(event, Instant::now());
-            // Of a configuration that a file is still waited for, nothing is to be said yet.
-            if let Some((origin, warnings)) = self.good_file.take()
-                && !self.reconciler.waits_for_a_file()
-            {
-                self.log.good_file(origin, warnings);
-                self.metrics.good_load();
-                self.readiness.configuration_is_good();
-            }
-            match action {
-                Some(Action::Read { while_written }) => {
-                    next = Some(Event::Read(self.read(while_written)));
-                }
-                Some(Action::Sync(desired)) => {
-                    if self.log.policy(&desired.policy, desired.resync_interval) {
-                        self.metrics.wants(&desired.tables);
-                        let wanted = desired.tables.wanted().map(|ruleset| ruleset.family);
-                        self.readiness.wants(wanted);
-                        self.tell_what_is_in_step();
-                    }
-                    self.ledger.look_begins();
-                    self.worker.sync(desired.tables);
-                }
-                Some(Action::Look(desired)) => {
-                    self.ledger.look_begins();
-                    self.worker.look(desired.tables);
-                }
-                Some(Action::Count(desired)) => self.worker.count(desired.tables),
-                None => {}
-            }
-        }
+    fn deadline(&self) -> Option<Instant> {
+        let due = [self.reader.due(), self.keeper.due(), self.log.due()];
+        due.into_iter().flatten().min()
     }
 
-    fn passed(&mut self, kernel: Box<Kernel>, end: PassEnd) {
-        self.metrics.passed(&kernel);
-        self.log.libnftables(kernel.libnftables());
-        self.worker = Worker::Idle(kernel);
-        let done = self.ended(end);
-        self.answer_scrapes();
-        self.happened(done);
-        self.committed();
-        if self.worker.is_idle() {
-            give_freed_memory_back();
+    fn do_what_is_due(&mut self, sources: &mut Sources) {
+        let now = Instant::now();
+        self.log.say_what_is_due(now);
+        if self.reader.next(now) {
+            self.read();
         }
-    }
-
-    /// Others have committed, if the ledger says so.
-    fn committed(&mut self) {
+        if !self.work.is_idle() {
+            return;
+        }
         if self.ledger.is_behind() {
-            let committers = self.ledger.committers();
-            self.happened(Event::Committed(committers));
+            self.keeper.committed(now);
+        }
+        if let Some(desired) = &self.desired
+            && let Some(repairs) = self.keeper.next(now)
+        {
+            sources.subscribe_again();
+            self.ledger.pass_begins();
+            let tables = Rc::clone(&desired.tables);
+            self.work.begin(tables, repairs, self.settings.table_owner);
         }
     }
 
-    fn read(&mut self, while_written: bool) -> Reading {
+    fn read(&mut self) {
         // Before it is read, so that no change in between is missed.
         self.watch.renew();
         let settings = &self.settings;
-        match config_source::load(&settings.config, &settings.flags) {
-            Ok(loaded) => {
-                let policy = Policy::new(&loaded.config);
-                let desired = Desired {
-                    tables: Rc::new(Tables::new(&policy, &settings.names)),
-                    policy: Rc::new(policy),
-                    resync_interval: loaded.config.resync_interval,
-                };
-                let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
-                self.good_file = Some((Origin::of(&loaded, &settings.config), warnings));
-                Reading::Good {
-                    desired,
-                    // A file that is emptied counts as one that goes: a writer that begins anew does that first.
-                    files: loaded.files_with_contents(),
-                    empty_files: Vec::new(),
-                }
-            }
-            Err(failure) if failure.may_be_half_written && !while_written => Reading::BeingWritten,
-            Err(failure) => {
-                self.log.bad_file(&failure.error);
-                self.metrics.bad_load();
-                self.readiness
-                    .configuration_is_bad(&failure.error.to_string());
-                Reading::Bad {
-                    files: failure.files_with_contents,
-                    may_pass: failure.error.may_pass(),
-                }
-            }
+        let loaded = config_source::load(&settings.config, &settings.flags);
+        let reading = match &loaded {
+            Ok(loaded) => Reading::Good {
+                files: loaded.files_with_contents(),
+                resync_interval: loaded.config.resync_interval,
+            },
+            Err(failure) => Reading::Bad {
+                files: failure.files_with_contents.clone(),
+                may_be_half_written: failure.may_be_half_written,
+                may_pass: failure.error.may_pass(),
+            },
+        };
+        match (self.reader.read(reading, Instant::now()), loaded) {
+            (Verdict::NotYet, _) => {}
+            (Verdict::Counts, Ok(loaded)) => self.wants(&loaded),
+            (Verdict::Counts, Err(failure)) => self.keeps_the_last_one(&failure.error),
         }
     }
 
-    fn ended(&mut self, end: PassEnd) -> Event {
-        let done = match &end {
-            PassEnd::Synced(_, passes, _) | PassEnd::Looked(passes) => Event::Done {
-                outcome: passes.iter().map(outcome).max().unwrap_or(Outcome::InStep),
-                differences: differences(passes),
-            },
-            PassEnd::Counted(counted) => Event::Done {
-                outcome: counted
-                    .as_ref()
-                    .map_or(Outcome::Failed, |()| Outcome::InStep),
-                differences: String::new(),
-            },
+    fn wants(&mut self, loaded: &Loaded) {
+        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+        let origin = Origin::of(loaded, &self.settings.config);
+        self.log.good_file(origin, warnings);
+        self.metrics.good_load();
+        self.readiness.configuration_is_good();
+        let policy = Policy::new(&loaded.config);
+        let desired = Desired {
+            tables: Rc::new(Tables::new(&policy, &self.settings.names)),
+            policy: Rc::new(policy),
+            resync_interval: loaded.config.resync_interval,
         };
-        match end {
-            PassEnd::Synced(tables, passes, took) => {
-                self.metrics.sync_took(took);
-                self.synced(&tables, passes);
-            }
-            PassEnd::Looked(passes) => self.looked(passes),
-            PassEnd::Counted(Ok(())) => {}
-            PassEnd::Counted(Err(failure)) => self.log.counting_failed(&failure),
+        if self.desired.as_ref() == Some(&desired) {
+            return;
+        }
+        self.log.policy(&desired.policy, desired.resync_interval);
+        self.metrics.wants(&desired.tables);
+        let wanted = desired.tables.wanted().map(|ruleset| ruleset.family);
+        self.readiness.wants(wanted);
+        self.tell_what_is_in_step();
+        let (families, now) = (Family::ALL.to_vec(), Instant::now());
+        self.keeper.wants(families, desired.resync_interval, now);
+        self.desired = Some(desired);
+    }
+
+    fn keeps_the_last_one(&mut self, error: &LoadError) {
+        self.log.bad_file(error);
+        self.metrics.bad_load();
+        self.readiness.configuration_is_bad(&error.to_string());
+    }
+
+    fn passed(&mut self, end: PassEnd) {
+        let PassEnd {
+            tables,
+            report,
+            took,
+        } = end;
+        self.metrics.sync_took(took);
+        if let Some(starts) = self.work.workers_started() {
+            self.metrics.workers_started(starts);
+        }
+        match report {
+            Ok(report) => self.passed_with(&tables, report),
+            Err(error) => self.passed_without_answer(&tables, &error),
         }
         self.tell_what_is_in_step();
-        done
+    }
+
+    fn passed_with(&mut self, tables: &Rc<Tables>, report: PassReport) {
+        if let Some(version) = &report.libnftables {
+            self.metrics.libnftables(version);
+            self.log.libnftables(version);
+        }
+        let own: Vec<u32> = report.own_generations.iter().cloned().flatten().collect();
+        let committers = self.ledger.passed(covered(&report.tables), &own);
+        let mut outcomes = Vec::new();
+        let mut states = Vec::new();
+        for pass in &report.tables {
+            let (outcome, state) = self.passed_over(tables, pass, &committers);
+            outcomes.push((pass.family, outcome));
+            if tables.of(pass.family).is_some() || matches!(state, TableState::Failed(_)) {
+                states.push((pass.family, state));
+            }
+        }
+        self.readiness.passed(states);
+        let now = Instant::now();
+        self.keeper.passed(&outcomes, now);
+        for family in Family::ALL {
+            let contested = self.contested(family, now);
+            self.log.contested(family, contested.as_deref());
+        }
+    }
+
+    fn passed_over(
+        &mut self,
+        tables: &Rc<Tables>,
+        pass: &TablePass,
+        committers: &[Commit],
+    ) -> (Outcome, TableState) {
+        let family = pass.family;
+        let outcome = outcome(&pass.result, self.log.is_known(family, tables));
+        if matches!(outcome, Outcome::Repaired | Outcome::Withheld) && !committers.is_empty() {
+            *self.changed_by_mut(family) = processes(committers);
+        }
+        self.connections.note_gone(family, &pass.counted);
+        self.metrics.synced(family, pass.result.is_ok());
+        let state = match &pass.result {
+            Ok(report) if report.is_withheld => {
+                let who = self.changed_by_mut(family).clone();
+                TableState::Withheld(who, listed(&report.differences))
+            }
+            Ok(report) => {
+                if report.differences.contains(&Difference::TableMissing) {
+                    self.connections.table_was_missing(family);
+                }
+                if outcome == Outcome::Repaired {
+                    self.metrics.repaired(family);
+                }
+                self.log.passed(family, tables, report, committers);
+                TableState::InStep
+            }
+            Err(failure) => {
+                self.log.failed(family, failure);
+                TableState::Failed(match self.ledger.suspects() {
+                    None => failure.to_string(),
+                    Some(who) => format!("{failure}; others have committed meanwhile: {who}"),
+                })
+            }
+        };
+        (outcome, state)
+    }
+
+    fn passed_without_answer(&mut self, tables: &Tables, error: &WorkerError) {
+        self.log.worker_failed(error);
+        self.ledger.passed(None, &[]);
+        let wanted = || tables.wanted().map(|ruleset| ruleset.family);
+        let failed = |family| (family, TableState::Failed(error.to_string()));
+        self.readiness.passed(wanted().map(failed).collect());
+        wanted().for_each(|family| self.metrics.synced(family, false));
+        let outcomes: Vec<_> = Family::ALL.map(|family| (family, Outcome::Failed)).into();
+        self.keeper.passed(&outcomes, Instant::now());
+    }
+
+    fn changed_by_mut(&mut self, family: Family) -> &mut String {
+        let [ip, ip6] = &mut self.changed_by;
+        match family {
+            Family::Ip => ip,
+            Family::Ip6 => ip6,
+        }
+    }
+
+    /// Who changes the table again and again.
+    fn contested(&self, family: Family, now: Instant) -> Option<String> {
+        let [ip, ip6] = &self.changed_by;
+        let who = match family {
+            Family::Ip => ip,
+            Family::Ip6 => ip6,
+        };
+        let is_contested = self.keeper.is_withheld(family, now);
+        is_contested.then(|| who.clone())
     }
 
     fn tell_what_is_in_step(&mut self) {
-        for family in [Family::Ip, Family::Ip6] {
+        for family in Family::ALL {
             let is_in_step = self.readiness.is_in_step(family);
             self.metrics.is_in_step(family, is_in_step);
         }
     }
 
-    fn synced(&mut self, tables: &Rc<Tables>, passes: Vec<TablePass>) {
-        let processes = ledger::processes(&self.ledger.passed(&passes));
-        let states = passes
-            .iter()
-            .filter_map(|pass| state_after_sync(pass, tables).map(|state| (pass.family, state)));
-        self.readiness.synced(states.collect());
-        for TablePass { family, result } in passes {
-            self.metrics.synced(family, result.is_ok());
-            match result {
-                Ok(report) => {
-                    if self.log.synced(family, tables, &report, &processes) {
-                        self.metrics.repaired(family);
-                    }
-                }
-                Err(failure) => self.log.failed(family, &failure),
-            }
-        }
-    }
-
-    fn looked(&mut self, passes: Vec<TablePass>) {
-        let processes = self.ledger.processes();
-        self.ledger.passed(&passes);
-        for pass in passes {
-            let state = state_after_look(&pass, &processes);
-            self.readiness.looked(pass.family, state);
-            match pass.result {
-                Ok(report) => self.log.looked(pass.family, &report, &processes),
-                Err(failure) => self.log.failed(pass.family, &failure),
-            }
-        }
-    }
-
     fn asked(&mut self, question: Question) {
         // That nobody waits for the answer any more is no error.
-        match question {
-            Question::Health(reply) => {
-                let _ = reply.send(Answer::text(StatusCode::OK, "ok\n"));
-            }
+        let _ = match question {
+            Question::Health(reply) => reply.send(Answer::text(StatusCode::OK, "ok\n")),
             Question::Readiness(reply) => {
-                let reasons = self.readiness.reasons();
-                let _ = reply.send(match reasons.is_empty() {
+                let now = Instant::now();
+                let reasons = self.readiness.reasons(|family| self.contested(family, now));
+                reply.send(match reasons.is_empty() {
                     true => Answer::text(StatusCode::OK, "ready\n"),
                     false => {
                         Answer::text(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
                     }
-                });
+                })
             }
-            Question::Metrics(reply) => {
-                self.scrapes.push(reply);
-                self.happened(Event::CountWanted);
-                if self.worker.is_counting() {
-                    let latest = || Instant::now().checked_add(COUNT_LIMIT);
-                    self.scrapes_due = self.scrapes_due.or_else(latest);
-                } else {
-                    self.answer_scrapes();
-                }
-            }
-        }
+            Question::Metrics(reply) => reply.send(self.metrics_page()),
+        };
     }
 
-    fn answer_scrapes(&mut self) {
-        self.scrapes_due = None;
-        if self.scrapes.is_empty() {
-            return;
+    /// During a pass with what was read last: sets may be about to go, whose counts the pass tells.
+    fn metrics_page(&mut self) -> Answer {
+        if let Some(desired) = self.desired.as_ref().filter(|_| self.work.is_idle())
+            && let Err(failure) = self.connections.read(&desired.tables)
+        {
+            self.log.counting_failed(&failure);
         }
-        let answer = match self.metrics.text() {
+        self.metrics.counted(self.connections.of_families());
+        match self.metrics.text() {
             Ok(text) => Answer::ok(metrics::CONTENT_TYPE, text),
             Err(error) => {
                 let text = format!("the metrics cannot be written: {error}\n");
                 Answer::text(StatusCode::INTERNAL_SERVER_ERROR, text)
             }
-        };
-        for reply in self.scrapes.drain(..) {
-            let _ = reply.send(answer.clone());
         }
     }
+}
+
+/// Up to which generation all tables have been looked at that could be; `None`: none could.
+fn covered(passes: &[TablePass]) -> Option<u32> {
+    let reports = passes.iter().filter_map(|pass| pass.result.as_ref().ok());
+    let generations = reports.map(|report| report.generation);
+    generations.reduce(|one, other| if is_after(one, other) { other } else { one })
 }
 
 async fn arrived(notifications: &Option<Notifications>) -> Arrived {

@@ -1,150 +1,116 @@
-//! Which commits the daemon has not looked at yet, and whose they are.
+//! Which commits of others the daemon has not looked at yet, and whose they are.
 
+use std::collections::VecDeque;
 use std::fmt::Write;
 
-use super::contest::Committers;
 use crate::kernel::netlink::{Commit, is_after};
 use crate::kernel::notifications::Arrived;
-use crate::kernel::tables::TablePass;
-use crate::kernel::worker::WORKER_NAME;
+use crate::kernel::serve::WORKER_NAME;
 
-/// How many commits are kept to be named.
+/// How many commits are kept to be named, and how many of the daemon's own are known again.
 const MOST_KEPT: usize = 64;
-/// How many of their processes a message names.
+/// How many processes a message names.
 const PROCESSES_NAMED: usize = 3;
 
-/// The commits since the last look.
+/// The commits since the last pass over the tables.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// The last generation that a look has taken into account.
+    /// The last generation that a pass has taken into account.
     covered: Option<u32>,
-    commits: Vec<Commit>,
-    /// The last so many of them are still to be looked at; those before were at a pass that failed, and are kept to be
-    /// named by the next one.
-    news: usize,
+    /// Still to be looked at.
+    news: VecDeque<Commit>,
+    /// They were there when a pass failed. The retry is due anyway; it is to name them.
+    put_off: VecDeque<Commit>,
+    /// What the daemon's own worker has committed that is not covered: its notification may be still to come.
+    own: VecDeque<u32>,
     some_were_lost: bool,
 }
 
 impl Ledger {
-    /// Notes what has arrived, less what has been looked at: the daemon's own commits, say.
+    /// Notes what has arrived, less what has been looked at and what the daemon itself has committed.
     pub(super) fn note(&mut self, arrived: Arrived) {
         self.some_were_lost |= arrived.some_were_lost;
         for commit in arrived.commits {
-            let covered = self.covered;
-            if covered.is_some_and(|covered| !is_after(commit.generation, covered)) {
-                continue;
+            let generation = commit.generation;
+            if self.is_to_come(generation) && !is_own(&commit, &self.own) {
+                keep(&mut self.news, commit);
             }
-            if self.commits.len() == MOST_KEPT {
-                self.commits.remove(0);
-            }
-            self.commits.push(commit);
-            self.news = (self.news + 1).min(MOST_KEPT);
         }
     }
 
-    /// A look begins. What notifications were lost so far were of commits that it will see; what is lost from now on may
+    /// A pass begins. What notifications were lost so far were of commits that it will see; what is lost from now on may
     /// be of others.
-    pub(super) fn look_begins(&mut self) {
+    pub(super) fn pass_begins(&mut self) {
         self.some_were_lost = false;
     }
 
-    /// A look has ended. Gives the commits that it was the first to take into account, less what the daemon itself
-    /// committed meanwhile.
-    pub(super) fn passed(&mut self, passes: &[TablePass]) -> Vec<Commit> {
-        let Some(generation) = oldest_generation(passes) else {
-            self.put_off();
-            return Vec::new();
-        };
-        let covered = self.cover(generation);
-        if passes.iter().any(|pass| pass.result.is_err()) {
-            self.forget_workers();
+    /// A pass has ended. It has taken into account all commits up to the generation `covered`, or could look at no table.
+    /// `own` are the generations that it has itself committed. Gives the commits of others that it was the first to cover.
+    pub(super) fn passed(&mut self, covered: Option<u32>, own: &[u32]) -> Vec<Commit> {
+        let own_now: VecDeque<u32> = own.iter().copied().collect();
+        self.news.retain(|commit| !is_own(commit, &own_now));
+        for generation in own {
+            keep(&mut self.own, *generation);
         }
-        covered
-    }
-
-    /// A look has taken into account all commits up to `generation`.
-    fn cover(&mut self, generation: u32) -> Vec<Commit> {
-        self.covered = Some(generation);
-        let (later, mut covered): (Vec<_>, Vec<_>) = std::mem::take(&mut self.commits)
+        if covered.is_none() {
+            for commit in std::mem::take(&mut self.news) {
+                keep(&mut self.put_off, commit);
+            }
+            return Vec::new();
+        }
+        self.covered = covered;
+        let noted = self.put_off.drain(..).chain(self.news.drain(..));
+        let noted: Vec<Commit> = noted.collect();
+        let (later, covered): (Vec<_>, Vec<_>) = noted
             .into_iter()
-            .partition(|commit| is_after(commit.generation, generation));
-        self.news = self.news.min(later.len());
-        self.commits = later;
-        covered.retain(|commit| !is_by_a_worker(commit));
+            .partition(|commit| self.is_to_come(commit.generation));
+        self.news = later.into();
+        let mut own = std::mem::take(&mut self.own);
+        own.retain(|generation| self.is_to_come(*generation));
+        self.own = own;
         covered
     }
 
-    /// A look has failed at one of the tables at least. What a worker has committed is taken for what this daemon did
-    /// before that, for nothing tells.
-    fn forget_workers(&mut self) {
-        let (before, news) = self.split();
-        let news = news.iter().filter(|commit| !is_by_a_worker(commit));
-        let kept = news.cloned().collect::<Vec<_>>();
-        let commits = [before, &kept].concat();
-        (self.commits, self.news) = (commits, kept.len());
-    }
-
-    /// A look has failed at all tables. The retry, which is due anyway, looks at what has been committed by now, and names
-    /// who did it.
-    fn put_off(&mut self) {
-        self.forget_workers();
-        self.news = 0;
-    }
-
-    /// What was at a pass that failed, and what is still to be looked at.
-    fn split(&self) -> (&[Commit], &[Commit]) {
-        let old = self.commits.len().saturating_sub(self.news);
-        self.commits.split_at_checked(old).unwrap_or_default()
+    /// Who has committed what no pass has taken into account yet; empty: nobody.
+    pub(super) fn suspects(&self) -> Option<String> {
+        let commits: Vec<Commit> = self.put_off.iter().chain(&self.news).cloned().collect();
+        (!commits.is_empty()).then(|| processes(&commits))
     }
 
     /// Whether there is something to look at.
-    #[must_use]
     pub(super) fn is_behind(&self) -> bool {
-        self.some_were_lost || self.news > 0
+        self.some_were_lost || !self.news.is_empty()
     }
 
-    /// Who has committed what there is to look at. This daemon's own commits are covered when it has made them.
-    #[must_use]
-    pub(super) fn committers(&self) -> Committers {
-        let (_, news) = self.split();
-        let by_workers = news.iter().filter(|commit| is_by_a_worker(commit)).count();
-        if by_workers == 0 || self.some_were_lost {
-            Committers::Others
-        } else if by_workers == news.len() {
-            Committers::AnotherDaemon
-        } else {
-            Committers::Both
+    /// No pass has taken it into account yet.
+    fn is_to_come(&self, generation: u32) -> bool {
+        self.covered
+            .is_none_or(|covered| is_after(generation, covered))
+    }
+}
+
+/// The worker tells between which generations it has committed, and a commit of others between two of its own is there too.
+fn is_own(commit: &Commit, own: &VecDeque<u32>) -> bool {
+    own.contains(&commit.generation) && commit.process_name.as_bytes() == WORKER_NAME.to_bytes()
+}
+
+/// Puts `new` last; of too many, the first goes.
+fn keep<T>(kept: &mut VecDeque<T>, new: T) {
+    if kept.len() == MOST_KEPT {
+        kept.pop_front();
+    }
+    kept.push_back(new);
+}
+
+/// The processes of `commits`, each once, the last first: `nft (pid 4711)`. Without a commit that is known: `someone`.
+pub(super) fn processes(commits: &[Commit]) -> String {
+    let mut processes: Vec<(&str, u32)> = Vec::new();
+    for commit in commits.iter().rev() {
+        let process = (commit.process_name.as_str(), commit.process_id);
+        if !processes.contains(&process) {
+            processes.push(process);
         }
     }
-
-    /// The processes of what there is to look at, and of what failed looks were for.
-    #[must_use]
-    pub(super) fn processes(&self) -> String {
-        processes(&self.commits)
-    }
-}
-
-/// Up to which generation all tables have been looked at that could be; `None`: none could.
-fn oldest_generation(passes: &[TablePass]) -> Option<u32> {
-    let reports = passes.iter().filter_map(|pass| pass.result.as_ref().ok());
-    let generations = reports.map(|report| report.generation);
-    generations.reduce(|one, other| if is_after(one, other) { other } else { one })
-}
-
-/// The processes of `commits`, each once: `nft (pid 4711)`.
-#[must_use]
-pub(super) fn processes(commits: &[Commit]) -> String {
-    let mut processes: Vec<(&str, u32)> = commits
-        .iter()
-        .map(|commit| (commit.process_name.as_str(), commit.process_id))
-        .collect();
-    processes.reverse();
-    let mut named = Vec::new();
-    processes.retain(|process| {
-        let is_first = !named.contains(process);
-        named.push(*process);
-        is_first
-    });
     let mut text = String::new();
     for (index, (name, id)) in processes.iter().take(PROCESSES_NAMED).enumerate() {
         let separator = if index == 0 { "" } else { ", " };
@@ -152,16 +118,13 @@ pub(super) fn processes(commits: &[Commit]) -> String {
         let _ = write!(text, "{separator}{} (pid {id})", name.escape_debug());
     }
     match processes.len().saturating_sub(PROCESSES_NAMED) {
+        0 if processes.is_empty() => text.push_str("someone"),
         0 => {}
         more => {
             let _ = write!(text, " and {more} more");
         }
     }
     text
-}
-
-fn is_by_a_worker(commit: &Commit) -> bool {
-    commit.process_name.as_bytes() == WORKER_NAME.to_bytes()
 }
 
 #[cfg(test)]
@@ -183,95 +146,113 @@ mod tests {
         }
     }
 
+    fn lost() -> Arrived {
+        Arrived {
+            some_were_lost: true,
+            ..Arrived::default()
+        }
+    }
+
     #[test]
-    fn what_a_look_has_covered_is_not_looked_at_again() {
+    fn what_a_pass_has_covered_is_not_looked_at_again() {
         let mut ledger = Ledger::default();
         ledger.note(arrived(&[
             commit(1, "nft"),
             commit(2, "nmd-nft-worker"),
             commit(3, "nft"),
         ]));
-        assert!(ledger.is_behind() && ledger.committers() == Committers::Both);
-        assert_eq!(ledger.cover(2), [commit(1, "nft")]);
         assert!(ledger.is_behind());
-        assert_eq!(ledger.cover(3), [commit(3, "nft")]);
+        assert_eq!(ledger.passed(Some(2), &[2]), [commit(1, "nft")]);
+        assert!(ledger.is_behind());
+        assert_eq!(ledger.passed(Some(3), &[]), [commit(3, "nft")]);
         ledger.note(arrived(&[commit(3, "nft"), commit(2, "nft")]));
         assert!(
             !ledger.is_behind(),
-            "notifications may arrive after the look"
+            "notifications may arrive after the pass"
         );
+    }
+
+    /// The first table was looked at before the second one was repaired.
+    #[test]
+    fn own_commits_are_known_before_and_after_the_pass_has_told_of_them() {
+        let mut ledger = Ledger::default();
+        ledger.note(arrived(&[commit(1, "nft"), commit(2, "nmd-nft-worker")]));
+        assert_eq!(ledger.passed(Some(1), &[2, 3]), [commit(1, "nft")]);
+        assert!(!ledger.is_behind());
+        ledger.note(arrived(&[commit(3, "nmd-nft-worker")]));
+        assert!(!ledger.is_behind());
+        ledger.note(arrived(&[commit(4, "nmd-nft-worker")]));
+        assert!(
+            ledger.is_behind(),
+            "another daemon's worker has the same name"
+        );
+        assert_eq!(ledger.passed(Some(4), &[]), [commit(4, "nmd-nft-worker")]);
+        assert!(ledger.own.is_empty());
+    }
+
+    #[test]
+    fn own_commits_of_a_pass_that_failed_are_known() {
+        let mut ledger = Ledger::default();
+        ledger.passed(Some(1), &[]);
+        ledger.note(arrived(&[commit(2, "nmd-nft-worker")]));
+        assert!(ledger.passed(None, &[2, 3]).is_empty());
+        ledger.note(arrived(&[commit(3, "nmd-nft-worker")]));
+        assert!(!ledger.is_behind());
+        assert!(ledger.passed(Some(3), &[]).is_empty());
     }
 
     #[test]
     fn lost_notifications_mean_a_look() {
         let mut ledger = Ledger::default();
-        ledger.cover(1);
-        ledger.note(Arrived {
-            some_were_lost: true,
-            ..Arrived::default()
-        });
-        assert!(ledger.is_behind() && ledger.committers() == Committers::Others);
-        ledger.look_begins();
+        ledger.passed(Some(1), &[]);
+        ledger.note(lost());
+        assert!(ledger.is_behind());
+        ledger.pass_begins();
         assert!(!ledger.is_behind());
-        ledger.note(Arrived {
-            some_were_lost: true,
-            ..Arrived::default()
-        });
-        ledger.cover(1);
+        ledger.note(lost());
+        ledger.passed(Some(1), &[]);
         assert!(ledger.is_behind(), "it may have been of a later commit");
     }
 
     /// It is looked at with the retry, whose report names who did it.
     #[test]
-    fn what_a_failed_look_was_for_is_put_off_and_not_forgotten() {
+    fn what_a_failed_pass_was_for_is_put_off_and_not_forgotten() {
         let mut ledger = Ledger::default();
-        ledger.cover(1);
-        ledger.note(arrived(&[commit(2, "nft"), commit(3, "nmd-nft-worker")]));
-        ledger.put_off();
-        assert!(!ledger.is_behind() && ledger.committers() == Committers::Others);
-        ledger.note(arrived(&[commit(4, "nmd-nft-worker")]));
-        assert!(ledger.is_behind() && ledger.committers() == Committers::AnotherDaemon);
-        assert_eq!(ledger.cover(4), [commit(2, "nft")]);
+        ledger.passed(Some(1), &[]);
+        ledger.note(arrived(&[commit(2, "nft")]));
+        assert!(ledger.passed(None, &[]).is_empty());
+        assert!(!ledger.is_behind());
+        ledger.note(arrived(&[commit(3, "b")]));
+        assert!(ledger.is_behind());
+        assert_eq!(
+            ledger.passed(Some(3), &[]),
+            [commit(2, "nft"), commit(3, "b")]
+        );
         assert!(!ledger.is_behind());
     }
 
     #[test]
-    fn where_one_table_fails_only_others_commits_after_the_other_table_s_look_are_news() {
+    fn what_is_kept_has_a_bound() {
         let mut ledger = Ledger::default();
-        ledger.note(arrived(&[
-            commit(1, "nft"),
-            commit(2, "nmd-nft-worker"),
-            commit(3, "b"),
-        ]));
-        assert_eq!(ledger.cover(1), [commit(1, "nft")]);
-        ledger.forget_workers();
-        assert!(ledger.is_behind() && ledger.committers() == Committers::Others);
-        assert_eq!(ledger.cover(3), [commit(3, "b")]);
-        for generation in 4..200 {
+        let own: Vec<u32> = (1000..1200).collect();
+        for generation in 1..200 {
             ledger.note(arrived(&[commit(generation, "nft")]));
         }
-        ledger.put_off();
-        assert!(!ledger.is_behind());
-        assert_eq!(ledger.cover(200).len(), MOST_KEPT);
-    }
-
-    #[test]
-    fn a_worker_s_commit_that_is_not_covered_is_another_daemon_s() {
-        let mut ledger = Ledger::default();
-        ledger.cover(1);
-        ledger.note(arrived(&[commit(2, "nmd-nft-worker")]));
-        assert_eq!(ledger.committers(), Committers::AnotherDaemon);
-        assert_eq!(ledger.processes(), "nmd-nft-worker (pid 2)");
-        ledger.note(arrived(&[commit(3, "nft")]));
-        assert_eq!(ledger.committers(), Committers::Both);
+        ledger.passed(None, &own);
+        for generation in 200..400 {
+            ledger.note(arrived(&[commit(generation, "nft")]));
+        }
+        ledger.passed(None, &own);
+        assert_eq!(ledger.own.len(), MOST_KEPT);
+        assert_eq!(ledger.passed(Some(400), &[]).len(), MOST_KEPT);
     }
 
     #[test]
     fn generations_wrap_around() {
         let mut ledger = Ledger::default();
-        ledger.cover(u32::MAX);
+        ledger.passed(Some(u32::MAX), &[]);
         ledger.note(arrived(&[commit(u32::MAX - 1, "nft"), commit(1, "nft")]));
-        assert_eq!(ledger.cover(1), [commit(1, "nft")]);
+        assert_eq!(ledger.passed(Some(1), &[]), [commit(1, "nft")]);
     }
 
     #[test]
@@ -283,10 +264,9 @@ mod tests {
             commit(3, "c"),
             commit(4, "d"),
         ];
-        assert_eq!(
-            processes(&commits),
-            "d (pid 4), c (pid 3), a (pid 1) and 1 more"
-        );
+        let text = "d (pid 4), c (pid 3), a (pid 1) and 1 more";
+        assert_eq!(processes(&commits), text);
         assert_eq!(processes(&commits[1..2]), "b\\n (pid 2)");
+        assert_eq!(processes(&[]), "someone");
     }
 }

@@ -2,16 +2,20 @@
 //! and again is said once.
 
 use std::collections::HashMap;
+use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
+use super::repair_lines::RepairLines;
 use super::repetitions::Repetitions;
+use super::worker::WorkerError;
 use crate::config_source::{LoadError, Origin};
-use crate::kernel::SyncReport;
 use crate::kernel::error::{KernelError, listed};
+use crate::kernel::netlink::Commit;
 use crate::kernel::ownership::Protection;
+use crate::kernel::pass::TableReport;
 use crate::policy::Policy;
 use crate::policy::change::PolicyChange;
 use crate::ruleset::{Family, Tables};
@@ -28,6 +32,7 @@ pub(super) struct LogLines {
     warnings: Vec<String>,
     bad_file: Option<String>,
     failures: Repetitions,
+    repairs: RepairLines,
     tables: HashMap<Family, TableLines>,
 }
 
@@ -42,8 +47,8 @@ struct TableLines {
     /// Since when another owns the table, or is ending.
     owned_since: Option<Instant>,
     protection: Option<Protection>,
-    /// In what another daemon's table differs.
-    other_daemon: Option<String>,
+    /// That its repairs have to wait.
+    is_said_to_be_contested: bool,
 }
 
 impl LogLines {
@@ -110,11 +115,9 @@ impl LogLines {
         true
     }
 
-    /// What the worker runs on, once it is known.
-    pub(super) fn libnftables(&mut self, version: Option<&str>) {
-        if let Some(version) = version
-            && self.libnftables.as_deref() != Some(version)
-        {
+    /// What the worker runs on.
+    pub(super) fn libnftables(&mut self, version: &str) {
+        if self.libnftables.as_deref() != Some(version) {
             info!(
                 libnftables = version,
                 "libnftables {version} programs the kernel"
@@ -124,7 +127,7 @@ impl LogLines {
     }
 
     /// The counters could not be read for `/metrics`.
-    pub(super) fn counting_failed(&mut self, failure: &KernelError) {
+    pub(super) fn counting_failed(&mut self, failure: &io::Error) {
         let text = format!("the counters cannot be read: {failure}");
         if let Some(repeated) = self.failures.say(&text, Instant::now()) {
             warn!(repeated, "{text}");
@@ -135,67 +138,85 @@ impl LogLines {
         warn!("the worker {how} while it was idle; it is replaced");
     }
 
-    /// `committers`: who else has committed since the last pass. Says whether a change by others was undone.
-    pub(super) fn synced(
+    /// Whether the kernel has had `tables` before, so that what differed others have changed.
+    pub(super) fn is_known(&self, family: Family, tables: &Rc<Tables>) -> bool {
+        let lines = self.tables.get(&family);
+        lines.is_some_and(|lines| lines.applied.as_ref() == Some(tables))
+    }
+
+    /// The table is right now. `committers`: who else has committed since the last pass.
+    pub(super) fn passed(
         &mut self,
         family: Family,
         tables: &Rc<Tables>,
-        report: &SyncReport,
-        committers: &str,
-    ) -> bool {
-        let lines = self.succeeded(family);
+        report: &TableReport,
+        committers: &[Commit],
+    ) {
+        let is_known = self.is_known(family, tables);
+        self.succeeded(family);
         let table = format!("table {}", family.name());
-        let is_known = lines.applied.as_ref() == Some(tables);
-        let is_repair = is_known && !report.differences.is_empty();
-        let family = family.name();
-        if is_repair {
-            let by = if committers.is_empty() {
-                "someone"
-            } else {
-                committers
-            };
+        if is_known && !report.differences.is_empty() {
             let differences = listed(&report.differences);
-            warn!(
-                family,
-                differences,
-                changed_by = by,
-                "{table}: repaired and read back ({differences}); changed by {by}"
-            );
-        } else if !is_known || report.adopted {
+            let now = Instant::now();
+            self.repairs.repaired(family, differences, committers, now);
+            self.say_what_is_due(now);
+        } else if !is_known || report.is_adopted {
             // At the first time also that nothing was to be done: it says that the rules are in force.
-            let differences = listed(&report.differences);
+            let (family, differences) = (family.name(), listed(&report.differences));
             info!(family, differences, "{table}: {report}");
         }
+        let lines = self.tables.entry(family).or_default();
         if lines.protection != report.protection
             && let Some(protection) = report.protection
         {
-            info!(family, "{table}: {protection}");
+            info!(family = family.name(), "{table}: {protection}");
         }
         lines.protection = report.protection;
         lines.applied = Some(Rc::clone(tables));
-        lines.other_daemon = None;
-        is_repair
     }
 
-    /// A look for what another daemon committed.
-    pub(super) fn looked(&mut self, family: Family, report: &SyncReport, processes: &str) {
-        let lines = self.succeeded(family);
-        if report.differences.is_empty() {
-            lines.other_daemon = None;
-            return;
+    /// Whether others change the table again and again, so that its repairs have to wait.
+    pub(super) fn contested(&mut self, family: Family, by: Option<&str>) {
+        let lines = self.tables.entry(family).or_default();
+        match by {
+            Some(who) if !lines.is_said_to_be_contested => error!(
+                family = family.name(),
+                changed_by = who,
+                "table {}: others change it again and again: {who}; stop them. Its repairs wait for 1 s, then for up to 30 s",
+                family.name()
+            ),
+            None if lines.is_said_to_be_contested => {
+                info!(
+                    family = family.name(),
+                    "table {}: it is left alone again",
+                    family.name()
+                );
+            }
+            _ => {}
         }
-        let (family, differences) = (family.name(), listed(&report.differences));
-        if lines.other_daemon.as_ref() == Some(&differences) {
-            return;
+        lines.is_said_to_be_contested = by.is_some();
+    }
+
+    /// When [`Self::say_what_is_due`] has something to say.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.repairs.due()
+    }
+
+    /// Says of repairs what was not said one by one.
+    pub(super) fn say_what_is_due(&mut self, now: Instant) {
+        for line in self.repairs.say(now) {
+            let (family, differences) = (line.family.name(), &line.differences);
+            let (changed_by, repairs) = (line.changed_by(), line.repairs);
+            warn!(family, differences, changed_by, repairs, "{line}");
         }
-        error!(
-            family,
-            differences,
-            changed_by = processes,
-            "table {family}: another daemon writes it: {processes} changed it ({differences}); end one of the two. \
-             Until then it is repaired once per resync"
-        );
-        lines.other_daemon = Some(differences);
+    }
+
+    /// The worker gave no answer.
+    pub(super) fn worker_failed(&mut self, failure: &WorkerError) {
+        let text = format!("{failure}; retried until it succeeds");
+        if let Some(repeated) = self.failures.say(&text, Instant::now()) {
+            error!(repeated, "{text}");
+        }
     }
 
     pub(super) fn failed(&mut self, family: Family, failure: &KernelError) {
@@ -224,7 +245,7 @@ impl LogLines {
         lines.failure_is_said = true;
     }
 
-    fn succeeded(&mut self, family: Family) -> &mut TableLines {
+    fn succeeded(&mut self, family: Family) {
         let lines = self.tables.entry(family).or_default();
         lines.owned_since = None;
         let failures = std::mem::take(&mut lines.failures_in_a_row);
@@ -236,6 +257,5 @@ impl LogLines {
                 family.name()
             );
         }
-        lines
     }
 }

@@ -11,9 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-use crate::kernel::Kernel;
-use crate::kernel::connections::ConnectionCounts;
-use crate::ruleset::{Family, Tables, names};
+use super::connections::ConnectionCounts;
+use crate::ruleset::{AddressField, Element, Family, Tables};
 
 /// The beginning of each name.
 const PREFIX: &str = "non_masquerade_daemon";
@@ -141,7 +140,7 @@ impl Metrics {
         );
     }
 
-    fn libnftables(&self, version: &str) {
+    pub(super) fn libnftables(&self, version: &str) {
         self.build.clear();
         let labels = vec![
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
@@ -174,12 +173,9 @@ impl Metrics {
                 drop(self.syncs.get_or_create(&[family, ("result", result)]));
             }
             drop(self.drift_repairs.get_or_create(&[family]));
-            let exempt = ruleset
-                .sets
-                .iter()
-                .find(|set| set.name == names::EXEMPT_SET);
+            let exempt = ruleset.set(AddressField::Destination);
             let elements = exempt.map_or(&[][..], |set| &set.elements);
-            let mut cidrs: Vec<&str> = elements.iter().map(|e| e.comment.as_str()).collect();
+            let mut cidrs: Vec<String> = elements.iter().map(Element::origin).collect();
             cidrs.sort_unstable();
             cidrs.dedup();
             let count = i64::try_from(cidrs.len()).unwrap_or(i64::MAX);
@@ -220,25 +216,27 @@ impl Metrics {
         }
     }
 
-    /// What `kernel` knows after a pass.
-    pub(super) fn passed(&self, kernel: &Kernel) {
-        if let Some(version) = kernel.libnftables() {
-            self.libnftables(version);
-        }
-        let restarts = u64::from(kernel.workers_started().saturating_sub(1));
+    /// So many workers have been started.
+    pub(super) fn workers_started(&self, starts: u32) {
+        let restarts = u64::from(starts.saturating_sub(1));
         self.worker_restarts
             .inner()
             .store(restarts, Ordering::Relaxed);
+    }
+
+    /// What tables have counted.
+    pub(super) fn counted<'a>(
+        &self,
+        families: impl Iterator<Item = (Family, &'a ConnectionCounts)>,
+    ) {
         self.cidr_connections.clear();
-        for family in [Family::Ip, Family::Ip6] {
-            if let Some(counts) = kernel.connections(family) {
-                self.counted(family, counts);
-            }
+        for (family, counts) in families {
+            self.counted_of(family, counts);
         }
     }
 
     /// The counts never go backwards, so that they may be stored as they are.
-    fn counted(&self, family: Family, counts: &ConnectionCounts) {
+    fn counted_of(&self, family: Family, counts: &ConnectionCounts) {
         let family = ("family", family.name());
         let verdicts = [
             ("masquerade", counts.masquerade),
@@ -296,7 +294,7 @@ mod tests {
         counts.masquerade = 3;
         counts.non_masquerade = 4;
         counts.by_cidr = Some([("10.0.0.0/8".to_owned(), 4)].into());
-        metrics.counted(Family::Ip, &counts);
+        metrics.counted_of(Family::Ip, &counts);
         let text = metrics.text().unwrap();
         let version = env!("CARGO_PKG_VERSION");
         let build = format!("build_info{{version=\"{version}\",libnftables=\"1.0.6\"}} 1");

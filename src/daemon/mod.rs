@@ -1,20 +1,20 @@
 //! The daemon: keeps the kernel in step with the file.
+//!
+//! Two state machines say when what is done: [`config_reader`] of the file, [`keeper`] of the kernel's tables.
 
 mod backoff;
 mod budget;
-mod commits;
-pub mod config_reader;
+mod config_reader;
 mod config_watch;
-mod contest;
+mod connections;
 pub mod event_loop;
 mod http;
 mod keeper;
 mod ledger;
 mod log_lines;
 mod metrics;
-mod pace;
 mod pass;
 mod readiness;
-pub mod reconciler;
 mod repair_lines;
 mod repetitions;
+pub mod worker;

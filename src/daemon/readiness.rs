@@ -25,20 +25,10 @@ pub(super) enum TableState {
     Unread,
     /// The kernel has it, and it was read back.
     InStep,
-    /// Another daemon has changed it, and it is left so until the next resync; who, and in what it differs.
-    WrittenByAnother(String, String),
+    /// Others have changed it, and its repair has to wait: who, and in what it differs.
+    Withheld(String, String),
     /// Another owns it, or it could not be read or written.
     Failed(String),
-}
-
-impl TableState {
-    /// Another daemon has changed it, and in the same.
-    fn differs_as(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::WrittenByAnother(_, before), Self::WrittenByAnother(_, now)) => before == now,
-            _ => false,
-        }
-    }
 }
 
 impl Readiness {
@@ -59,23 +49,14 @@ impl Readiness {
     /// The tables of these families are to be made other than they are, and a pass over them begins.
     pub(super) fn wants(&mut self, families: impl Iterator<Item = Family>) {
         for family in families {
-            self.looked(family, TableState::Unread);
+            self.tables.retain(|(of, _)| *of != family);
+            self.tables.push((family, TableState::Unread));
         }
     }
 
-    /// A sync has ended, with these tables and no others.
-    pub(super) fn synced(&mut self, tables: Vec<(Family, TableState)>) {
+    /// A pass has ended, with these tables and no others.
+    pub(super) fn passed(&mut self, tables: Vec<(Family, TableState)>) {
         self.tables = tables;
-    }
-
-    /// A look has ended, which found this.
-    pub(super) fn looked(&mut self, family: Family, found: TableState) {
-        match self.tables.iter_mut().find(|(of, _)| *of == family) {
-            // Who has committed since is not who changed it.
-            Some((_, state)) if state.differs_as(&found) => {}
-            Some((_, state)) => *state = found,
-            None => self.tables.push((family, found)),
-        }
     }
 
     /// Whether the kernel had the table when it was looked at last; `None`: no table of this family is wanted.
@@ -88,8 +69,8 @@ impl Readiness {
         tables.find(|(of, _)| *of == family).map(|(_, state)| state)
     }
 
-    /// Why the daemon is not ready, one line each; empty: it is.
-    pub(super) fn reasons(&self) -> Vec<String> {
+    /// Why the daemon is not ready, one line each; empty: it is. `contested` says who changes the table again and again.
+    pub(super) fn reasons(&self, contested: impl Fn(Family) -> Option<String>) -> Vec<String> {
         let mut reasons = Vec::new();
         match &self.configuration {
             Configuration::Good => {}
@@ -106,10 +87,12 @@ impl Readiness {
         for (family, state) in &self.tables {
             let table = format!("table {}", family.name());
             match state {
-                TableState::InStep => {}
+                TableState::InStep => reasons.extend(contested(*family).map(|who| {
+                    format!("{table}: others change it again and again: {who}; stop them")
+                })),
                 TableState::Unread => reasons.push(format!("{table}: not applied yet")),
-                TableState::WrittenByAnother(who, differences) => reasons.push(format!(
-                    "{table}: another daemon writes it: {who} changed it ({differences}); end one of the two"
+                TableState::Withheld(who, differences) => reasons.push(format!(
+                    "{table}: others change it again and again: {who}; stop them. Its next repair waits ({differences})"
                 )),
                 TableState::Failed(why) => reasons.push(format!("{table}: {why}")),
             }
@@ -126,22 +109,36 @@ impl Readiness {
 mod tests {
     use super::*;
 
+    fn nobody(_: Family) -> Option<String> {
+        None
+    }
+
+    #[test]
+    fn a_table_that_others_change_again_and_again_is_not_ready_while_it_is_in_step() {
+        let reasons = ready().reasons(|_| Some("w (pid 1)".to_owned()));
+        let expected = "table ip: others change it again and again: w (pid 1); stop them";
+        assert_eq!(reasons, [expected]);
+    }
+
     fn ready() -> Readiness {
         let mut readiness = Readiness::default();
         readiness.configuration_is_good();
-        readiness.synced(vec![(Family::Ip, TableState::InStep)]);
+        readiness.passed(vec![(Family::Ip, TableState::InStep)]);
         readiness
     }
 
     #[test]
     fn nothing_is_ready_before_a_good_file_and_a_read_back_table() {
         let mut readiness = Readiness::default();
-        assert_eq!(readiness.reasons(), ["no configuration has been read yet"]);
+        assert_eq!(
+            readiness.reasons(nobody),
+            ["no configuration has been read yet"]
+        );
         readiness.configuration_is_good();
         readiness.wants([Family::Ip].into_iter());
-        assert_eq!(readiness.reasons(), ["table ip: not applied yet"]);
-        readiness.synced(vec![(Family::Ip, TableState::InStep)]);
-        assert!(readiness.reasons().is_empty());
+        assert_eq!(readiness.reasons(nobody), ["table ip: not applied yet"]);
+        readiness.passed(vec![(Family::Ip, TableState::InStep)]);
+        assert!(readiness.reasons(nobody).is_empty());
     }
 
     #[test]
@@ -149,13 +146,13 @@ mod tests {
         let mut readiness = ready();
         readiness.configuration_is_bad("one\ntwo\nthree");
         let reason = "the configuration is bad: the last good one stays in force: one (and 2 more)";
-        assert_eq!(readiness.reasons(), [reason]);
+        assert_eq!(readiness.reasons(nobody), [reason]);
         readiness.configuration_is_good();
-        assert!(readiness.reasons().is_empty());
+        assert!(readiness.reasons(nobody).is_empty());
         let mut readiness = Readiness::default();
         readiness.configuration_is_bad("one");
         let reason = "the configuration is bad: nothing is changed until it is good: one";
-        assert_eq!(readiness.reasons(), [reason]);
+        assert_eq!(readiness.reasons(nobody), [reason]);
     }
 
     #[test]
@@ -163,22 +160,23 @@ mod tests {
         let mut readiness = ready();
         readiness.wants([Family::Ip, Family::Ip6].into_iter());
         let reasons = ["table ip: not applied yet", "table ip6: not applied yet"];
-        assert_eq!(readiness.reasons(), reasons);
+        assert_eq!(readiness.reasons(nobody), reasons);
         assert_eq!(readiness.is_in_step(Family::Ip), Some(false));
         assert_eq!(readiness.is_in_step(Family::Ip6), Some(false));
-        readiness.synced(vec![(Family::Ip, TableState::InStep)]);
+        readiness.passed(vec![(Family::Ip, TableState::InStep)]);
         assert_eq!(readiness.is_in_step(Family::Ip6), None);
     }
 
     #[test]
     fn each_reason_is_one_line_whatever_it_is_about() {
         let mut readiness = ready();
-        let differs = TableState::WrittenByAnother("w (pid 1)".to_owned(), "x".to_owned());
-        readiness.looked(Family::Ip, differs);
-        readiness.looked(Family::Ip6, TableState::Failed("a\nb".to_owned()));
-        let reasons = readiness.reasons();
-        let expected =
-            "table ip: another daemon writes it: w (pid 1) changed it (x); end one of the two";
+        let withheld = TableState::Withheld("w (pid 1)".to_owned(), "x".to_owned());
+        readiness.passed(vec![
+            (Family::Ip, withheld),
+            (Family::Ip6, TableState::Failed("a\nb".to_owned())),
+        ]);
+        let reasons = readiness.reasons(nobody);
+        let expected = "table ip: others change it again and again: w (pid 1); stop them. Its next repair waits (x)";
         assert_eq!(reasons, [expected, "table ip6: a b"]);
     }
 }

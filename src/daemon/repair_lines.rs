@@ -1,13 +1,11 @@
 //! What the log says of repairs, so that someone who changes a table again and again does not fill the disk: of each table
 //! the first few at once, then at most one line each 15 s that sums up, and after a quiet minute the first few again.
 
-#![allow(dead_code)]
-
 use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::commits::processes;
+use super::ledger::processes;
 use crate::kernel::netlink::Commit;
 use crate::ruleset::Family;
 

@@ -1,32 +1,17 @@
-//! What can go wrong between the daemon and the kernel.
+//! Why a table could not be made right. It crosses from the worker to the daemon, so that causes are words.
 
 use std::io;
-use std::time::Duration;
 
-use crate::in_words;
+use serde::{Deserialize, Serialize};
 
 use super::difference::Difference;
-use super::features::Feature;
-use super::worker::WorkerError;
 
-/// A shortage of memory is taken for one of the node, and not for the table's doing, for so long.
-const WANT_PASSES: Duration = Duration::from_secs(10);
-
-/// Why the kernel's table could not be made right.
-#[derive(Debug, thiserror::Error)]
+/// Why the kernel's table could not be looked at or made right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum KernelError {
-    /// The worker gave no answer.
-    #[error(transparent)]
-    Worker(#[from] WorkerError),
-    /// The worker died of listing the table, or of deleting a foreign object.
-    #[error("while it read or changed the table's contents, {0}")]
-    DiedOfContents(#[source] WorkerError),
     /// A document could not be written.
     #[error("the transaction cannot be written as JSON: {0}")]
-    Encode(#[from] serde_json::Error),
-    /// A listing could not be read.
-    #[error("what libnftables lists is not to be understood: {0}")]
-    Listing(#[source] serde_json::Error),
+    Encode(String),
     /// libnftables or the kernel refused.
     #[error("{doing}: {said}{}", remedy(.said))]
     Refused {
@@ -35,17 +20,9 @@ pub enum KernelError {
         /// libnftables' words.
         said: String,
     },
-    /// The kernel lacks what the table is made of.
-    #[error("{refusal}: this kernel lacks {}; load the module, or run a kernel built with the option", in_words::all(.missing, ", "))]
-    FeaturesMissing {
-        /// What was refused.
-        refusal: Box<KernelError>,
-        /// At least one.
-        missing: Vec<Feature>,
-    },
     /// nfnetlink gave no answer.
-    #[error("nfnetlink does not tell of the ruleset what is asked: {}{}", .0, errno_remedy(.0))]
-    Netlink(#[source] io::Error),
+    #[error("nfnetlink does not tell of the ruleset what is asked: {}{}", .0, remedy(.0))]
+    Netlink(String),
     /// The table has an owner, so that nobody else may change it.
     #[error(
         "the table is owned by {}, netlink port {port}: it is taken over when that ends",
@@ -60,6 +37,9 @@ pub enum KernelError {
         /// socket, which waits for commits that are under way (`nft_rcv_nl_event`, net/netfilter/nf_tables_api.c).
         is_ending: bool,
     },
+    /// Objects of others that cannot be deleted. All else is right.
+    #[error("what others have made in the table cannot be deleted: {}", named(.0))]
+    Undeletable(Vec<String>),
     /// What was applied is not what is there.
     #[error("after {rounds} rounds the kernel's table still differs: {}", listed(.differences))]
     StillDiffers {
@@ -70,37 +50,27 @@ pub enum KernelError {
     },
 }
 
+impl From<io::Error> for KernelError {
+    fn from(error: io::Error) -> Self {
+        Self::Netlink(error.to_string())
+    }
+}
+
+impl From<serde_json::Error> for KernelError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Encode(error.to_string())
+    }
+}
+
 impl KernelError {
-    /// For how long failures like this one must have gone on before it is taken for sure that it is the table's contents
-    /// that cannot be listed or changed, and never will be; `None`: it is not about them.
-    #[must_use]
-    pub(super) fn patience(&self) -> Option<Duration> {
-        match self {
-            Self::DiedOfContents(death) if !death.is_a_crash() => Some(WANT_PASSES),
-            Self::DiedOfContents(_) | Self::Refused { .. } | Self::StillDiffers { .. } => {
-                Some(Duration::ZERO)
-            }
-            _ => None,
-        }
-    }
-
-    /// The kernel refused with EOPNOTSUPP. libnftables tells it by strerror(3) only, in English: it never calls setlocale.
-    #[must_use]
-    pub(super) fn is_unsupported(&self) -> bool {
-        matches!(self, Self::Refused { said, .. } if said.contains(UNSUPPORTED))
-    }
-
     /// libnftables or the kernel refused; `said` in their words.
-    pub(super) fn refused(doing: String, said: &str) -> Self {
+    pub(crate) fn refused(doing: String, said: &str) -> Self {
         Self::Refused {
             doing,
             said: one_line(said),
         }
     }
 }
-
-/// strerror(3) of EOPNOTSUPP.
-pub(super) const UNSUPPORTED: &str = "Operation not supported";
 
 /// How long one of libnftables' messages may be, in characters.
 const MESSAGE_CHARACTERS: usize = 256;
@@ -142,7 +112,11 @@ fn named(texts: &[String]) -> String {
 /// What to do about it. libnftables tells its reasons in English only (it never calls setlocale),
 /// and as text only: strerror(3) of the kernel's answer.
 fn remedy(said: &str) -> &'static str {
-    const REMEDIES: [(&str, &str); 2] = [
+    const REMEDIES: [(&str, &str); 3] = [
+        (
+            "No such file or directory",
+            " (the kernel may lack a module: `non-masquerade-daemon doctor` names it)",
+        ),
         (
             "Operation not permitted",
             " (is CAP_NET_ADMIN granted in the user namespace that owns this network namespace?)",
@@ -157,11 +131,6 @@ fn remedy(said: &str) -> &'static str {
         .iter()
         .find(|(reason, _)| said.contains(reason))
         .map_or("", |(_, remedy)| remedy)
-}
-
-/// std::io::Error tells it in strerror(3)'s words too.
-fn errno_remedy(error: &io::Error) -> &'static str {
-    remedy(&error.to_string())
 }
 
 /// Differences, one behind the other.
@@ -195,11 +164,11 @@ mod tests {
 
     #[test]
     fn what_the_kernel_itself_does_not_permit_has_the_same_remedy() {
-        let refused = KernelError::Netlink(io::Error::from_raw_os_error(libc::EPERM)).to_string();
+        let refused = KernelError::from(io::Error::from_raw_os_error(libc::EPERM)).to_string();
         let remedy =
             " (is CAP_NET_ADMIN granted in the user namespace that owns this network namespace?)";
         assert!(refused.ends_with(remedy), "{refused}");
-        let absent = KernelError::Netlink(io::Error::from_raw_os_error(libc::ENOENT)).to_string();
+        let absent = KernelError::from(io::Error::from_raw_os_error(libc::ENOENT)).to_string();
         assert!(!absent.contains("CAP_NET_ADMIN"), "{absent}");
     }
 }

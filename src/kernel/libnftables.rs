@@ -1,20 +1,39 @@
 //! A safe libnftables context. Only the worker process makes one: libnftables may call `exit()`
 //! and may crash its caller (design §6).
 
-use std::ffi::{CStr, c_char, c_uint};
+use std::ffi::{CStr, CString, NulError, c_char, c_uint};
+use std::fs;
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr::NonNull;
 
-use super::sys;
+use nix::sys::socket::{NetlinkAddr, getsockname};
+use serde::{Deserialize, Serialize};
+
+use super::ffi as sys;
+use super::netlink::Netlink;
 
 /// One libnftables context with its netlink socket, JSON in and JSON out.
 ///
 /// Neither `Send` nor `Sync` (it holds a pointer): libnftables keeps state in statics.
 pub struct Context {
     ctx: NonNull<sys::NftCtx>,
+    socket: Netlink,
+}
+
+/// How libnftables takes a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// Whole.
+    Full,
+    /// It lists no elements of named sets and maps.
+    Terse,
+    /// The kernel judges it, and nothing is applied.
+    DryRun,
 }
 
 /// What libnftables said to one document.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {
     /// False: nothing of the document was applied.
     pub succeeded: bool,
@@ -33,6 +52,9 @@ pub enum ContextError {
     /// `nft_ctx_buffer_output` or `nft_ctx_buffer_error` failed.
     #[error("libnftables cannot buffer its output; is memory exhausted?")]
     Buffer,
+    /// Its netlink socket was not found.
+    #[error("libnftables' netlink socket cannot be found: {0}; is /proc mounted?")]
+    Socket(#[source] io::Error),
 }
 
 impl Context {
@@ -41,11 +63,16 @@ impl Context {
     /// # Errors
     /// Where libnftables cannot make one. Where it cannot open a netlink socket it calls `exit()`.
     pub fn new() -> Result<Self, ContextError> {
+        let before = netlink_sockets().map_err(ContextError::Socket)?;
         // SAFETY: takes flags only; NULL is the one failure it knows.
         let ctx = unsafe { sys::nft_ctx_new(sys::NFT_CTX_DEFAULT) };
-        let mut context = Self {
-            ctx: NonNull::new(ctx).ok_or(ContextError::New)?,
-        };
+        let ctx = NonNull::new(ctx).ok_or(ContextError::New)?;
+        let socket = new_socket(&before).map_err(|error| {
+            // SAFETY: `ctx` came from nft_ctx_new, and nothing holds it any more.
+            unsafe { sys::nft_ctx_free(ctx.as_ptr()) };
+            ContextError::Socket(error)
+        })?;
+        let mut context = Self { ctx, socket };
         context.set_output_flags(sys::NFT_CTX_OUTPUT_JSON);
         let ctx = context.ctx.as_ptr();
         // SAFETY: `ctx` came from nft_ctx_new and lives until `drop`.
@@ -55,6 +82,19 @@ impl Context {
         } else {
             Err(ContextError::Buffer)
         }
+    }
+
+    /// Runs one JSON document in a mode.
+    ///
+    /// # Errors
+    /// Where there is a NUL in it.
+    pub fn take(&mut self, document: &str, mode: Mode) -> Result<Said, NulError> {
+        let document = CString::new(document)?;
+        Ok(match mode {
+            Mode::Full => self.run(&document),
+            Mode::Terse => self.run_tersely(&document),
+            Mode::DryRun => self.check(&document),
+        })
     }
 
     /// Runs one JSON document: all its commands take effect, or none.
@@ -94,13 +134,11 @@ impl Context {
         said
     }
 
-    /// Gives back what the next command can do without. Of the last command libnftables keeps its cache, half a MiB
-    /// already for one small table (four hash tables of 8,192 buckets, src/cache.c), until a dry run ends or a command
-    /// fails (`nft_run_cmd_from_buffer`).
-    pub fn give_memory_back(&mut self) {
-        // It names nothing, so there is nothing to learn from what it says.
-        let _ = self.check(c"{\"nftables\": []}");
-        sys::give_freed_memory_back();
+    /// The socket on which libnftables writes. It, and not the process, is what may own a table; between two commands
+    /// nothing is under way on it.
+    #[must_use]
+    pub fn socket(&self) -> &Netlink {
+        &self.socket
     }
 
     fn set_output_flags(&mut self, flags: c_uint) {
@@ -119,6 +157,27 @@ impl Drop for Context {
         // SAFETY: `ctx` came from nft_ctx_new and is freed once, here.
         unsafe { sys::nft_ctx_free(self.ctx.as_ptr()) }
     }
+}
+
+/// The descriptors of this process's netlink sockets.
+fn netlink_sockets() -> io::Result<Vec<RawFd>> {
+    let mut sockets = Vec::new();
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let name = entry?.file_name();
+        let descriptor = name.to_str().and_then(|name| name.parse().ok());
+        sockets.extend(descriptor.filter(|fd| getsockname::<NetlinkAddr>(*fd).is_ok()));
+    }
+    Ok(sockets)
+}
+
+/// The one that libnftables has opened since; it tells it nobody.
+fn new_socket(before: &[RawFd]) -> io::Result<Netlink> {
+    let is_new = |descriptor: &RawFd| !before.contains(descriptor);
+    let opened = netlink_sockets()?.into_iter().find(is_new);
+    let opened = opened.ok_or(io::ErrorKind::NotFound)?;
+    // SAFETY: libnftables keeps the descriptor open as long as its context lives, which is longer than this call.
+    let opened = unsafe { BorrowedFd::borrow_raw(opened) };
+    Ok(Netlink::from(opened.try_clone_to_owned()?))
 }
 
 /// # Safety

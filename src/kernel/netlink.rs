@@ -1,55 +1,55 @@
-//! As much of nfnetlink as libnftables does not tell, may die of or is slow with: the generation of the ruleset, who
-//! committed it, a table's flags and owner, and its end; the elements of a set; whether a table is as it was.
+//! nfnetlink: what the kernel has, who commits, and the end of objects.
 //!
 //! By hand, not by a crate: a few fixed requests of one attribute or two, against a dozen more crates that
 //! cover nf_tables only in part.
 
-mod declared;
 mod elements;
 mod message;
-mod outline;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send,
-    socket,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockname,
+    recv, send, socket,
 };
 
 use crate::ruleset::Family;
 pub use elements::Elements;
 use message::{
-    NLM_F_ACK, NLM_F_DUMP, SUBSYSTEM, attributes_of, big_endian, end_of_dump, first_of,
-    is_interrupted, message, refusal_of, text, text_attribute, type_of, value_of,
+    NLM_F_ACK, NLM_F_DUMP, SUBSYSTEM, end_of_dump, first_of, is_interrupted, message, refusal_of,
 };
-#[cfg(test)]
-pub(super) use outline::tests::outline_of;
-pub use outline::{Declarations, Outline, OutlinedRule};
+pub(super) use message::{
+    attribute, attributes_in, attributes_of, big_endian, number_of, packets_of, text,
+    text_attribute, type_of, value_of,
+};
 
 /// `NFNL_MSG_BATCH_BEGIN` and `NFNL_MSG_BATCH_END`, around the messages of a transaction.
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
-/// Messages of linux/netfilter/nf_tables.h.
-const NFT_MSG_NEWTABLE: u16 = 0;
+/// Messages of linux/netfilter/nf_tables.h. That which answers a `GET` stands right before it.
 const NFT_MSG_GETTABLE: u16 = 1;
 const NFT_MSG_DELTABLE: u16 = 2;
-const NFT_MSG_GETCHAIN: u16 = 4;
-const NFT_MSG_GETRULE: u16 = 7;
-const NFT_MSG_GETSET: u16 = 10;
+pub(super) const NFT_MSG_GETCHAIN: u16 = 4;
+pub(super) const NFT_MSG_DELCHAIN: u16 = 5;
+pub(super) const NFT_MSG_GETRULE: u16 = 7;
+pub(super) const NFT_MSG_GETSET: u16 = 10;
+pub(super) const NFT_MSG_DELSET: u16 = 11;
 const NFT_MSG_GETSETELEM: u16 = 13;
 const NFT_MSG_NEWGEN: u16 = 15;
 const NFT_MSG_GETGEN: u16 = 16;
-const NFT_MSG_GETOBJ: u16 = 19;
+pub(super) const NFT_MSG_GETOBJ: u16 = 19;
+pub(super) const NFT_MSG_DELOBJ: u16 = 20;
+pub(super) const NFT_MSG_GETFLOWTABLE: u16 = 23;
+pub(super) const NFT_MSG_DELFLOWTABLE: u16 = 24;
 /// Attributes of linux/netfilter/nf_tables.h.
 const NFTA_TABLE_NAME: u16 = 1;
 const NFTA_TABLE_FLAGS: u16 = 2;
+const NFTA_TABLE_USE: u16 = 3;
 const NFTA_TABLE_OWNER: u16 = 7;
-/// The same in requests for chains, rules, sets and objects.
-const NFTA_TABLE: u16 = 1;
-const NFTA_CHAIN_NAME: u16 = 3;
-const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
+/// The same in all that stands in a table.
+pub(super) const NFTA_TABLE: u16 = 1;
 const NFTA_SET_ELEM_LIST_SET: u16 = 2;
 const NFTA_GEN_ID: u16 = 1;
 const NFTA_GEN_PROC_PID: u16 = 2;
@@ -60,6 +60,8 @@ const ANSWER_BYTES: usize = 4096;
 /// The kernel puts at most so much of a dump into one piece, whatever the buffer (netlink_recvmsg in
 /// net/netlink/af_netlink.c).
 const DUMP_BYTES: usize = 32 * 1024;
+/// How often what others commit to meanwhile is read again before it is taken as it is. Their commit leads to another look.
+const MOST_READINGS: usize = 3;
 
 /// The type of a notification of a new generation, as it stands in a message.
 pub(super) const NEW_GENERATION: u16 = SUBSYSTEM << 8 | NFT_MSG_NEWGEN;
@@ -87,6 +89,8 @@ pub struct TableHeader {
     pub flags: u32,
     /// The netlink port id of the socket that owns it.
     pub owner: Option<u32>,
+    /// How many chains, sets, objects and flowtables stand in it.
+    pub uses: u32,
 }
 
 impl TableHeader {
@@ -120,6 +124,14 @@ impl Netlink {
         Ok(Self { socket })
     }
 
+    /// The netlink port id of the socket; 0 before the first message is sent on it.
+    ///
+    /// # Errors
+    /// Where it is no netlink socket.
+    pub fn port(&self) -> io::Result<u32> {
+        Ok(getsockname::<NetlinkAddr>(self.socket.as_raw_fd())?.pid())
+    }
+
     /// The generation of the ruleset.
     ///
     /// # Errors
@@ -149,6 +161,7 @@ impl Netlink {
         for (kind, value) in attributes_of(answer) {
             match kind {
                 NFTA_TABLE_FLAGS => header.flags = big_endian(value).unwrap_or_default(),
+                NFTA_TABLE_USE => header.uses = big_endian(value).unwrap_or_default(),
                 NFTA_TABLE_OWNER => header.owner = big_endian(value),
                 _ => {}
             }
@@ -159,24 +172,24 @@ impl Netlink {
     /// The names of a family's tables. `family` as nft(8) names it.
     ///
     /// # Errors
-    /// Where the kernel does not answer; `Interrupted` where someone has changed the ruleset meanwhile.
+    /// Where the kernel does not answer.
     pub fn tables(&self, family: &str) -> io::Result<Vec<String>> {
-        let kind = SUBSYSTEM << 8 | NFT_MSG_GETTABLE;
-        let request = message(kind, NLM_F_DUMP, protocol(family)?, &[])?;
         let mut names = Vec::new();
-        if self.dump(&request, |table| names.extend(name_of(table)))? {
-            Ok(names)
-        } else {
-            Err(io::Error::from(io::ErrorKind::Interrupted))
+        for _ in 0..MOST_READINGS {
+            names.clear();
+            let read = |table: &[u8]| names.extend(value_of(table, NFTA_TABLE_NAME).map(text));
+            if self.dump(NFT_MSG_GETTABLE, protocol(family)?, &[], read)? {
+                break;
+            }
         }
+        Ok(names)
     }
 
-    /// The elements of a set, which has intervals or single addresses; none where there is no such set. Yields to other
-    /// tasks now and then: of 100,000, they take a second.
+    /// The elements of a set, which has intervals or single addresses; none where there is no such set.
     ///
     /// # Errors
     /// Where the kernel does not answer.
-    pub async fn elements(
+    pub fn elements(
         &self,
         family: Family,
         table: &str,
@@ -184,63 +197,38 @@ impl Netlink {
         has_intervals: bool,
     ) -> io::Result<Elements> {
         let attributes = [
-            text_attribute(NFTA_SET_ELEM_LIST_TABLE, table),
+            text_attribute(NFTA_TABLE, table),
             text_attribute(NFTA_SET_ELEM_LIST_SET, set),
-        ];
-        let kind = SUBSYSTEM << 8 | NFT_MSG_GETSETELEM;
+        ]
+        .concat();
         let protocol = protocol(family.name())?;
-        let request = message(kind, NLM_F_DUMP, protocol, &attributes.concat())?;
-        let mut bounds = elements::Bounds::new(family);
-        let mut dump = Dump::begin(self, &request)?;
-        loop {
-            match dump.next_piece(|message| bounds.read(message)) {
-                Ok(None) => tokio::task::yield_now().await,
-                Ok(Some(is_consistent)) => {
-                    return Ok(bounds.elements(has_intervals, is_consistent));
-                }
-                Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {
-                    return Ok(Elements::default());
-                }
+        let mut elements = Elements::default();
+        for _ in 0..MOST_READINGS {
+            let mut bounds = elements::Bounds::new(family);
+            let read = |message: &[u8]| bounds.read(message);
+            match self.dump(NFT_MSG_GETSETELEM, protocol, &attributes, read) {
+                Ok(is_consistent) => elements = bounds.elements(has_intervals, is_consistent),
+                Err(error) if is_missing(&error) => return Ok(Elements::default()),
                 Err(error) => return Err(error),
             }
+            if elements.is_consistent {
+                break;
+            }
         }
+        Ok(elements)
     }
 
-    /// What a table is made of, with those chains; `None`: there is no such table or chain, or someone has changed the
-    /// ruleset meanwhile.
-    ///
-    /// # Errors
-    /// Where the kernel does not answer.
-    pub fn outline<'a>(
+    /// Has the answer to a request for one object read; false: there is none.
+    pub(super) fn read_one(
         &self,
-        family: Family,
-        table: &str,
-        chains: impl IntoIterator<Item = &'a str>,
-    ) -> io::Result<Option<Outline>> {
-        let protocol = protocol(family.name())?;
-        let table = text_attribute(NFTA_TABLE, table);
-        let mut outline = Outline::default();
+        kind: u16,
+        protocol: u8,
+        attributes: &[u8],
+        read: impl FnOnce(&[u8]),
+    ) -> io::Result<bool> {
         let mut answer = [0; ANSWER_BYTES];
-        let mut requests = vec![(NFT_MSG_GETTABLE, table.clone())];
-        // One by one: the kernel dumps the chains of all tables only, of which kube-proxy makes thousands.
-        requests.extend(chains.into_iter().map(|chain| {
-            let chain = text_attribute(NFTA_CHAIN_NAME, chain);
-            (NFT_MSG_GETCHAIN, [table.as_slice(), &chain].concat())
-        }));
-        for (kind, attributes) in requests {
-            let kind = SUBSYSTEM << 8 | kind;
-            match self.get(kind, protocol, &attributes, &mut answer)? {
-                Some(answer) => outline.read(answer),
-                None => return Ok(None),
-            }
-        }
-        for kind in [NFT_MSG_GETSET, NFT_MSG_GETOBJ, NFT_MSG_GETRULE] {
-            let request = message(SUBSYSTEM << 8 | kind, NLM_F_DUMP, protocol, &table)?;
-            if !self.dump(&request, |message| outline.read(message))? {
-                return Ok(None);
-            }
-        }
-        Ok(Some(outline))
+        let found = self.get(SUBSYSTEM << 8 | kind, protocol, attributes, &mut answer)?;
+        Ok(found.map(read).is_some())
     }
 
     /// The answer to a request for one object; `None`: there is none.
@@ -253,21 +241,44 @@ impl Netlink {
     ) -> io::Result<Option<&'a [u8]>> {
         self.send(&message(kind, 0, protocol, attributes)?)?;
         let answer = self.receive(answer)?;
-        // NFT_MSG_NEWTABLE stands before NFT_MSG_GETTABLE, and so on.
         if type_of(answer) == kind.checked_sub(1) {
             return Ok(Some(answer));
         }
         let refusal = refusal_of(answer);
-        let is_missing = refusal.raw_os_error() == Some(Errno::ENOENT as i32);
-        if is_missing { Ok(None) } else { Err(refusal) }
+        if is_missing(&refusal) {
+            Ok(None)
+        } else {
+            Err(refusal)
+        }
     }
 
     /// Has each message of the answer read. False: someone has changed the ruleset meanwhile.
-    fn dump(&self, request: &[u8], mut read: impl FnMut(&[u8])) -> io::Result<bool> {
-        let mut dump = Dump::begin(self, request)?;
+    pub(super) fn dump(
+        &self,
+        kind: u16,
+        protocol: u8,
+        attributes: &[u8],
+        mut read: impl FnMut(&[u8]),
+    ) -> io::Result<bool> {
+        self.send(&message(
+            SUBSYSTEM << 8 | kind,
+            NLM_F_DUMP,
+            protocol,
+            attributes,
+        )?)?;
+        let (mut piece, mut is_consistent) = (vec![0; DUMP_BYTES], true);
         loop {
-            if let Some(is_consistent) = dump.next_piece(&mut read)? {
-                return Ok(is_consistent);
+            let mut rest = self.receive(&mut piece)?;
+            while let Some((message, after)) = first_of(rest) {
+                is_consistent &= !is_interrupted(message);
+                match end_of_dump(message) {
+                    Some(end) => return end.map(|()| is_consistent),
+                    None => read(message),
+                }
+                rest = after;
+            }
+            if !rest.is_empty() {
+                return Err(io::Error::other("an answer of nf_tables that is cut"));
             }
         }
     }
@@ -277,20 +288,20 @@ impl Netlink {
     /// # Errors
     /// Where the kernel refuses: there is none (ENOENT), or another owns it (EPERM).
     pub fn delete_table(&self, family: &str, name: &str) -> io::Result<()> {
-        let kind = SUBSYSTEM << 8 | NFT_MSG_DELTABLE;
-        let deletion = message(
-            kind,
-            NLM_F_ACK,
-            protocol(family)?,
-            &text_attribute(NFTA_TABLE_NAME, name),
-        )?;
+        let table = text_attribute(NFTA_TABLE_NAME, name);
+        self.delete(NFT_MSG_DELTABLE, protocol(family)?, &table)
+    }
+
+    /// Deletes one object, in a transaction of its own.
+    pub(super) fn delete(&self, kind: u16, protocol: u8, attributes: &[u8]) -> io::Result<()> {
         let transaction = [
             message(BATCH_BEGIN, 0, 0, &[])?,
-            deletion,
+            message(SUBSYSTEM << 8 | kind, NLM_F_ACK, protocol, attributes)?,
             message(BATCH_END, 0, 0, &[])?,
         ];
         self.send(&transaction.concat())?;
         let mut answer = [0; ANSWER_BYTES];
+        // The kernel has answered when the request has returned (nfnetlink_rcv_batch).
         let answer = refusal_of(self.receive(&mut answer)?);
         if answer.raw_os_error() == Some(0) {
             return Ok(());
@@ -317,43 +328,8 @@ impl Netlink {
     }
 }
 
-/// An answer that comes in pieces.
-struct Dump<'a> {
-    netlink: &'a Netlink,
-    piece: Vec<u8>,
-    is_consistent: bool,
-}
-
-impl<'a> Dump<'a> {
-    fn begin(netlink: &'a Netlink, request: &[u8]) -> io::Result<Self> {
-        netlink.send(request)?;
-        Ok(Self {
-            netlink,
-            piece: vec![0; DUMP_BYTES],
-            is_consistent: true,
-        })
-    }
-
-    /// Has each message of the next piece read. `None`: there are more. False: someone has changed the ruleset meanwhile.
-    fn next_piece(&mut self, mut read: impl FnMut(&[u8])) -> io::Result<Option<bool>> {
-        let mut rest = self.netlink.receive(&mut self.piece)?;
-        while let Some((message, after)) = first_of(rest) {
-            self.is_consistent &= !is_interrupted(message);
-            match end_of_dump(message) {
-                Some(end) => return end.map(|()| Some(self.is_consistent)),
-                None => read(message),
-            }
-            rest = after;
-        }
-        if rest.is_empty() {
-            return Ok(None);
-        }
-        Err(io::Error::other("an answer of nf_tables that is cut"))
-    }
-}
-
 /// `NFPROTO_*`, linux/netfilter.h, by nft's names of those families that have chains of type nat.
-fn protocol(family: &str) -> io::Result<u8> {
+pub(super) fn protocol(family: &str) -> io::Result<u8> {
     match family {
         "inet" => Ok(1),
         "ip" => Ok(2),
@@ -412,8 +388,8 @@ pub fn commit_of(message: &[u8]) -> Option<Commit> {
     })
 }
 
-fn name_of(table: &[u8]) -> Option<String> {
-    value_of(table, NFTA_TABLE_NAME).map(text)
+fn is_missing(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::ENOENT as i32)
 }
 
 #[cfg(test)]

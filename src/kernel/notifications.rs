@@ -5,7 +5,7 @@ use std::io;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::SockFlag;
-use std::os::fd::AsRawFd;
+use socket2::{SockFilter, SockRef};
 use tokio::io::unix::AsyncFd;
 
 use super::netlink::{Commit, NEW_GENERATION, Netlink, commit_of};
@@ -92,33 +92,13 @@ fn pass_new_generations_only(socket: &Netlink) -> io::Result<()> {
     const TYPE_OFFSET: u32 = 4;
     // BPF_LD | BPF_H | BPF_ABS loads in network byte order what stands there in the host's.
     let wanted = u32::from(u16::from_be_bytes(NEW_GENERATION.to_ne_bytes()));
-    let instruction = |code: u32, jump_if_false, k| libc::sock_filter {
-        code: u16::try_from(code).unwrap_or_default(),
-        jt: 0,
-        jf: jump_if_false,
-        k,
+    let instruction = |code: u32, jump_if_false, k| {
+        SockFilter::new(u16::try_from(code).unwrap_or_default(), 0, jump_if_false, k)
     };
-    let mut program = [
+    SockRef::from(socket).attach_filter(&[
         instruction(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 0, TYPE_OFFSET),
         instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, wanted),
         instruction(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),
         instruction(libc::BPF_RET | libc::BPF_K, 0, 0),
-    ];
-    let filter = libc::sock_fprog {
-        len: 4,
-        filter: program.as_mut_ptr(),
-    };
-    let length = libc::socklen_t::try_from(size_of_val(&filter)).map_err(io::Error::other)?;
-    // SAFETY: the option's value is a `sock_fprog` of that size, whose `filter` points to `len` instructions;
-    // the kernel copies both during the call.
-    let status = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            (&raw const filter).cast(),
-            length,
-        )
-    };
-    Errno::result(status).map(drop).map_err(io::Error::from)
+    ])
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use super::worker::WORKER_NAME;
+use super::serve::WORKER_NAME;
 
 /// `NETLINK_NETFILTER`, linux/netlink.h.
 const PROTOCOL: &str = "12";

@@ -7,11 +7,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::netlink::TableHeader;
 use crate::ruleset::json::TableFlags;
 
 /// `--table-owner`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TableOwner {
     /// Own the table where kernel and libnftables can.
     Auto,
@@ -20,7 +22,7 @@ pub enum TableOwner {
 }
 
 /// What protects the table from others, besides that their changes are undone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Protection {
     /// This daemon's worker owns it.
     Owned,
@@ -63,18 +65,12 @@ pub(super) enum Standing {
     Foreign(u32),
 }
 
-/// What the worker owns, and may own.
+/// What the worker may own.
 #[derive(Debug)]
 pub(super) struct Claims {
     mode: TableOwner,
     /// False: the flags were tried, and are not to be had.
     are_possible: bool,
-    /// Which worker the next two are about: a socket's claims end with it.
-    worker: u32,
-    /// The netlink port id of the worker's socket, once it has become known as an owner.
-    port: Option<u32>,
-    /// The worker has written the flags, and nobody else can have done so since.
-    has_claimed: bool,
 }
 
 impl Claims {
@@ -82,37 +78,17 @@ impl Claims {
         Self {
             mode,
             are_possible: true,
-            worker: 0,
-            port: None,
-            has_claimed: false,
         }
     }
 
-    /// What is known is about the `worker` of this number, counted from the first.
-    pub(super) fn are_of(&mut self, worker: u32) {
-        if self.worker != worker {
-            self.worker = worker;
-            self.port = None;
-            self.has_claimed = false;
-        }
+    /// Another `--table-owner`, from the next request on.
+    pub(super) fn set_mode(&mut self, mode: TableOwner) {
+        self.mode = mode;
     }
 
-    /// Whose a table with this header is.
-    pub(super) fn standing(&mut self, header: TableHeader) -> Standing {
-        let has_claimed = std::mem::take(&mut self.has_claimed);
-        match header.owner {
-            Some(port) if has_claimed || self.port == Some(port) => {
-                self.port = Some(port);
-                Standing::Own
-            }
-            Some(port) => Standing::Foreign(port),
-            None if header.is_persistent() => Standing::Orphan,
-            None => {
-                // libnftables before 1.1.0 drops the flags without a word.
-                self.are_possible &= !has_claimed;
-                Standing::Plain
-            }
-        }
+    /// Whether a table whose owner has ended, or a new one, is to be owned.
+    pub(super) fn may_claim(&self) -> bool {
+        self.mode == TableOwner::Auto && self.are_possible
     }
 
     /// The flags to write on a table of this standing; `None`: there is no table yet.
@@ -126,18 +102,8 @@ impl Claims {
         }
     }
 
-    /// Whether a table whose owner has ended is to be adopted.
-    pub(super) fn may_claim(&self) -> bool {
-        self.mode == TableOwner::Auto && self.are_possible
-    }
-
-    /// The worker has written both flags.
-    pub(super) fn were_written(&mut self) {
-        self.has_claimed = true;
-    }
-
-    /// The flags were refused, and not because of the table that is there.
-    pub(super) fn are_refused(&mut self) {
+    /// The flags were refused, or written and are not there: libnftables before 1.1.0 drops them without a word.
+    pub(super) fn give_up(&mut self) {
         self.are_possible = false;
     }
 
@@ -151,60 +117,48 @@ impl Claims {
     }
 }
 
+/// Whose a table with this header is, seen by the socket with `own_port`.
+pub(super) fn standing(header: TableHeader, own_port: u32) -> Standing {
+    match header.owner {
+        Some(port) if port == own_port => Standing::Own,
+        Some(port) => Standing::Foreign(port),
+        None if header.is_persistent() => Standing::Orphan,
+        None => Standing::Plain,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PLAIN: TableHeader = TableHeader {
-        flags: 0,
-        owner: None,
-    };
-    const ORPHAN: TableHeader = TableHeader {
-        flags: 4,
-        owner: None,
-    };
-
-    fn owned(port: u32) -> TableHeader {
+    fn header(flags: u32, owner: Option<u32>) -> TableHeader {
         TableHeader {
-            flags: 6,
-            owner: Some(port),
+            flags,
+            owner,
+            uses: 0,
         }
     }
 
     #[test]
-    fn what_is_found_at_start_is_taken_as_it_is() {
-        let mut claims = Claims::new(TableOwner::Auto);
+    fn what_is_found_is_taken_as_it_is() {
+        let claims = Claims::new(TableOwner::Auto);
         assert_eq!(claims.flags(None), TableFlags::OwnerPersist);
-        for (header, standing, flags) in [
-            (PLAIN, Standing::Plain, TableFlags::Plain),
-            (ORPHAN, Standing::Orphan, TableFlags::OwnerPersist),
-            (owned(7), Standing::Foreign(7), TableFlags::Plain),
+        for (found, of, flags) in [
+            (header(0, None), Standing::Plain, TableFlags::Plain),
+            (header(4, None), Standing::Orphan, TableFlags::OwnerPersist),
+            (header(6, Some(7)), Standing::Foreign(7), TableFlags::Plain),
+            (header(6, Some(1)), Standing::Own, TableFlags::OwnerPersist),
         ] {
-            assert_eq!(claims.standing(header), standing);
-            assert_eq!(claims.flags(Some(standing)), flags);
+            assert_eq!(standing(found, 1), of);
+            assert_eq!(claims.flags(Some(of)), flags);
         }
         assert_eq!(claims.protection(Standing::Plain), Protection::FoundPlain);
     }
 
     #[test]
-    fn the_worker_s_port_is_the_one_that_owns_after_it_wrote_the_flags() {
+    fn flags_that_are_not_to_be_had_are_not_tried_again() {
         let mut claims = Claims::new(TableOwner::Auto);
-        claims.are_of(1);
-        claims.were_written();
-        assert_eq!(claims.standing(owned(7)), Standing::Own);
-        assert_eq!(claims.standing(owned(7)), Standing::Own);
-        assert_eq!(claims.standing(owned(8)), Standing::Foreign(8));
-        claims.are_of(2);
-        assert_eq!(claims.standing(owned(7)), Standing::Foreign(7));
-        claims.were_written();
-        assert_eq!(claims.standing(owned(9)), Standing::Own);
-    }
-
-    #[test]
-    fn flags_that_were_written_and_are_not_there_are_not_tried_again() {
-        let mut claims = Claims::new(TableOwner::Auto);
-        claims.were_written();
-        assert_eq!(claims.standing(PLAIN), Standing::Plain);
+        claims.give_up();
         assert_eq!(claims.flags(None), TableFlags::Plain);
         assert_eq!(claims.protection(Standing::Plain), Protection::Unsupported);
     }
@@ -212,9 +166,8 @@ mod tests {
     /// `persist` alone cannot be taken off (EOPNOTSUPP), so that a dormant table is woken with it.
     #[test]
     fn switched_off_nothing_is_claimed() {
-        let mut claims = Claims::new(TableOwner::Off);
+        let claims = Claims::new(TableOwner::Off);
         assert_eq!(claims.flags(None), TableFlags::Plain);
-        assert_eq!(claims.standing(ORPHAN), Standing::Orphan);
         assert_eq!(claims.flags(Some(Standing::Orphan)), TableFlags::Persist);
         assert!(!claims.may_claim());
     }

@@ -1,112 +1,242 @@
-//! Writes: claims the table, repairs it, makes it anew.
+//! The writing half of a pass: what makes a table right that was found wrong.
 
-use super::Kernel;
-use super::drift::Drift;
+use std::io;
+
 use super::error::KernelError;
-use super::ownership::Standing;
-use super::worker::WorkerError;
-use crate::ruleset::json::TableFlags;
-use crate::ruleset::transaction::{Command, Transaction};
-use crate::ruleset::{Family, Ruleset};
+use super::libnftables::{Context, Mode, Said};
+use super::observed::{self, Object, Observed};
+use super::pass::{Found, Kernel};
+use super::report::Counted;
+use crate::ruleset::json::{self, Form, TableFlags};
+use crate::ruleset::transaction::{Command, Transaction, add_rules};
+use crate::ruleset::{AddressField, Chain, Ruleset, SetNames, names};
+
+/// Of the type in a set's declaration (`json_parse_cmd_add_set`, src/parser_json.c of nftables).
+const UNKNOWN_TYPE: &str = "Invalid set type";
+/// strerror(3) of ENOBUFS, which libnftables tells in English: it never calls setlocale. The kernel refuses each message of
+/// elements, up to 64 KiB, in one that holds it, and libnftables before 1.1.5 makes no room for several. Its socket is out
+/// of step then: it takes later answers for those of other requests.
+const ANSWERS_LOST: &str = "No buffer space available";
+/// strerror(3) of EOPNOTSUPP, the same.
+const NOT_SUPPORTED: &str = "Operation not supported";
 
 impl Kernel {
-    /// Claims the table, if it `claims`, and repairs it; says whether it claimed it.
-    pub(super) async fn write(
-        &mut self,
-        ruleset: &Ruleset,
-        drift: &Drift<'_>,
-        standing: Option<Standing>,
-        claims: bool,
-    ) -> Result<bool, KernelError> {
-        let claimed = claims && self.claim(ruleset).await?;
-        self.repair(drift, self.claims.flags(standing)).await?;
-        Ok(claimed)
-    }
-
-    /// Makes the worker the owner of a table whose owner has ended, in place, or of a new one; says whether it could. In a
-    /// transaction of its own: the kernel refuses with the flags all that stands in the transaction, and where that is
-    /// thousands of elements, libnftables cannot read why.
-    async fn claim(&mut self, ruleset: &Ruleset) -> Result<bool, KernelError> {
-        let claim = ruleset.transaction(vec![Command::AddTable]);
-        match self.apply(&[claim], TableFlags::OwnerPersist).await {
-            Ok(()) => Ok(true),
-            // Without them it was refused as well, so that the table has flags: those that libnftables did not write.
-            Err(refused) if refused.is_unsupported() => {
-                self.claims.are_refused();
-                Ok(false)
+    /// One round. Gives what of others cannot be deleted.
+    pub(super) fn write(&mut self, found: &Found<'_>) -> Result<Vec<String>, KernelError> {
+        let Found {
+            ruleset,
+            table,
+            comparison,
+            ..
+        } = found;
+        let flags = self.claims.flags(found.standing);
+        let transaction = |commands| ruleset.transaction(&comparison.set_names, commands);
+        let mut left = self.delete(found, &comparison.unnamed_sets);
+        if found.is_missing() || found.is_claimed || table.header.is_dormant() {
+            self.apply(&transaction(vec![Command::AddTable]), flags)?;
+            if found.is_claimed {
+                self.see_the_claim(ruleset)?;
             }
-            Err(other) => Err(other),
         }
+        if !comparison.sets_to_make.is_empty() {
+            let sets = comparison.sets_to_make.iter().copied();
+            self.apply(&transaction(sets.map(Command::AddSet).collect()), flags)?;
+        }
+        if comparison.rules_are_to_be_written {
+            self.write_rules(&transaction(rules_in_place_of(table, ruleset)), flags)?;
+        }
+        left.extend(self.delete(found, &comparison.objects_to_delete));
+        Ok(left)
     }
 
-    /// Deletes the table and makes it anew, in one transaction.
-    pub(super) async fn recreate(&mut self, ruleset: &Ruleset) -> Result<(), KernelError> {
-        let flags = match self.claims.flags(None) {
-            // Here they cannot be tried alone.
-            TableFlags::OwnerPersist if !self.takes_owner(ruleset.family).await? => {
-                TableFlags::Plain
-            }
-            flags => flags,
-        };
-        self.apply(&[ruleset.recreation()], flags).await
-    }
-
-    /// Applies the transactions, up to the first that is refused.
-    async fn repair(&mut self, drift: &Drift<'_>, flags: TableFlags) -> Result<(), KernelError> {
-        let is_deletion = |transaction: &Transaction<'_>| {
-            matches!(transaction.commands.as_slice(), [Command::Delete(..)])
-        };
-        let ends = drift.repair.iter().position(is_deletion);
-        let (together, one_by_one) = drift
-            .repair
-            .split_at_checked(ends.unwrap_or(drift.repair.len()))
-            .unwrap_or_default();
-        self.apply(together, flags).await?;
-        for transaction in one_by_one {
-            match self.apply(std::slice::from_ref(transaction), flags).await {
-                Err(KernelError::Worker(death @ WorkerError::Ended { .. }))
-                    if is_deletion(transaction) =>
-                {
-                    return Err(KernelError::DiedOfContents(death));
-                }
-                applied => applied?,
-            }
+    /// libnftables before 1.1.0 drops the flags without a word.
+    fn see_the_claim(&mut self, ruleset: &Ruleset) -> Result<(), KernelError> {
+        let header = self.reader.table(ruleset.family.name(), &ruleset.table)?;
+        let owner = header.and_then(|header| header.owner);
+        if owner != Some(self.context.socket().port()?) {
+            self.claims.give_up();
         }
         Ok(())
     }
 
-    /// Applies the transactions, up to the first that is refused, and notes what became of the flags.
-    pub(super) async fn apply(
+    /// Writes the rules, and remembers how the kernel shows them.
+    fn write_rules(
         &mut self,
-        transactions: &[Transaction<'_>],
+        transaction: &Transaction<'_>,
         flags: TableFlags,
     ) -> Result<(), KernelError> {
-        if transactions.is_empty() {
+        let ruleset = transaction.ruleset;
+        let before = self.reader.generation()?;
+        self.apply(transaction, flags)?;
+        let rules = observed::rules(&self.reader, ruleset.family, &ruleset.table)?;
+        let is_alone = self.reader.generation()? == before.wrapping_add(1);
+        self.memory(ruleset.family)
+            .wrote(ruleset, transaction.set_names, rules, is_alone);
+        Ok(())
+    }
+
+    /// Deletes each by itself, so that one that stays does not keep the others. Gives those that stay, and why.
+    fn delete(&mut self, found: &Found<'_>, objects: &[Object]) -> Vec<String> {
+        let (family, table) = (found.ruleset.family, &found.ruleset.table);
+        let mut left = Vec::new();
+        for object in objects {
+            self.count_what_goes(found, object);
+            let before = self.reader.generation();
+            let deleted = object.delete(self.context.socket(), family, table);
+            self.has_committed_since(before);
+            if let Err(error) = deleted {
+                left.push(format!("{object}: {error}"));
+            }
+        }
+        left
+    }
+
+    /// Reads once more what a set of exempt destinations has counted that is to go: no rule looks it up any longer.
+    fn count_what_goes(&mut self, found: &Found<'_>, object: &Object) {
+        let (family, table) = (found.ruleset.family, &found.ruleset.table);
+        let is_exempt = names::is_one_of(AddressField::Destination.set(), &object.name);
+        if object.kind != "set" || !is_exempt {
+            return;
+        }
+        // What cannot be read any more is lost to the metrics, and to nothing else.
+        let elements = self.reader.elements(family, table, &object.name, true);
+        let elements = elements.map(|elements| elements.readable);
+        let counted = elements.into_iter().flatten().filter_map(|element| {
+            let connections = element.connections.filter(|connections| *connections > 0)?;
+            Some(Counted {
+                first: element.first,
+                last: element.last,
+                comment: element.comment,
+                connections,
+            })
+        });
+        self.memory(family).counted.extend(counted);
+    }
+
+    pub(super) fn has_committed_since(&mut self, before: io::Result<u32>) {
+        if let (Ok(before), Ok(now)) = (before, self.reader.generation())
+            && now == before.wrapping_add(1)
+        {
+            self.own_generations.push(now..=now);
+        }
+    }
+
+    /// Applies the transaction as a whole or not at all, in the form that libnftables takes.
+    ///
+    /// Trying is what tells: Debian and others port fixes to old versions, so a version number does not.
+    fn apply(
+        &mut self,
+        transaction: &Transaction<'_>,
+        flags: TableFlags,
+    ) -> Result<(), KernelError> {
+        let doing = format!(
+            "changing table {} {}",
+            transaction.ruleset.family.name(),
+            transaction.ruleset.table
+        );
+        // The daemon has it where the worker dies of what comes next.
+        eprintln!("{doing}");
+        let before = self.reader.generation();
+        let mut said = self.run(transaction, self.form, flags)?;
+        if !said.succeeded && self.form == Form::Typeof && said.error.contains(UNKNOWN_TYPE) {
+            // libnftables before 1.1.0 does not know `typeof` in JSON. After any other refusal, which may pass, all sets
+            // would be declared by `type` from then on, of which older hosts' nft dies.
+            self.form = Form::Portable;
+            said = self.run(transaction, self.form, flags)?;
+        }
+        self.has_committed_since(before);
+        if said.succeeded {
             return Ok(());
         }
-        let written = self.access.apply(transactions, flags).await?;
-        // It may have been started for this.
-        self.claims.are_of(self.access.worker.number());
-        let mut commands = transactions.iter().flat_map(|made| &made.commands);
-        let makes_table = commands.any(|command| *command == Command::AddTable);
-        match (makes_table, flags, written) {
-            (true, _, TableFlags::OwnerPersist) => self.claims.were_written(),
-            (true, TableFlags::OwnerPersist, _) => {
-                if let Some(transaction) = transactions.first() {
-                    self.flags_are_refused(transaction.ruleset.family).await?;
-                }
-            }
-            _ => {}
+        if said.error.contains(ANSWERS_LOST) {
+            self.start_anew()?;
+        }
+        if flags == TableFlags::OwnerPersist && transaction.commands == [Command::AddTable] {
+            self.try_the_flags_alone(transaction, &said)?;
+        }
+        Err(KernelError::refused(doing, &said.error))
+    }
+
+    fn run(
+        &mut self,
+        transaction: &Transaction<'_>,
+        form: Form,
+        flags: TableFlags,
+    ) -> Result<Said, KernelError> {
+        let document = json::document([transaction], form, flags)?;
+        self.take(&document, Mode::Full)
+    }
+
+    /// A kernel before Linux 6.9 refuses the flags wherever they stand; any kernel refuses them on a table that another has
+    /// made without them. A table whose owner has ended takes both; refused there, they were not written: libnftables before
+    /// 1.1.0 drops them, and `persist` cannot be taken off.
+    fn try_the_flags_alone(
+        &mut self,
+        refused: &Transaction<'_>,
+        said: &Said,
+    ) -> Result<(), KernelError> {
+        let ruleset = refused.ruleset;
+        let found = self.reader.table(ruleset.family.name(), &ruleset.table)?;
+        let is_orphan = found.is_some_and(|found| found.owner.is_none() && found.is_persistent());
+        if is_orphan && said.error.contains(NOT_SUPPORTED) {
+            self.claims.give_up();
+            return Ok(());
+        }
+        let probe = Ruleset {
+            table: names::PROBE_TABLE.to_owned(),
+            ..ruleset.clone()
+        };
+        let set_names = SetNames::first();
+        let probe = probe.transaction(&set_names, vec![Command::AddTable]);
+        let document = json::document([&probe], self.form, TableFlags::OwnerPersist)?;
+        if !self.take(&document, Mode::DryRun)?.succeeded {
+            self.claims.give_up();
         }
         Ok(())
     }
 
-    /// Notes that there can be no owner, unless it is this table alone that does not take the flags: one that another has
-    /// made without them since it was looked at.
-    async fn flags_are_refused(&mut self, family: Family) -> Result<(), KernelError> {
-        if !self.takes_owner(family).await? {
-            self.claims.are_refused();
-        }
+    /// With another socket of libnftables', which owns nothing yet.
+    fn start_anew(&mut self) -> Result<(), KernelError> {
+        let context = Context::new();
+        self.context = context.map_err(|error| KernelError::Netlink(error.to_string()))?;
         Ok(())
     }
+}
+
+/// All rules of the ruleset, in place of those that stand in the table. What is of a wrong kind is made anew with them: a
+/// base chain, a counter with a comment; so that it can be, nothing refers to it meanwhile.
+fn rules_in_place_of<'a>(table: &'a Observed, ruleset: &'a Ruleset) -> Vec<Command<'a>> {
+    let chain_is_wrong = |chain: &&Chain| {
+        let mut chains = table.chains.iter();
+        chains.any(|found| found.name == chain.name && !found.is_right_for(chain))
+    };
+    let wrong_chains: Vec<&Chain> = ruleset.chains.iter().filter(chain_is_wrong).collect();
+    let mut commands: Vec<Command<'a>> = Vec::new();
+    commands.extend(
+        table
+            .chains
+            .iter()
+            .map(|chain| Command::FlushChain(&chain.name)),
+    );
+    if !wrong_chains.is_empty() {
+        let maps = table.sets.iter().filter(|set| set.is_map);
+        commands.extend(maps.map(|map| Command::FlushMap(&map.name)));
+    }
+    commands.extend(
+        wrong_chains
+            .iter()
+            .map(|chain| Command::DeleteChain(&chain.name)),
+    );
+    for counter in &ruleset.counters {
+        let found = table.counters.iter().find(|found| found.name == *counter);
+        if found.is_some_and(|found| found.is_commented) {
+            commands.push(Command::DeleteCounter(counter));
+        }
+        if found.is_none_or(|found| found.is_commented) {
+            commands.push(Command::AddCounter(counter));
+        }
+    }
+    commands.extend(ruleset.chains.iter().map(Command::AddChain));
+    commands.extend(ruleset.chains.iter().flat_map(add_rules));
+    commands
 }

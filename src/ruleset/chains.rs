@@ -23,7 +23,7 @@ pub(super) fn chains(sources: &Sources, policy: &Policy, masq_chain: &str) -> Ve
 
 /// ```text
 /// chain non-masquerade-daemon {
-///     ip daddr @non-masquerade-cidrs return comment "keep the source address"
+///     ip daddr @non-masquerade-cidrs-1 return comment "keep the source address"
 ///     …                                                                       # with toPorts: see below
 ///     counter name "masqueraded" masquerade fully-random comment "masquerade all other traffic (must be last in chain)"
 /// }
@@ -31,14 +31,14 @@ pub(super) fn chains(sources: &Sources, policy: &Policy, masq_chain: &str) -> Ve
 fn masquerading(policy: &Policy, name: &str) -> Chain {
     let keeps = Rule {
         statements: vec![destination_is_exempt(), Statement::Return],
-        comment: "keep the source address",
+        comment: "keep the source address".into(),
     };
     let to_ports = PROTOCOLS_WITH_PORTS
         .iter()
         .flat_map(|&protocol| to_ports(protocol, policy));
     let masquerades = Rule {
         statements: masquerade(policy, None).into(),
-        comment: "masquerade all other traffic (must be last in chain)",
+        comment: "masquerade all other traffic (must be last in chain)".into(),
     };
     Chain {
         name: name.to_owned(),
@@ -75,7 +75,7 @@ fn to_ports(protocol: u8, policy: &Policy) -> impl Iterator<Item = Rule> {
                 .chain(chance)
                 .chain(masquerade(policy, Some(range)))
                 .collect(),
-            comment: "masquerade to source ports of toPorts",
+            comment: "masquerade to source ports of toPorts".into(),
         }
     })
 }
@@ -90,7 +90,7 @@ fn size(range: PortRange) -> u32 {
 fn masquerade(policy: &Policy, to_ports: Option<PortRange>) -> [Statement; 2] {
     [
         // The counter first: `masquerade` ends the rule.
-        Statement::Counter(names::MASQUERADED_COUNTER),
+        Statement::Counter(names::MASQUERADED_COUNTER.into()),
         Statement::Masquerade {
             to_ports,
             fully_random: policy.random_fully,
@@ -109,7 +109,7 @@ fn masquerade(policy: &Policy, to_ports: Option<PortRange>) -> [Statement; 2] {
 /// With `sourceCIDRs` the last rule is
 ///
 /// ```text
-/// fib daddr type != local ip saddr @source-cidrs jump non-masquerade-daemon comment "traffic of sourceCIDRs not bound for a LOCAL address"
+/// fib daddr type != local ip saddr @source-cidrs-1 jump non-masquerade-daemon comment "traffic of sourceCIDRs not bound for a LOCAL address"
 /// ```
 fn postrouting(sources: &Sources, policy: &Policy, masq_chain: &str) -> Chain {
     let jump = Rule {
@@ -117,8 +117,8 @@ fn postrouting(sources: &Sources, policy: &Policy, masq_chain: &str) -> Chain {
             .chain([Statement::Jump(masq_chain.to_owned())])
             .collect(),
         comment: match sources {
-            Sources::Any => "all traffic not bound for a LOCAL address",
-            Sources::Only(_) => "traffic of sourceCIDRs not bound for a LOCAL address",
+            Sources::Any => "all traffic not bound for a LOCAL address".into(),
+            Sources::Only(_) => "traffic of sourceCIDRs not bound for a LOCAL address".into(),
         },
     };
     Chain {
@@ -138,21 +138,21 @@ fn postrouting(sources: &Sources, policy: &Policy, masq_chain: &str) -> Chain {
 ///     type nat hook postrouting priority srcnat - 10; policy accept;
 ///     fib saddr type local return comment "leave the node's own traffic alone"    # with masqNodeTraffic: false
 ///     ct status dnat return comment "service traffic stays with who translated it"
-///     fib daddr type != local ip daddr @non-masquerade-cidrs snat to ip saddr comment "keep the source address, whatever other NAT rules say"
+///     fib daddr type != local ip daddr @non-masquerade-cidrs-1 snat to ip saddr comment "keep the source address, whatever other NAT rules say"
 /// }
 /// ```
 ///
-/// With `sourceCIDRs` the last rule begins `fib daddr type != local ip saddr @source-cidrs …`.
+/// With `sourceCIDRs` the last rule begins `fib daddr type != local ip saddr @source-cidrs-1 …`.
 fn enforce(sources: &Sources, policy: &Policy) -> Chain {
     let leave_services = Rule {
         statements: vec![Statement::DestinationTranslated, Statement::Return],
-        comment: "service traffic stays with who translated it",
+        comment: "service traffic stays with who translated it".into(),
     };
     let pin = Rule {
         statements: looked_at(sources)
             .chain([destination_is_exempt(), Statement::SnatToOwnSource])
             .collect(),
-        comment: "keep the source address, whatever other NAT rules say",
+        comment: "keep the source address, whatever other NAT rules say".into(),
     };
     Chain {
         name: names::ENFORCE_CHAIN.to_owned(),
@@ -169,20 +169,17 @@ fn enforce(sources: &Sources, policy: &Policy) -> Chain {
 fn leave_node_traffic(policy: &Policy) -> Option<Rule> {
     (!policy.masq_node_traffic).then(|| Rule {
         statements: vec![Statement::SourceLocal, Statement::Return],
-        comment: "leave the node's own traffic alone",
+        comment: "leave the node's own traffic alone".into(),
     })
 }
 
 /// ```text
-/// fib daddr type != local [ip saddr @source-cidrs]
+/// fib daddr type != local [ip saddr @source-cidrs-1]
 /// ```
 fn looked_at(sources: &Sources) -> impl Iterator<Item = Statement> {
     let is_source = match sources {
         Sources::Any => None,
-        Sources::Only(_) => Some(Statement::AddressIn(
-            AddressField::Source,
-            names::SOURCE_SET,
-        )),
+        Sources::Only(_) => Some(Statement::AddressIn(AddressField::Source)),
     };
     [Statement::DestinationNotLocal]
         .into_iter()
@@ -190,10 +187,10 @@ fn looked_at(sources: &Sources) -> impl Iterator<Item = Statement> {
 }
 
 /// ```text
-/// ip daddr @non-masquerade-cidrs
+/// ip daddr @non-masquerade-cidrs-1
 /// ```
 fn destination_is_exempt() -> Statement {
-    Statement::AddressIn(AddressField::Destination, names::EXEMPT_SET)
+    Statement::AddressIn(AddressField::Destination)
 }
 
 #[cfg(test)]
@@ -256,7 +253,7 @@ mod tests {
                 assert_eq!(leaves_node_traffic, !config.masq_node_traffic, "{chain:?}");
                 let last = &chain.rules.last().unwrap().statements;
                 assert_eq!(last[0], Statement::DestinationNotLocal, "{chain:?}");
-                let source = Statement::AddressIn(AddressField::Source, names::SOURCE_SET);
+                let source = Statement::AddressIn(AddressField::Source);
                 let asks_for_source = last[1] == source;
                 assert_eq!(
                     asks_for_source,

@@ -18,8 +18,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::transaction::{Command, Transaction};
-use super::{AddressField, Chain, Family, Rule, Ruleset, Set};
-use elements::{CommentedElement, ElementCommand, ElementValue, Elements, SetCommand};
+use super::{AddressField, Chain, Family, Rule, Ruleset, Set, SetNames};
+use elements::SetCommand;
 pub use statements::statements;
 
 /// How sets are declared and what the table carries.
@@ -66,16 +66,10 @@ pub fn document<'a>(
     serde_json::to_string(&Document::of(transactions, form, flags)?)
 }
 
-/// The JSON document that asks libnftables for one table with all that stands in it. (`list
-/// ruleset`, and `list counters` even where a table is named, read every table on the host.)
+/// The JSON document that asks libnftables for one table with all that stands in it, of a family that is named as nft(8)
+/// has it. (`list ruleset`, and `list counters` even where a table is named, read every table on the host.)
 #[must_use]
-pub fn list_table(family: Family, table: &str) -> String {
-    list_table_of(family.name(), table)
-}
-
-/// [`list_table`] for a table of any family, by the name that the nft language has for it.
-#[must_use]
-pub fn list_table_of(family: &str, table: &str) -> String {
+pub fn list_table(family: &str, table: &str) -> String {
     let table = json!({ "family": family, "name": table });
     json!({ "nftables": [{ "list": { "table": table } }] }).to_string()
 }
@@ -108,7 +102,7 @@ impl<'a> Document<'a> {
         let mut nftables = Vec::new();
         for transaction in transactions {
             for command in &transaction.commands {
-                nftables.push(written(transaction.ruleset, command, form, flags)?);
+                nftables.push(written(transaction, command, form, flags)?);
             }
         }
         Ok(Self { nftables })
@@ -124,51 +118,33 @@ enum Written<'a> {
     Amended(Value),
     /// `{"add": {"set": …}}`.
     Set(SetCommand<'a>),
-    /// `{"add": {"element": …}}`.
-    Elements(ElementCommand<'a>),
 }
 
 fn written<'a>(
-    ruleset: &'a Ruleset,
+    transaction: &Transaction<'a>,
     command: &Command<'a>,
     form: Form,
     flags: TableFlags,
 ) -> serde_json::Result<Written<'a>> {
+    let &Transaction {
+        ruleset, set_names, ..
+    } = transaction;
     Ok(match command {
         Command::AddTable => Written::Amended(add_table(ruleset, flags)?),
-        Command::DeleteTable => Written::Amended(json!({
-            "delete": { "table": { "family": ruleset.family.name(), "name": ruleset.table } }
-        })),
-        Command::AddSet(name, set) => {
-            let declaration = set_declaration(ruleset, name, set, form)?;
+        Command::AddSet(set) => {
+            let declaration = set_declaration(ruleset, set_names, set, form)?;
             Written::Set(SetCommand::add(declaration, &set.elements))
         }
-        Command::AddEmptySet(name, set) => {
-            let declaration = set_declaration(ruleset, name, set, form)?;
-            Written::Set(SetCommand::add(declaration, &[]))
-        }
         Command::AddChain(chain) => Written::Crate(add_chain(ruleset, chain)),
-        Command::AddRule(chain, rule) => Written::Amended(add_rule(ruleset, chain, rule)?),
-        Command::AddElements(set, elements) => {
-            let elem = elements.iter().map(|element| CommentedElement::of(element));
-            Written::Elements(ElementCommand::Add {
-                element: Elements::new(ruleset, set, elem.collect()),
-            })
-        }
-        Command::DeleteElements(set, intervals) => {
-            let elem = intervals
-                .iter()
-                .map(|&(first, last)| ElementValue::of(first, last));
-            Written::Elements(ElementCommand::Delete {
-                element: Elements::new(ruleset, set, elem.collect()),
-            })
+        Command::AddRule(chain, rule) => {
+            Written::Amended(add_rule(ruleset, set_names, chain, rule)?)
         }
         // Not by the crate: its counter writes `bytes` even where there are none.
         Command::AddCounter(name) => by_name(ruleset, "add", "counter", name),
-        Command::FlushSet(name) => by_name(ruleset, "flush", "set", name),
         Command::FlushMap(name) => by_name(ruleset, "flush", "map", name),
         Command::FlushChain(name) => by_name(ruleset, "flush", "chain", name),
-        Command::Delete(kind, name) => by_name(ruleset, "delete", kind, name),
+        Command::DeleteChain(name) => by_name(ruleset, "delete", "chain", name),
+        Command::DeleteCounter(name) => by_name(ruleset, "delete", "counter", name),
     })
 }
 
@@ -202,18 +178,18 @@ fn add_table(ruleset: &Ruleset, flags: TableFlags) -> serde_json::Result<Value> 
 }
 
 /// ```text
-/// add set ip non-masquerade-daemon non-masquerade-cidrs { typeof ip daddr; flags interval; [counter;] [elements = …;] }
+/// add set ip non-masquerade-daemon non-masquerade-cidrs-1 { typeof ip daddr; flags interval; [counter;] [elements = …;] }
 /// ```
 fn set_declaration(
     ruleset: &Ruleset,
-    name: &str,
+    set_names: &SetNames,
     set: &Set,
     form: Form,
 ) -> serde_json::Result<Value> {
     let mut value = serde_json::to_value(schema::Set {
         family: family(ruleset),
         table: Cow::Borrowed(&ruleset.table),
-        name: Cow::Borrowed(name),
+        name: Cow::Borrowed(set_names.of(set.field)),
         // In place of what the form says.
         set_type: SetTypeValue::Single(SetType::Ipv4Addr),
         // One flag only: the crate holds them in a HashSet, of which two have no fixed order.
@@ -256,7 +232,12 @@ fn add_chain<'a>(ruleset: &'a Ruleset, chain: &'a Chain) -> NfCmd<'a> {
     }))
 }
 
-fn add_rule(ruleset: &Ruleset, chain: &str, rule: &Rule) -> serde_json::Result<Value> {
+fn add_rule(
+    ruleset: &Ruleset,
+    set_names: &SetNames,
+    chain: &str,
+    rule: &Rule,
+) -> serde_json::Result<Value> {
     let command = NfCmd::Add(NfListObject::Rule(schema::Rule {
         family: family(ruleset),
         table: Cow::Borrowed(&ruleset.table),
@@ -264,10 +245,10 @@ fn add_rule(ruleset: &Ruleset, chain: &str, rule: &Rule) -> serde_json::Result<V
         expr: Cow::default(),
         handle: None,
         index: None,
-        comment: Some(Cow::Borrowed(rule.comment)),
+        comment: Some(Cow::Borrowed(&*rule.comment)),
     }));
     let mut value = serde_json::to_value(command)?;
-    let statements = statements(ruleset.family, rule)?;
+    let statements = statements(ruleset.family, set_names, rule)?;
     amend(&mut value, "rule", "expr", statements);
     Ok(value)
 }
@@ -279,7 +260,7 @@ mod tests {
     #[test]
     fn a_listing_asks_for_the_one_table_only() {
         assert_eq!(
-            list_table(Family::Ip, "t"),
+            list_table("ip", "t"),
             r#"{"nftables":[{"list":{"table":{"family":"ip","name":"t"}}}]}"#
         );
     }

@@ -4,19 +4,20 @@
 mod chains;
 pub mod json;
 pub mod names;
-pub mod text;
 pub mod transaction;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
 
 use crate::config::PortRange;
 use crate::policy::prefix_table::{Interval, Origin};
 use crate::policy::{FamilyPolicy, Policy, Sources};
 
 /// The table's address family, nft(8) "ADDRESS FAMILIES".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Family {
     /// `ip`
     Ip,
@@ -25,6 +26,9 @@ pub enum Family {
 }
 
 impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Ip, Self::Ip6];
+
     /// The family's name in the nft language.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -45,30 +49,26 @@ pub struct ChosenNames {
 }
 
 /// One table with all that stands in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ruleset {
     /// The table's family.
     pub family: Family,
     /// The table's name.
     pub table: String,
     /// The table's comment; dropped by libnftables' JSON before 1.0.8, so no drift.
-    pub comment: &'static str,
-    /// Named interval sets of addresses.
+    pub comment: Cow<'static, str>,
+    /// Interval sets of addresses, at most one for each of a packet's two.
     pub sets: Vec<Set>,
     /// Names of the named counters.
-    pub counters: Vec<&'static str>,
+    pub counters: Vec<Cow<'static, str>>,
     /// Each chain after those that it jumps to.
     pub chains: Vec<Chain>,
 }
 
 /// `set … { typeof ip daddr; flags interval; … }`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Set {
-    /// The set's name.
-    pub name: &'static str,
-    /// The name of the set that rules look up while elements of this one and rules change together.
-    pub stand_in: &'static str,
-    /// Which address of a packet is looked up in it.
+    /// Which address of a packet is looked up in it; that names it too, see [`SetNames`].
     pub field: AddressField,
     /// `counter;`: each element counts the connections that meet it.
     pub counts: bool,
@@ -77,7 +77,7 @@ pub struct Set {
 }
 
 /// One of the two addresses of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum AddressField {
     /// `saddr`
     Source,
@@ -85,26 +85,112 @@ pub enum AddressField {
     Destination,
 }
 
+impl AddressField {
+    /// What the sets that it is looked up in are called, but for their numbers.
+    #[must_use]
+    pub fn set(self) -> &'static str {
+        match self {
+            Self::Source => names::SOURCE_SET,
+            Self::Destination => names::EXEMPT_SET,
+        }
+    }
+}
+
+/// Which set each field is looked up in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetNames {
+    /// For [`AddressField::Source`].
+    pub source: String,
+    /// For [`AddressField::Destination`].
+    pub destination: String,
+}
+
+impl SetNames {
+    /// Those of a table in which nothing else stands.
+    #[must_use]
+    pub fn first() -> Self {
+        Self {
+            source: names::numbered(names::SOURCE_SET, 1),
+            destination: names::numbered(names::EXEMPT_SET, 1),
+        }
+    }
+
+    /// Gives the set for this field another name.
+    pub fn put(&mut self, field: AddressField, name: String) {
+        match field {
+            AddressField::Source => self.source = name,
+            AddressField::Destination => self.destination = name,
+        }
+    }
+
+    /// The name of the set for this field.
+    #[must_use]
+    pub fn of(&self, field: AddressField) -> &str {
+        match field {
+            AddressField::Source => &self.source,
+            AddressField::Destination => &self.destination,
+        }
+    }
+}
+
 /// An element of an interval set.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Element {
     /// The first address in it.
     pub first: IpAddr,
     /// The last address in it.
     pub last: IpAddr,
-    /// At most [`names::MAX_COMMENT_BYTES`].
-    pub comment: String,
+    /// At most [`names::MAX_COMMENT_BYTES`]; where the element itself says all, none.
+    pub comment: Option<String>,
 }
 
-/// The comment is what an operator reads beside the element: the configured CIDR, or `link-local`.
+impl Element {
+    /// The configured CIDR that it came from, or `link-local`.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        match &self.comment {
+            Some(comment) => comment.clone(),
+            None => in_words(self.first, self.last),
+        }
+    }
+}
+
+/// The addresses from the first to the last, as the prefix that they are, or as `FIRST-LAST`.
+#[must_use]
+pub fn in_words(first: IpAddr, last: IpAddr) -> String {
+    match prefix(first, last) {
+        Some(prefix) => prefix.to_string(),
+        None => format!("{first}-{last}"),
+    }
+}
+
+fn prefix(first: IpAddr, last: IpAddr) -> Option<IpNet> {
+    let prefix = match (first, last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => {
+            let length = (first.to_bits() ^ last.to_bits()).leading_zeros();
+            IpNet::V4(Ipv4Net::new(first, u8::try_from(length).ok()?).ok()?)
+        }
+        (IpAddr::V6(first), IpAddr::V6(last)) => {
+            let length = (first.to_bits() ^ last.to_bits()).leading_zeros();
+            IpNet::V6(Ipv6Net::new(first, u8::try_from(length).ok()?).ok()?)
+        }
+        _ => return None,
+    };
+    (prefix.network() == first && prefix.broadcast() == last).then_some(prefix)
+}
+
+/// The comment is for what an operator cannot read off the element: the configured CIDR of which it is a part, and
+/// `link-local`, which nobody has configured.
 impl From<&Interval> for Element {
     fn from(interval: &Interval) -> Self {
+        let prefix = interval.decided_by.prefix;
+        let is_whole = (interval.first, interval.last) == (prefix.network(), prefix.broadcast());
         Self {
             first: interval.first,
             last: interval.last,
             comment: match interval.decided_by.origin {
-                Origin::LinkLocal => "link-local".to_owned(),
-                _ => interval.decided_by.prefix.to_string(),
+                Origin::LinkLocal => Some("link-local".to_owned()),
+                _ => (!is_whole).then(|| prefix.to_string()),
             },
         }
     }
@@ -115,13 +201,13 @@ impl From<&IpNet> for Element {
         Self {
             first: prefix.network(),
             last: prefix.broadcast(),
-            comment: prefix.to_string(),
+            comment: None,
         }
     }
 }
 
 /// A chain, with all its rules in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chain {
     /// The chain's name.
     pub name: String,
@@ -132,42 +218,26 @@ pub struct Chain {
 }
 
 /// `type nat hook postrouting priority …; policy accept;`, the one kind of base chain there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hook {
     /// Base chains of one hook run in ascending order of it.
     pub priority: i32,
 }
 
 /// A rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// What it matches and does, in order.
     pub statements: Vec<Statement>,
     /// At most [`names::MAX_COMMENT_BYTES`].
-    pub comment: &'static str,
-}
-
-impl Rule {
-    /// The rule with the stand-ins of `sets` in place of these.
-    #[must_use]
-    pub fn looking_up_stand_ins(&self, sets: &[&Set]) -> Self {
-        let mut rule = self.clone();
-        for statement in &mut rule.statements {
-            if let Statement::AddressIn(_, name) = statement
-                && let Some(set) = sets.iter().find(|set| set.name == *name)
-            {
-                *name = set.stand_in;
-            }
-        }
-        rule
-    }
+    pub comment: Cow<'static, str>,
 }
 
 /// What rules are made of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Statement {
-    /// `ip saddr @SET`, `ip daddr @SET`
-    AddressIn(AddressField, &'static str),
+    /// `ip saddr @SET`, `ip daddr @SET`, whichever set it is at the time
+    AddressIn(AddressField),
     /// `fib saddr type local`: the node itself sends the packet.
     SourceLocal,
     /// `fib daddr type != local`
@@ -184,7 +254,7 @@ pub enum Statement {
         fewer_than: u32,
     },
     /// `counter name "NAME"`
-    Counter(&'static str),
+    Counter(Cow<'static, str>),
     /// `jump CHAIN`
     Jump(String),
     /// `return`
@@ -201,7 +271,7 @@ pub enum Statement {
 }
 
 /// The tables that make the kernel follow a policy, one for each family that is on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tables {
     /// `ip`
     pub ip: Ruleset,
@@ -216,6 +286,15 @@ impl Tables {
         Self {
             ip: Ruleset::ipv4(policy, chosen),
             ip6: Ruleset::ipv6(policy, chosen),
+        }
+    }
+
+    /// The family's table, if there is to be one.
+    #[must_use]
+    pub fn of(&self, family: Family) -> Option<&Ruleset> {
+        match family {
+            Family::Ip => Some(&self.ip),
+            Family::Ip6 => self.ip6.as_ref(),
         }
     }
 
@@ -243,31 +322,37 @@ impl Ruleset {
         Self {
             family,
             table: chosen.table.clone(),
-            comment: names::TABLE_COMMENT,
+            comment: names::TABLE_COMMENT.into(),
             sets: sets(of_family),
-            counters: vec![names::MASQUERADED_COUNTER],
+            counters: vec![names::MASQUERADED_COUNTER.into()],
             chains: chains::chains(&of_family.sources, policy, &chosen.masq_chain),
         }
     }
 }
 
+impl Ruleset {
+    /// The set that this field is looked up in.
+    #[must_use]
+    pub fn set(&self, field: AddressField) -> Option<&Set> {
+        self.sets.iter().find(|set| set.field == field)
+    }
+}
+
 /// ```text
-/// set non-masquerade-cidrs {
+/// set non-masquerade-cidrs-1 {
 ///     typeof ip daddr
 ///     flags interval
 ///     counter
-///     elements = { 10.0.0.0/8 comment "10.0.0.0/8", … }
+///     elements = { 10.0.0.0/8, 169.254.0.0/16 comment "link-local", … }
 /// }
-/// set source-cidrs {
+/// set source-cidrs-1 {
 ///     typeof ip saddr
 ///     flags interval
-///     elements = { 10.0.0.0/8 comment "10.0.0.0/8", … }
+///     elements = { 10.0.0.0/8, … }
 /// }
 /// ```
 fn sets(of_family: &FamilyPolicy) -> Vec<Set> {
     let exempt = Set {
-        name: names::EXEMPT_SET,
-        stand_in: names::EXEMPT_STAND_IN,
         field: AddressField::Destination,
         counts: true,
         elements: of_family.exempt().map(Element::from).collect(),
@@ -275,8 +360,6 @@ fn sets(of_family: &FamilyPolicy) -> Vec<Set> {
     let sources = match &of_family.sources {
         Sources::Any => None,
         Sources::Only(prefixes) => Some(Set {
-            name: names::SOURCE_SET,
-            stand_in: names::SOURCE_STAND_IN,
             field: AddressField::Source,
             // A connection may be looked up in both base chains: it would be counted twice.
             counts: false,

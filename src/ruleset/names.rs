@@ -5,14 +5,12 @@
 pub const DEFAULT_TABLE: &str = "non-masquerade-daemon";
 /// Default of `--masq-chain`.
 pub const DEFAULT_MASQ_CHAIN: &str = "non-masquerade-daemon";
-/// The set of exempt destinations.
+/// The table of dry runs. It never exists.
+pub const PROBE_TABLE: &str = "non-masquerade-daemon-probe";
+/// The sets of exempt destinations are called so, and then `-1`, `-2`: see [`numbered`].
 pub const EXEMPT_SET: &str = "non-masquerade-cidrs";
-/// The set of sources that are looked at; only there with `sourceCIDRs`.
+/// The same for the sources that are looked at; only there with `sourceCIDRs`.
 pub const SOURCE_SET: &str = "source-cidrs";
-/// What rules look up while the elements of those two change; only there for a moment.
-pub const EXEMPT_STAND_IN: &str = "non-masquerade-cidrs.next";
-/// See [`EXEMPT_STAND_IN`].
-pub const SOURCE_STAND_IN: &str = "source-cidrs.next";
 /// The named counter of masqueraded connections; named, so that it survives a change of rules.
 pub const MASQUERADED_COUNTER: &str = "masqueraded";
 /// The base chain.
@@ -58,6 +56,22 @@ const KEYWORDS: &str = "accept add ah all and arp auto-merge bridge cgroup chain
      secmarks set sets size skgid skuid snat socket srh symhash synproxy synproxys table tables \
      tcp th time timeout tproxy type typeof udp udplite undefine update vlan vmap vni vxlan xor \
      xt";
+
+/// The name of one of the sets that take turns: a set in use is never changed, the next one is filled beside it.
+#[must_use]
+pub fn numbered(set: &str, number: u32) -> String {
+    format!("{set}-{number}")
+}
+
+/// Whether `name` is `set` with a number behind it, or without one, as the first edition of the daemon called it.
+#[must_use]
+pub fn is_one_of(set: &str, name: &str) -> bool {
+    match name.strip_prefix(set).map(|rest| rest.strip_prefix('-')) {
+        Some(Some(number)) => number.parse::<u32>().is_ok(),
+        Some(None) => name == set,
+        None => false,
+    }
+}
 
 /// Why a name cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,12 +4,13 @@ use std::io;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
+use non_masquerade_daemon::ruleset::{AddressField, Family};
 
 use crate::beside::STOPPED_PROCESS;
 use crate::course::Course;
 use crate::files::bad_file;
 use crate::subject::{END_LIMIT, Libnftables, Way};
-use crate::support::foreign_hands::foreign_hands;
+use crate::support::foreign_hands::{FIRST_SET, foreign_hands, on_the_set_in_use, set_in_use};
 use crate::support::nft::Nft;
 use crate::support::wait_until;
 use crate::timeline::Cause;
@@ -133,7 +134,7 @@ impl Course {
 
     /// In step with the last good file, which the file need not be by now.
     fn foreign_hand_now(&mut self) -> io::Result<()> {
-        let hand = self.hand();
+        let hand = self.hand()?;
         match (self.subject.libnftables, self.has_kills) {
             (Libnftables::Host, _) => {
                 self.damage.begins();
@@ -161,15 +162,17 @@ impl Course {
     }
 
     /// One of either family, if its table is there.
-    fn hand(&mut self) -> String {
+    fn hand(&mut self) -> io::Result<String> {
         let hands: Vec<String> = foreign_hands().collect();
         let hand = self.dice.one_of(&hands).clone();
         let is_of_ipv4 =
             hand.contains("ipv4_addr") || hand.contains(" daddr") || hand.contains(".0/");
+        let (node, field) = (&self.lab.node, AddressField::Destination);
         if self.good.tables.ip6.is_none() || is_of_ipv4 || self.dice.one_in(2) {
-            return hand;
+            return on_the_set_in_use(&hand, node);
         }
-        hand.replace(" ip ", " ip6 ")
+        let hand = hand.replace(" ip ", " ip6 ");
+        Ok(hand.replace(FIRST_SET, &set_in_use(node, Family::Ip6, field)?))
     }
 
     /// The next daemon undoes it.
@@ -274,7 +277,7 @@ impl Course {
             self.timeline.note("a second daemon with another file");
             self.count("second daemons with another file");
             if self.subject.libnftables == Libnftables::Host {
-                // Nobody owns the table: what two write who want different things is the work of neither.
+                // Nobody owns the table: each undoes what the other one does, until one of them has to wait.
                 self.damage.begins();
             }
             self.subject.start_second(Some(&file.text))?

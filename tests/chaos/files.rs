@@ -83,6 +83,8 @@ impl Alike {
 pub(crate) struct GoodFile {
     pub(crate) text: String,
     pub(crate) tables: Tables,
+    /// The chains of the tables, once they were asked for.
+    pub(crate) chains: Option<String>,
     pub(crate) resync_interval: Duration,
 }
 
@@ -98,6 +100,7 @@ impl GoodFile {
         };
         Ok(Self {
             tables: Tables::new(&Policy::new(&config), &chosen),
+            chains: None,
             resync_interval: config.resync_interval,
             text,
         })

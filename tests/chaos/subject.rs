@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -15,8 +15,8 @@ use crate::dice::Dice;
 use crate::log::Log;
 use crate::support::daemon::{TemporaryDirectory, on_debian_13, spawn, worker_of};
 use crate::support::lab::Family;
-use crate::support::netns::Namespace;
-use crate::support::nft::{Nft, TABLE, debian_13_root};
+use crate::support::netns::{Namespace, feed, succeed};
+use crate::support::nft::{Nft, TABLE, debian_13_root, without_set_numbers};
 use crate::support::volume::Volume;
 use crate::support::wait_until;
 
@@ -39,7 +39,7 @@ pub(crate) enum Way {
     Rename,
     /// A ConfigMap's `..data` is swapped.
     Swap,
-    /// It is truncated, and written in two steps.
+    /// It is truncated, and written in two steps; after the first it does not parse.
     InPlace,
     /// It is deleted for so long, and made anew.
     Removal(Duration),
@@ -141,7 +141,7 @@ impl Subject {
             Way::Swap => self.swap(bytes),
             Way::InPlace => {
                 let mut writer = File::create(&file)?;
-                let (first, second) = bytes.split_at(bytes.len() / 2);
+                let (first, second) = bytes.split_at(within_a_string(bytes));
                 writer.write_all(first)?;
                 std::thread::sleep(dice.milliseconds(0..60));
                 writer.write_all(second)
@@ -198,6 +198,15 @@ impl Drop for Second {
     }
 }
 
+/// About the middle. A reading in the pause finds what does not parse, and is not to count; what parses counts, whoever is
+/// still writing.
+fn within_a_string(bytes: &[u8]) -> usize {
+    let quotes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'"');
+    let opening = quotes.step_by(2).map(|(at, _)| at + 1);
+    let before_the_middle = opening.take_while(|at| *at <= bytes.len() / 2);
+    before_the_middle.last().unwrap_or(bytes.len() / 2)
+}
+
 fn rename_into_place(file: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let new = file.with_extension("new");
     make(&new)?;
@@ -232,13 +241,11 @@ impl Libnftables {
 
     /// The lines of the daemon's tables in any order, without what differs from one daemon to the next: what was counted.
     pub(crate) fn listed(self, namespace: &Namespace) -> io::Result<Vec<String>> {
-        let nft = match self {
-            Self::Host => Nft::host(),
-            Self::Debian13 => Nft::debian_13(),
-        };
+        let nft = self.nft();
         let mut lines = Vec::new();
         for family in Family::BOTH {
             let text = nft.list_table_text_of(family, namespace, TABLE)?;
+            let text = without_set_numbers(&text);
             lines.extend(
                 text.lines()
                     .map(|line| format!("{family} {}", uncounted(line))),
@@ -246,6 +253,45 @@ impl Libnftables {
         }
         lines.sort();
         Ok(lines)
+    }
+
+    /// All chains of the daemon's tables, as its own nft lists them.
+    pub(crate) fn chains(self, namespace: &Namespace) -> io::Result<String> {
+        let mut chains = String::new();
+        for family in Family::BOTH {
+            let listed = self.nft().list_table_text_of(family, namespace, TABLE);
+            // No table of IPv6 may be right too.
+            let listed = match family {
+                Family::V4 => listed?,
+                Family::V6 => listed.unwrap_or_default(),
+            };
+            let chains_of_family = listed
+                .find("\tchain ")
+                .map(|begin| listed.split_at(begin).1);
+            let chains_of_family = chains_of_family.unwrap_or_default();
+            chains += &format!("{family}\n{}", without_set_numbers(chains_of_family));
+        }
+        Ok(chains)
+    }
+
+    /// The same of what `render` makes of a file.
+    pub(crate) fn chains_of(self, file: &str) -> io::Result<String> {
+        let (namespace, directory) = (Namespace::new()?, TemporaryDirectory::new()?);
+        let config = directory.path().join("config");
+        fs::write(&config, file)?;
+        let mut render = Command::new(DAEMON);
+        let rendered = succeed(render.arg("render").arg("--config").arg(&config))?;
+        let document = String::from_utf8(rendered.stdout).map_err(io::Error::other)?;
+        let mut nft = self.nft().command(&namespace);
+        feed(nft.args(["-j", "-f", "-"]), &document)?;
+        self.chains(&namespace)
+    }
+
+    fn nft(self) -> Nft {
+        match self {
+            Self::Host => Nft::host(),
+            Self::Debian13 => Nft::debian_13(),
+        }
     }
 }
 

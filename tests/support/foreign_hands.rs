@@ -1,23 +1,32 @@
 //! Every kind of change that others make to the daemon's table, and a neighbour that changes its own all the time.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::socket::SockFlag;
+use non_masquerade_daemon::kernel::netlink::Netlink;
+use non_masquerade_daemon::kernel::observed::Observed;
+use non_masquerade_daemon::ruleset::{AddressField, Family};
+
 use super::netns::Namespace;
 use super::nft::{Nft, TABLE};
 
+/// The set of exempt destinations in a table in which none was replaced yet.
+pub const FIRST_SET: &str = "non-masquerade-cidrs-1";
+
 const FOREIGN_HANDS: [&str; 31] = [
-    "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs; add map ip TABLE non-masquerade-cidrs { type ipv4_addr : verdict; }",
+    "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs-1; add map ip TABLE non-masquerade-cidrs-1 { type ipv4_addr : verdict; }",
     "add table ip TABLE { flags dormant; }",
     "delete table ip TABLE",
     "flush ruleset",
     "flush table ip TABLE",
     "flush chain ip TABLE postrouting",
-    "flush set ip TABLE non-masquerade-cidrs",
-    "delete element ip TABLE non-masquerade-cidrs { 10.0.0.0/8 }",
-    "add element ip TABLE non-masquerade-cidrs { 8.8.8.0/24 }",
-    "delete element ip TABLE non-masquerade-cidrs { 10.0.0.0/8 }; add element ip TABLE non-masquerade-cidrs { 10.0.0.0/9 }",
+    "flush set ip TABLE non-masquerade-cidrs-1",
+    "delete element ip TABLE non-masquerade-cidrs-1 { 10.0.0.0/8 }",
+    "add element ip TABLE non-masquerade-cidrs-1 { 8.8.8.0/24 }",
+    "delete element ip TABLE non-masquerade-cidrs-1 { 10.0.0.0/8 }; add element ip TABLE non-masquerade-cidrs-1 { 10.0.0.0/9 }",
     "insert rule ip TABLE TABLE accept",
     "add rule ip TABLE postrouting counter masquerade",
     "add chain ip TABLE foreign; add rule ip TABLE TABLE jump foreign; add rule ip TABLE foreign accept",
@@ -32,20 +41,46 @@ const FOREIGN_HANDS: [&str; 31] = [
     "flush chain ip TABLE postrouting; delete chain ip TABLE postrouting; add chain ip TABLE postrouting { type nat hook postrouting priority 5; }",
     "flush chain ip TABLE postrouting; delete chain ip TABLE postrouting; add chain ip TABLE postrouting { type filter hook output priority 0; }; add rule ip TABLE postrouting accept",
     "add chain ip TABLE postrouting { policy drop; }",
-    "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs; add set ip TABLE non-masquerade-cidrs { type ipv4_addr; }; add rule ip TABLE TABLE ip daddr @non-masquerade-cidrs accept",
-    "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs; add set ip TABLE non-masquerade-cidrs { type ipv4_addr; flags interval; counter; policy memory; }",
-    "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs; add set ip TABLE non-masquerade-cidrs { type ipv4_addr; flags interval; counter; comment \"foreign\"; }",
+    "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs-1; add set ip TABLE non-masquerade-cidrs-1 { type ipv4_addr; }; add rule ip TABLE TABLE ip daddr @non-masquerade-cidrs-1 accept",
+    "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs-1; add set ip TABLE non-masquerade-cidrs-1 { type ipv4_addr; flags interval; counter; policy memory; }",
+    "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs-1; add set ip TABLE non-masquerade-cidrs-1 { type ipv4_addr; flags interval; counter; comment \"foreign\"; }",
     "flush chain ip TABLE TABLE; delete counter ip TABLE masqueraded; add counter ip TABLE masqueraded { comment \"foreign\"; }",
     "insert rule ip TABLE TABLE ip daddr { 1.2.3.4, 5.6.7.8 } accept",
     "flush chain ip TABLE postrouting; add rule ip TABLE postrouting fib daddr type != local jump TABLE comment \"foreign\"",
     "flush chain ip TABLE TABLE; delete counter ip TABLE masqueraded; add chain ip TABLE foreign",
 ];
 
-/// What a foreign hand does, as nft text; the set is expected to hold 10.0.0.0/8.
+/// What a foreign hand does, as nft text, to a table in which no set was replaced yet; the set is expected to hold
+/// 10.0.0.0/8.
 pub fn foreign_hands() -> impl Iterator<Item = String> {
     FOREIGN_HANDS
         .iter()
         .map(|hand| hand.replace("TABLE", TABLE))
+}
+
+/// The same for the set that is in use now.
+pub fn on_the_set_in_use(hand: &str, namespace: &Namespace) -> io::Result<String> {
+    Ok(hand.replace(FIRST_SET, &exempt_set(namespace)?))
+}
+
+/// The name of the set of exempt destinations that rules look up: two names take turns.
+pub fn exempt_set(namespace: &Namespace) -> io::Result<String> {
+    set_in_use(namespace, Family::Ip, AddressField::Destination)
+}
+
+/// The name of the set that rules look this address up in.
+pub fn set_in_use(
+    namespace: &Namespace,
+    family: Family,
+    field: AddressField,
+) -> io::Result<String> {
+    namespace.run(|| {
+        let netlink = Netlink::open(0, SockFlag::empty())?;
+        let observed = Observed::read(&netlink, family, TABLE, std::iter::empty())?;
+        let observed = observed.unwrap_or_default();
+        let name = observed.set_in_use(field).map(|set| set.name.clone());
+        name.ok_or_else(|| io::Error::other(format!("no set {}", field.set())))
+    })
 }
 
 /// A neighbour that commits to a table of its own, until it is dropped.

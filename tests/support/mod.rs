@@ -19,6 +19,7 @@ pub mod destinations;
 pub mod flows;
 pub mod foreign_hands;
 pub mod generations;
+pub mod hand;
 pub mod http;
 pub mod ip_masq_agent;
 pub mod judged;

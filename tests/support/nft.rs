@@ -12,6 +12,11 @@ use super::netns::{Namespace, feed, succeed};
 /// The table of the daemon under test.
 pub const TABLE: &str = "non-masquerade-daemon";
 
+/// What the daemon's sets are called, but for the numbers behind it.
+pub const EXEMPT_SET: &str = "non-masquerade-cidrs";
+/// The same for `sourceCIDRs`.
+pub const SOURCE_SET: &str = "source-cidrs";
+
 /// Which `nft` to run.
 #[derive(Clone, Debug)]
 pub struct Nft {
@@ -23,10 +28,24 @@ pub struct Nft {
 pub struct Element {
     /// The address, prefix or range, as nft's JSON has it.
     pub value: Value,
-    /// The configured CIDR that it came from.
+    /// Where the element itself does not say it: the configured CIDR that it came from, or `link-local`.
     pub comment: Option<String>,
     /// Connections that met it.
     pub packets: u64,
+}
+
+impl Element {
+    /// The configured CIDR that it came from, or `link-local`: a comment says so only where the element itself does not.
+    pub fn origin(&self) -> String {
+        let prefix = &self.value["prefix"];
+        match (&self.comment, &self.value, prefix["addr"].as_str()) {
+            (Some(comment), ..) => comment.clone(),
+            (None, Value::String(address), _) if address.contains(':') => format!("{address}/128"),
+            (None, Value::String(address), _) => format!("{address}/32"),
+            (None, _, Some(network)) => format!("{network}/{}", prefix["len"]),
+            (None, range, None) => range.to_string(),
+        }
+    }
 }
 
 /// An `nft -i`: what it makes as owned stays so until it ends, or is dropped.
@@ -132,6 +151,21 @@ impl Nft {
         }
     }
 
+    /// The set of exempt destinations that the rules of the daemon's IPv4 table look up.
+    pub fn exempt_set(&self, namespace: &Namespace) -> io::Result<String> {
+        let table = self.list_table_text(namespace, TABLE)?;
+        let set = set_in_use(&table, EXEMPT_SET).map(str::to_owned);
+        set.ok_or_else(|| io::Error::other(format!("no rule looks up {EXEMPT_SET}\n{table}")))
+    }
+
+    /// The IPv4 table's handle: one that was deleted and is made again has another. An error if there is none.
+    pub fn table_handle(&self, namespace: &Namespace, table: &str) -> io::Result<u64> {
+        let objects = self.list_table_json(namespace, table)?;
+        let mut handles = objects.iter().map(|object| &object["table"]["handle"]);
+        let handle = handles.find_map(Value::as_u64);
+        handle.ok_or_else(|| io::Error::other("a table without a handle"))
+    }
+
     /// The elements of one set of the table.
     pub fn elements(
         &self,
@@ -164,6 +198,47 @@ impl Nft {
             })
             .collect())
     }
+}
+
+/// The set of this name that the rules of a listed table look up: two take turns, `NAME-1` and `NAME-2`.
+pub fn set_in_use<'a>(table: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = table.split_once(&format!("@{name}-"))?;
+    let number = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    let from = table.len() - rest.len() - name.len() - 1;
+    table.get(from..table.len() - rest.len() + number.len())
+}
+
+/// Whether the listed table exempts this configured CIDR: an element of the set in use is it, or says in its comment that
+/// it is a part of it.
+pub fn exempts(table: &str, cidr: &str) -> bool {
+    let Some(set) = set_in_use(table, EXEMPT_SET) else {
+        return false;
+    };
+    let Some((_, set)) = table.split_once(&format!("\tset {set} {{\n")) else {
+        return false;
+    };
+    let Some((_, elements)) = set.split_once("elements = { ") else {
+        return false;
+    };
+    let elements = elements.split(" }\n").next().unwrap_or_default();
+    // nft shows a single address without the length of its prefix.
+    let alone = if cidr.contains(':') { "/128" } else { "/32" };
+    let element = cidr.strip_suffix(alone).unwrap_or(cidr);
+    let comment = format!("comment \"{cidr}\"");
+    elements
+        .split(',')
+        .any(|shown| shown.split_whitespace().next() == Some(element) || shown.contains(&comment))
+}
+
+/// The listed table without what differs between two that do the same: which of two sets the rules look up.
+pub fn without_set_numbers(table: &str) -> String {
+    let mut table = table.to_owned();
+    for set in [EXEMPT_SET, SOURCE_SET] {
+        for number in 1..=2 {
+            table = table.replace(&format!("{set}-{number}"), set);
+        }
+    }
+    table
 }
 
 /// Where `make test` installs Debian 13's nft and libnftables.

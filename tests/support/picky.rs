@@ -13,15 +13,10 @@ shopt -s extglob
 version=VERSION key='\"version\": \"'
 coproc REAL { exec DAEMON nft-worker nmd-nft-command; }
 while IFS= read -r request; do
-	documents=${request##*:}
-	for ((n = 0; n < ${documents%\}}; n++)); do
-		IFS= read -r document
-		request+=$'\n'$document
-	done
-	case $request in
+	# A document stands in it as a string of JSON.
+	case ${request//\\\"/\"} in
 	*WORDS*)
-		id=${request#*:}
-		printf '{"id":%s,"said":[{"succeeded":false,"output":"","error":"internal:0:0-0: Error: Could not process rule: SAID"}]}\n' "${id%%,*}" ;;
+		printf '%s\n' '{"Said":{"succeeded":false,"output":"","error":"internal:0:0-0: Error: Could not process rule: SAID"}}' ;;
 	*)
 		printf '%s\n' "$request" >&"${REAL[1]}"
 		IFS= read -r answer <&"${REAL[0]}"

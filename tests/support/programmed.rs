@@ -2,42 +2,30 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use non_masquerade_daemon::kernel::difference::Difference;
-use non_masquerade_daemon::kernel::drift::Drift;
-use non_masquerade_daemon::kernel::error::KernelError;
+use nix::sys::socket::SockFlag;
+use non_masquerade_daemon::daemon::worker::{Worker, WorkerError};
+use non_masquerade_daemon::kernel::difference::{Comparison, Difference, RulesAre};
+use non_masquerade_daemon::kernel::netlink::Netlink;
+use non_masquerade_daemon::kernel::observed::Observed;
 use non_masquerade_daemon::kernel::ownership::TableOwner;
-use non_masquerade_daemon::kernel::tables::TablePass;
-use non_masquerade_daemon::kernel::{Kernel, Observation, SyncReport};
+use non_masquerade_daemon::kernel::pass::{PassReport, TableReport};
 use non_masquerade_daemon::ruleset::{Family, Ruleset, Tables};
 use tokio::runtime::Runtime;
 
 use super::daemon::TemporaryDirectory;
-use super::netns::{Namespace, succeed};
+use super::hand::{Hand, quoted, written_script};
+use super::netns::Namespace;
 use super::nft::debian_13_root;
 
 /// Starts the worker below another root. The mounts end with it.
 const WORKER_IN_ROOT: &str = r#"#!/bin/sh
-exec unshare --mount sh -ceu 'mount --bind "$1" "$0/mnt"; exec chroot "$0" "/mnt/$2" nft-worker' ROOT DIRECTORY PROGRAM
-"#;
-
-/// Passes what it is asked on to the worker, and does something once, just before what the pattern matches is passed on.
-const WORKER_WITH_A_HAND: &str = r#"#!/bin/sh
-while IFS= read -r line; do
-	case $line in *PATTERN*) mkdir "$0.done" 2>/dev/null && { HAND; } ;; esac
-	printf '%s\n' "$line"
-done | WORKER "$@"
-"#;
-
-/// The same, just before the answer to what the pattern matches is passed back.
-const WORKER_WITH_A_LATE_HAND: &str = r#"#!/bin/sh
-while IFS= read -r line; do
-	case $line in *PATTERN*) : > "$0.asked" ;; esac
-	printf '%s\n' "$line"
-done | WORKER "$@" | while IFS= read -r answer; do
-	[ -e "$0.asked" ] && mkdir "$0.done" 2>/dev/null && { HAND; }
-	printf '%s\n' "$answer"
-done
+exec unshare --mount sh -ceu '
+	mount --rbind /proc "$0/proc"
+	mount --bind "$1" "$0/mnt"
+	exec chroot "$0" "/mnt/$2" nft-worker
+' ROOT DIRECTORY PROGRAM
 "#;
 
 /// A namespace that the calling thread has entered for good, and one worker in it.
@@ -45,7 +33,8 @@ pub struct Programmed {
     /// The namespace.
     pub namespace: Namespace,
     runtime: Runtime,
-    kernel: Kernel,
+    worker: Worker,
+    reader: Netlink,
     _script: Option<TemporaryDirectory>,
 }
 
@@ -72,42 +61,26 @@ impl Programmed {
         Self::by_worker(namespace, script, Some(directory))
     }
 
-    /// A fresh one, in which something happens once, just before the first line that matches the shell's `pattern` reaches
-    /// the worker: the shell command `hand`. With the host's libnftables, or that of Debian 13.
-    pub fn with_a_hand(
+    /// A fresh one, in which something happens in the middle of a pass. With the host's libnftables.
+    pub fn with_a_hand(daemon: &str, hand: Hand<'_>) -> io::Result<Self> {
+        Self::with_a_hand_within(Namespace::new()?, daemon, hand)
+    }
+
+    /// The same in a namespace that is there.
+    pub fn with_a_hand_within(
+        namespace: Namespace,
         daemon: &str,
-        is_on_debian_13: bool,
-        pattern: &str,
-        hand: &str,
+        hand: Hand<'_>,
     ) -> io::Result<Self> {
         let directory = TemporaryDirectory::new()?;
-        let worker = if is_on_debian_13 {
-            worker_in_root(&directory, daemon)?
-        } else {
-            PathBuf::from(daemon)
-        };
-        Self::by_hand(WORKER_WITH_A_HAND, &worker, pattern, hand, directory)
+        let script = hand.install(&directory, daemon)?;
+        Self::by_worker(namespace, script, Some(directory))
     }
 
-    /// The same, just before the answer to that line comes back; with the host's libnftables.
-    pub fn with_a_late_hand(daemon: &str, pattern: &str, hand: &str) -> io::Result<Self> {
+    /// A fresh one with a hand, and Debian 13's libnftables.
+    pub fn with_a_hand_on_debian_13(daemon: &str, hand: Hand<'_>) -> io::Result<Self> {
         let directory = TemporaryDirectory::new()?;
-        let (script, daemon) = (WORKER_WITH_A_LATE_HAND, Path::new(daemon));
-        Self::by_hand(script, daemon, pattern, hand, directory)
-    }
-
-    fn by_hand(
-        script: &str,
-        worker: &Path,
-        pattern: &str,
-        hand: &str,
-        directory: TemporaryDirectory,
-    ) -> io::Result<Self> {
-        let text = script
-            .replace("PATTERN", pattern)
-            .replace("HAND", hand)
-            .replace("WORKER", &format!("'{}'", worker.display()));
-        let script = written_script(&directory, "with-a-hand", &text)?;
+        let script = hand.install_on_debian_13(&directory, daemon)?;
         Self::by_worker(Namespace::new()?, script, Some(directory))
     }
 
@@ -122,37 +95,71 @@ impl Programmed {
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?,
-            kernel: Kernel::new(program, TableOwner::Auto),
+            worker: Worker::new(program),
+            reader: Netlink::open(0, SockFlag::empty())?,
             _script: script,
         })
     }
 
-    /// See [`Kernel::sync`].
-    pub fn sync(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
-        self.runtime.block_on(self.kernel.sync(ruleset))
+    /// Makes the table of one family right, whatever the other family's is.
+    pub fn sync(&mut self, ruleset: &Ruleset) -> Result<TableReport, WorkerError> {
+        self.pass_over(ruleset, vec![ruleset.family])
     }
 
-    /// See [`Kernel::sync_all`].
-    pub fn sync_all(&mut self, tables: &Tables) -> Vec<TablePass> {
-        self.runtime.block_on(self.kernel.sync_all(tables))
+    /// Compares that table as the worker does, which remembers the rules that it has written, and writes nothing.
+    pub fn look(&mut self, ruleset: &Ruleset) -> Result<TableReport, WorkerError> {
+        self.pass_over(ruleset, Vec::new())
     }
 
-    /// In what the kernel differs from the tables, whoever owns them. A table that is too many is a difference.
-    pub fn differences(&mut self, tables: &Tables) -> Result<Vec<Difference>, KernelError> {
+    fn pass_over(
+        &mut self,
+        ruleset: &Ruleset,
+        repairs: Vec<Family>,
+    ) -> Result<TableReport, WorkerError> {
+        let report = self.pass(&alone(ruleset), repairs)?;
+        let mut passes = report.tables.into_iter();
+        let pass = passes.find(|pass| pass.family == ruleset.family);
+        let pass = pass.ok_or_else(|| WorkerError::Answer("no table of it".to_owned()))?;
+        Ok(pass.result?)
+    }
+
+    /// Makes the tables of both families right.
+    pub fn sync_all(&mut self, tables: &Tables) -> Result<PassReport, WorkerError> {
+        self.pass(tables, Family::ALL.to_vec())
+    }
+
+    fn pass(&mut self, tables: &Tables, repairs: Vec<Family>) -> Result<PassReport, WorkerError> {
+        let tables = Rc::new(tables.clone());
+        let pass = self.worker.pass(&tables, repairs, TableOwner::Auto);
+        self.runtime.block_on(pass)
+    }
+
+    /// How many workers have been started.
+    pub fn worker_starts(&self) -> u32 {
+        self.worker.starts()
+    }
+
+    /// What the kernel has under the table's name.
+    pub fn observe(&self, ruleset: &Ruleset) -> io::Result<Option<Observed>> {
+        let chains = ruleset.chains.iter().map(|chain| chain.name.as_str());
+        Observed::read(&self.reader, ruleset.family, &ruleset.table, chains)
+    }
+
+    /// In what the kernel differs from the tables, whoever owns them: in all but their rules, whose bytes the worker alone
+    /// remembers. A table that is too many is a difference.
+    pub fn differences(&mut self, tables: &Tables) -> io::Result<Vec<Difference>> {
         let mut differences = Vec::new();
         for ruleset in tables.wanted() {
-            let observed = self.kernel.observe(ruleset.family, &ruleset.table);
-            differences.extend(match &self.runtime.block_on(observed)? {
-                Observation::Missing => Drift::of_missing_table(ruleset).differences,
-                Observation::Unreadable(header) => {
-                    Drift::of_unreadable_table(ruleset, *header).differences
+            match self.observe(ruleset)? {
+                None => differences.push(Difference::TableMissing),
+                Some(observed) => {
+                    let rules_are = |_: &_, _: &_| RulesAre::Right;
+                    let comparison = Comparison::new(ruleset, &observed, rules_are);
+                    differences.extend(comparison.differences);
                 }
-                Observation::Table(header, table) => {
-                    Drift::of_table(ruleset, *header, table)?.differences
-                }
-            });
+            }
         }
-        let has_ip6 = self.kernel.found(Family::Ip6, &tables.ip.table)?.is_some();
+        let has_ip6 = self.reader.table("ip6", &tables.ip.table)?.is_some();
         if tables.ip6.is_none() && has_ip6 {
             differences.push(Difference::TableUnwanted);
         }
@@ -160,37 +167,42 @@ impl Programmed {
     }
 
     /// Whether each of the tables that are there has an owner.
-    pub fn are_owned(&mut self, tables: &Tables) -> Result<bool, KernelError> {
+    pub fn are_owned(&mut self, tables: &Tables) -> io::Result<bool> {
         let mut are_owned = true;
         for ruleset in tables.wanted() {
-            let found = self.kernel.found(ruleset.family, &ruleset.table)?;
-            are_owned &= found.is_none_or(|found| found.header.owner.is_some());
+            let header = self.reader.table(ruleset.family.name(), &ruleset.table)?;
+            are_owned &= header.is_none_or(|header| header.owner.is_some());
         }
         Ok(are_owned)
     }
+}
 
-    /// See [`Kernel::look`].
-    pub fn look(&mut self, ruleset: &Ruleset) -> Result<SyncReport, KernelError> {
-        self.runtime.block_on(self.kernel.look(ruleset))
+impl Drop for Programmed {
+    /// What the worker owned is free when this returns.
+    fn drop(&mut self) {
+        let worker = std::mem::replace(&mut self.worker, Worker::new(PathBuf::new()));
+        self.runtime.block_on(worker.close());
+    }
+}
+
+/// Tables in which the other family is not to be written: the one of IPv4 is always there.
+fn alone(ruleset: &Ruleset) -> Tables {
+    let of_ip = Ruleset {
+        family: Family::Ip,
+        ..ruleset.clone()
+    };
+    Tables {
+        ip: of_ip,
+        ip6: (ruleset.family == Family::Ip6).then(|| ruleset.clone()),
     }
 }
 
 fn worker_in_root(directory: &TemporaryDirectory, daemon: &str) -> io::Result<PathBuf> {
     let daemon = Path::new(daemon).canonicalize()?;
-    let quoted = |path: Option<&Path>| format!("'{}'", path.unwrap_or(Path::new("")).display());
+    let shown = |path: Option<&Path>| quoted(&path.unwrap_or(Path::new("")).to_string_lossy());
     let text = WORKER_IN_ROOT
-        .replace("ROOT", &quoted(Some(&debian_13_root())))
-        .replace("DIRECTORY", &quoted(daemon.parent()))
-        .replace("PROGRAM", &quoted(daemon.file_name().map(Path::new)));
+        .replace("ROOT", &shown(Some(&debian_13_root())))
+        .replace("DIRECTORY", &shown(daemon.parent()))
+        .replace("PROGRAM", &shown(daemon.file_name().map(Path::new)));
     written_script(directory, "worker", &text)
-}
-
-/// Written by another process: what a test beside this one is just starting may hold a copy of what is open here, and then
-/// the script could not be run (ETXTBSY, execve(2)).
-fn written_script(directory: &TemporaryDirectory, name: &str, text: &str) -> io::Result<PathBuf> {
-    let script = directory.path().join(name);
-    let write = r#"printf %s "$1" > "$0"; chmod 755 "$0""#;
-    let mut writer = std::process::Command::new("sh");
-    succeed(writer.args(["-c", write]).arg(&script).arg(text))?;
-    Ok(script)
 }

@@ -3,9 +3,9 @@
 use super::enforcement::Enforcement;
 use super::finding::{Finding, rule_deletion, shell_word};
 use super::legacy;
-use crate::kernel::legacy_nat::LegacyNat;
-use crate::kernel::other_nat::{Chain, NatTable};
-use crate::kernel::removal::FoundTable;
+use crate::commands::legacy_nat::LegacyNat;
+use crate::commands::look::FoundTable;
+use crate::commands::other_nat::{Chain, NatTable};
 
 /// The chain that ip-masq-agent and ip-masq-agent-v2 have by default, in both families.
 const CHAIN_OF_IP_MASQ_AGENT: &str = "IP-MASQ-AGENT";

@@ -5,9 +5,9 @@ use std::io;
 use super::enforcement::Enforcement;
 use super::finding::Finding;
 use super::{beside, daemons, legacy, pod_ranges};
-use crate::kernel::daemons::running;
-use crate::kernel::legacy_nat::LegacyNat;
-use crate::kernel::proc::content;
+use crate::commands::daemons::running;
+use crate::commands::legacy_nat::LegacyNat;
+use crate::commands::proc::content;
 use crate::policy::Policy;
 
 /// The services that IPVS balances in this network namespace.

@@ -7,12 +7,11 @@ use super::finding::Finding;
 use super::rivals::BaseChain;
 use super::{beside, privilege, rivals, table};
 use crate::cli::{Options, TableOwner};
-use crate::commands::ask_kernel;
-use crate::kernel::error::KernelError;
-use crate::kernel::legacy_nat::LegacyNat;
-use crate::kernel::other_nat::{ChainListing, NatChain, NatTable};
-use crate::kernel::removal::FoundTable;
-use crate::kernel::{Kernel, owner};
+use crate::commands::legacy_nat::LegacyNat;
+use crate::commands::look::{FoundTable, Look};
+use crate::commands::other_nat::{ChainListing, NatChain, NatTable};
+use crate::daemon::worker::WorkerError;
+use crate::kernel::owner;
 use crate::ruleset::{Family, Ruleset, Tables};
 
 const LEFTOVERS: &str = "other-tables";
@@ -40,25 +39,29 @@ pub(super) fn findings(
         let unchecked = |check| Finding::unchecked(check, "needs CAP_NET_ADMIN", privilege::REMEDY);
         return ALL.into_iter().map(unchecked).collect();
     }
-    let examined = ask_kernel(async |kernel| {
-        let mut examination = Examination {
-            kernel,
-            options,
-            enforcement,
-            legacy,
-            found: Vec::new(),
-        };
-        examination.run(tables).await;
-        examination.found
-    });
-    examined.unwrap_or_else(|error| {
-        let unchecked = |check| Finding::unchecked(check, &error, "free memory or files");
-        ALL.into_iter().map(unchecked).collect()
-    })
+    let look = match Look::new() {
+        Ok(look) => look,
+        Err(error) => {
+            let unchecked = |check| Finding::unchecked(check, &error, "free memory or files");
+            return ALL.into_iter().map(unchecked).collect();
+        }
+    };
+    let mut examination = Examination {
+        look,
+        options,
+        enforcement,
+        legacy,
+        found: Vec::new(),
+    };
+    examination.run(tables);
+    examination.found
 }
 
+/// A chain of a table that cannot be read, and why.
+type Unread = (NatChain, WorkerError);
+
 struct Examination<'a> {
-    kernel: &'a mut Kernel,
+    look: Look,
     options: &'a Options,
     enforcement: Enforcement,
     legacy: &'a LegacyNat,
@@ -66,8 +69,8 @@ struct Examination<'a> {
 }
 
 impl Examination<'_> {
-    async fn run(&mut self, tables: Option<&Tables>) {
-        let chains = self.kernel.chains().await;
+    fn run(&mut self, tables: Option<&Tables>) {
+        let chains = self.look.chains();
         let version = chains
             .as_ref()
             .ok()
@@ -77,11 +80,11 @@ impl Examination<'_> {
             Ok(_) => table::library(version),
         });
         match tables {
-            Some(tables) => self.own_tables(tables, version).await,
+            Some(tables) => self.own_tables(tables, version),
             None => self.without_configuration(),
         }
         match chains {
-            Ok(listing) => self.others(&listing, tables).await,
+            Ok(listing) => self.others(&listing, tables),
             Err(error) => self.unreadable(&error),
         }
     }
@@ -96,7 +99,7 @@ impl Examination<'_> {
     /// IPv4's table is there whatever the configuration says.
     fn without_configuration(&mut self) {
         let family = Family::Ip;
-        let is_there = self.kernel.found(family, &self.options.table);
+        let is_there = self.look.found(family, &self.options.table);
         let name = format!("{} {}", family.name(), self.options.table);
         self.found.push(table::uncompared(table::FEATURES));
         self.found.push(match is_there {
@@ -107,22 +110,27 @@ impl Examination<'_> {
         self.found.push(table::uncompared(table::OWNER));
     }
 
-    async fn own_tables(&mut self, tables: &Tables, version: Option<&str>) {
+    fn own_tables(&mut self, tables: &Tables, version: Option<&str>) {
         for ruleset in tables.wanted() {
-            match self.kernel.missing_features(ruleset).await {
+            match self.look.missing_features(ruleset) {
                 Ok(missing) => {
                     let family = ruleset.family.name();
                     self.found.extend(table::features(family, &missing));
                 }
                 Err(error) => self.found.push(table::unanswered(table::FEATURES, &error)),
             }
-            self.own_table(ruleset, version).await;
+            self.own_table(ruleset, version);
         }
     }
 
-    async fn own_table(&mut self, ruleset: &Ruleset, version: Option<&str>) {
+    fn own_table(&mut self, ruleset: &Ruleset, version: Option<&str>) {
         let name = format!("{} {}", ruleset.family.name(), ruleset.table);
-        let (header, differences) = match self.kernel.compare(ruleset).await {
+        let observed = self.look.observe(ruleset);
+        let compared = observed.and_then(|observed| {
+            let differences = self.look.differences(ruleset, observed.as_ref())?;
+            Ok((observed.map(|table| table.header), differences))
+        });
+        let (header, differences) = match compared {
             Ok(compared) => compared,
             Err(error) => {
                 let checks = [table::TABLE, table::OWNER];
@@ -132,7 +140,7 @@ impl Examination<'_> {
         };
         let in_step = table::in_step(&name, header.is_some(), &differences);
         self.found.push(in_step);
-        let kernel_takes_it = match self.kernel.takes_owner(ruleset.family).await {
+        let kernel_takes_it = match self.look.takes_owner(ruleset.family) {
             Ok(takes) => takes,
             Err(error) => return self.found.push(table::unanswered(table::OWNER, &error)),
         };
@@ -147,7 +155,7 @@ impl Examination<'_> {
     }
 
     /// What stands in the tables of others, and in the daemon's own of other names.
-    async fn others(&mut self, listing: &ChainListing, tables: Option<&Tables>) {
+    fn others(&mut self, listing: &ChainListing, tables: Option<&Tables>) {
         let leftovers = self.leftovers(tables);
         let is_leftover = |chain: &NatChain| {
             leftovers
@@ -162,7 +170,7 @@ impl Examination<'_> {
                 !self.is_own(&chain.family, &chain.table, tables) && !is_leftover(chain)
             })
             .collect();
-        let (read, unread) = self.nat_tables(&of_others).await;
+        let (read, unread) = self.nat_tables(&of_others);
         let mut base_chains = Vec::new();
         for chain in of_others {
             if let Some((_, table)) = read.iter().find(|(name, _)| *name == name_of(chain)) {
@@ -188,7 +196,7 @@ impl Examination<'_> {
 
     /// The tables of a daemon that the configuration does not want. `None`: they cannot be looked for, which is told.
     fn leftovers(&mut self, tables: Option<&Tables>) -> Option<Vec<FoundTable>> {
-        match self.kernel.tables_of_a_daemon(&self.options.table) {
+        match self.look.tables_of_a_daemon(&self.options.table) {
             Ok(mut found) => {
                 found.retain(|table| !self.is_own(table.family.name(), &table.name, tables));
                 Some(found)
@@ -201,10 +209,7 @@ impl Examination<'_> {
     }
 
     /// The tables of these chains, each once: those that can be read, and why the others cannot.
-    async fn nat_tables(
-        &mut self,
-        chains: &[&NatChain],
-    ) -> (Vec<(String, NatTable)>, Vec<(NatChain, KernelError)>) {
+    fn nat_tables(&mut self, chains: &[&NatChain]) -> (Vec<(String, NatTable)>, Vec<Unread>) {
         let (mut read, mut unread) = (Vec::new(), Vec::new());
         let mut names = HashSet::new();
         for chain in chains {
@@ -212,7 +217,7 @@ impl Examination<'_> {
             if !names.insert(name.clone()) {
                 continue;
             }
-            match self.kernel.nat_table(&chain.family, &chain.table).await {
+            match self.look.nat_table(&chain.family, &chain.table) {
                 Ok(table) => read.push((name, table)),
                 Err(error) => unread.push(((*chain).clone(), error)),
             }

@@ -2,8 +2,8 @@
 
 use super::enforcement::Enforcement;
 use super::finding::Finding;
+use crate::commands::legacy_nat::{LegacyNat, PRIORITY};
 use crate::in_words;
-use crate::kernel::legacy_nat::{LegacyNat, PRIORITY};
 use crate::policy::NOT_ENFORCED;
 
 const CHECK: &str = "iptables-legacy";

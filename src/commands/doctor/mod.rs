@@ -18,7 +18,8 @@ mod writers;
 
 use super::{ExitStatus, load, print};
 use crate::cli::{Options, OutputFormat};
-use crate::kernel::legacy_nat::LegacyNat;
+use crate::commands::daemon_says::DaemonSays;
+use crate::commands::legacy_nat::LegacyNat;
 use crate::policy::Policy;
 use crate::ruleset::Tables;
 use finding::{Finding, Outcome};
@@ -70,6 +71,8 @@ fn examined(options: &Options) -> Vec<Finding> {
         &legacy,
         has_capability,
     ));
+    // Without the capability no rules were compared.
+    findings.extend(has_capability.then(|| daemons::readiness(&DaemonSays::asked(options))));
     findings.extend(host::findings(policy.as_ref(), enforcement, &legacy));
     findings
 }

@@ -4,10 +4,10 @@ use super::enforcement::Enforcement;
 use super::finding::{Finding, rule_deletion, shell_word};
 use super::legacy;
 use super::writers::{Judgement, Writer};
+use crate::commands::legacy_nat::LegacyNat;
+use crate::commands::other_nat::{NatChain, SourceNatRule};
+use crate::daemon::worker::WorkerError;
 use crate::in_words;
-use crate::kernel::error::KernelError;
-use crate::kernel::legacy_nat::LegacyNat;
-use crate::kernel::other_nat::{NatChain, SourceNatRule};
 use crate::policy::NOT_ENFORCED;
 use crate::ruleset::names::{ENFORCE_PRIORITY, POSTROUTING_PRIORITY};
 
@@ -26,7 +26,7 @@ pub(super) struct BaseChain {
 /// What to say of the chains of others. `unread`: a chain of each table that cannot be read, and why.
 pub(super) fn findings(
     chains: &[BaseChain],
-    unread: &[(NatChain, KernelError)],
+    unread: &[(NatChain, WorkerError)],
     enforcement: Enforcement,
     legacy_nat: &LegacyNat,
 ) -> Vec<Finding> {
@@ -46,10 +46,10 @@ pub(super) fn findings(
     found
 }
 
-fn unchecked(chain: &NatChain, why: &KernelError) -> Finding {
+fn unchecked(chain: &NatChain, why: &WorkerError) -> Finding {
     let NatChain { family, table, .. } = chain;
     let by = match why {
-        KernelError::Worker(death) if death.is_a_crash() => "with a newer nft",
+        death if death.is_a_crash() => "with a newer nft",
         _ => "by hand",
     };
     let word = shell_word(table);
@@ -160,7 +160,6 @@ mod tests {
 
     use super::super::finding::Outcome;
     use super::*;
-    use crate::kernel::worker::WorkerError;
 
     const OFF: Enforcement = Enforcement::Off;
 
@@ -325,8 +324,9 @@ mod tests {
     fn where_a_table_took_too_long_to_be_read_nothing_is_said_to_be_well() {
         let hung = WorkerError::Hung {
             deadline: Duration::from_secs(5),
+            said: String::new(),
         };
-        let unread = [(base("ip", "kube-proxy", 100, vec![]).chain, hung.into())];
+        let unread = [(base("ip", "kube-proxy", 100, vec![]).chain, hung)];
         let found = findings(&[], &unread, OFF, &LegacyNat::NotLoaded);
         let [finding] = found.try_into().unwrap();
         assert_eq!(finding.result, Outcome::Warning);

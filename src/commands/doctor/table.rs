@@ -1,11 +1,12 @@
 //! libnftables, what the kernel lacks, and the daemon's own tables.
 
 use super::finding::Finding;
+use crate::commands::features::Feature;
+use crate::daemon::worker::WorkerError;
 use crate::kernel::difference::Difference;
-use crate::kernel::error::{self, KernelError};
-use crate::kernel::features::Feature;
+use crate::kernel::error;
 use crate::kernel::netlink::TableHeader;
-use crate::kernel::worker::{WORKER_NAME, WorkerError};
+use crate::kernel::serve::WORKER_NAME;
 
 pub(super) const LIBRARY: &str = "libnftables";
 pub(super) const FEATURES: &str = "kernel-features";
@@ -200,25 +201,23 @@ fn lacking(said: String, support: OwnerSupport) -> Finding {
 }
 
 /// What could not be looked at, and why.
-pub(super) fn unanswered(check: &'static str, error: &KernelError) -> Finding {
-    match error {
-        KernelError::Worker(WorkerError::Start { .. }) => {
-            Finding::failure(check, error.to_string(), "mount -t proc proc /proc")
+pub(super) fn unanswered(check: &'static str, error: &WorkerError) -> Finding {
+    let remedy = match error {
+        WorkerError::Start { .. } => "mount -t proc proc /proc",
+        WorkerError::Kernel(refusal) => {
+            return Finding::unchecked(
+                check,
+                refusal,
+                "grant CAP_NET_ADMIN in the user namespace that owns this network namespace; else look at the message",
+            );
         }
-        KernelError::Worker(death) | KernelError::DiedOfContents(death) => {
-            let remedy = match death {
-                WorkerError::Hung { .. } => "look again when the host is less busy",
-                death if death.is_a_crash() => WORKER_REMEDY,
-                _ => "free memory or files, and look again",
-            };
-            Finding::failure(check, error.to_string(), remedy)
+        WorkerError::Hung { .. } | WorkerError::Stuck { .. } => {
+            "look again when the host is less busy"
         }
-        other => Finding::unchecked(
-            check,
-            other,
-            "grant CAP_NET_ADMIN in the user namespace that owns this network namespace; else look at the message",
-        ),
-    }
+        death if death.is_a_crash() => WORKER_REMEDY,
+        _ => "free memory or files, and look again",
+    };
+    Finding::failure(check, error.to_string(), remedy)
 }
 
 #[cfg(test)]
@@ -261,7 +260,13 @@ mod tests {
     fn each_standing_of_the_table_is_told_with_what_to_do() {
         use Outcome::{Failure, Warning};
         use OwnerSupport::{KernelTooOld, LibraryTooOld, Possible};
-        let header = |flags, owner| Some(TableHeader { flags, owner });
+        let header = |flags, owner| {
+            Some(TableHeader {
+                flags,
+                owner,
+                uses: 0,
+            })
+        };
         let (ours, foreign) = (Some("nmd-nft-worker (pid 7)"), Some("nft (pid 8)"));
         let (plain, orphan, owned) = (header(0, None), header(4, None), header(6, Some(9)));
         let (can, library, kernel) = (Possible, LibraryTooOld, KernelTooOld);
@@ -293,13 +298,14 @@ mod tests {
         };
         let hung = WorkerError::Hung {
             deadline: Duration::from_secs(5),
+            said: String::new(),
         };
         for (death, remedy) in [
             (hung, "less busy"),
             (ended(Signal::SIGSEGV as i32), "update libnftables"),
             (ended(Signal::SIGKILL as i32), "free memory"),
         ] {
-            let told = unanswered(TABLE, &KernelError::Worker(death)).remedy;
+            let told = unanswered(TABLE, &death).remedy;
             assert!(told.unwrap().contains(remedy), "{remedy}");
         }
     }

@@ -1,6 +1,6 @@
 //! Who writes rules that translate source addresses, by the names of tables and chains, and what is to be thought of them.
 
-use crate::kernel::other_nat::SourceNatRule;
+use crate::commands::other_nat::SourceNatRule;
 
 /// Someone whose rules are known.
 #[derive(Debug)]

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::kernel_view::{KernelView, Rival, State, TableAnswer};
 use super::verdict::{Condition, Decision, Reason, Verdict};
+use crate::commands::other_nat::NatChain;
 use crate::config::provenance::CidrPlace;
 use crate::in_words;
-use crate::kernel::other_nat::NatChain;
 use crate::policy::Policy;
 use crate::policy::prefix_table::Origin;
 use crate::ruleset::names::{ENFORCE_PRIORITY, POSTROUTING_PRIORITY};
@@ -147,7 +147,6 @@ impl From<TableAnswer> for KernelAnswer {
             State::NotPermitted => ("not_permitted", None),
             State::Unknown(error) => ("unknown", Some(error)),
             State::Missing => ("missing", None),
-            State::Unreadable => ("unreadable", None),
             State::Read => ("read", None),
         };
         Self {

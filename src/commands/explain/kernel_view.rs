@@ -4,16 +4,15 @@ use std::net::IpAddr;
 
 use super::verdict::of_family;
 use crate::cli::Options;
+use crate::commands::legacy_nat::{self, LegacyNat};
+use crate::commands::look::Look;
+use crate::commands::other_nat::NatChain;
+use crate::daemon::worker::WorkerError;
 use crate::kernel::difference::Difference;
-use crate::kernel::drift::Drift;
-use crate::kernel::legacy_nat::{self, LegacyNat};
-use crate::kernel::netlink::TableHeader;
-use crate::kernel::observed::{ObservedElement, ObservedTable};
-use crate::kernel::other_nat::NatChain;
-use crate::kernel::{Kernel, Observation};
+use crate::kernel::observed::{Observed, ObservedElement};
 use crate::policy::prefix_table::Verdict;
 use crate::policy::{FamilyPolicy, Policy, Sources};
-use crate::ruleset::{Family, Tables, names};
+use crate::ruleset::{AddressField, Family, Tables};
 
 /// What was seen of the kernel.
 pub(super) enum KernelView {
@@ -24,12 +23,20 @@ pub(super) enum KernelView {
 
 /// What can be seen with CAP_NET_ADMIN; an error is why it cannot.
 pub(super) struct Seen {
-    ip: Result<Observation, String>,
-    ip6: Result<Observation, String>,
+    ip: Result<Table, String>,
+    ip6: Result<Table, String>,
     /// The base chains of type nat on postrouting, less the daemon's.
     other_chains: Result<Vec<NatChain>, String>,
     legacy_ip: LegacyNat,
     legacy_ip6: LegacyNat,
+}
+
+/// The daemon's table of a family.
+struct Table {
+    /// None: there is none.
+    observed: Option<Observed>,
+    /// In what it differs, but for elements, which are looked up one by one.
+    differences: Vec<String>,
 }
 
 /// A NAT chain of others.
@@ -59,7 +66,6 @@ pub(super) enum State {
     NotPermitted,
     Unknown(String),
     Missing,
-    Unreadable,
     Read,
 }
 
@@ -67,26 +73,25 @@ impl TableAnswer {
     /// `None`: it is not known.
     pub(super) fn agrees(&self) -> Option<bool> {
         match self.state {
-            State::NotPermitted | State::Unknown(_) | State::Unreadable => None,
+            State::NotPermitted | State::Unknown(_) => None,
             State::Missing | State::Read => Some(self.disagreements.is_empty()),
         }
     }
 }
 
 /// Looks, without writing anything.
-pub(super) async fn look(kernel: &mut Kernel, options: &Options) -> KernelView {
+pub(super) fn look(look: &mut Look, options: &Options, tables: &Tables) -> KernelView {
     let table = &options.table;
-    let mut seen = async |family| {
-        let observed = kernel.observe(family, table).await;
-        observed.map_err(|error| error.to_string())
+    let mut seen = |family| {
+        let seen = table_of(look, family, options, tables);
+        seen.map_err(|error| error.to_string())
     };
-    let ip = seen(Family::Ip).await;
-    let ip6 = seen(Family::Ip6).await;
+    let (ip, ip6) = (seen(Family::Ip), seen(Family::Ip6));
     let is_other = |chain: &NatChain| {
         let is_of_a_daemon_s_family = ["ip", "ip6"].contains(&chain.family.as_str());
         !(is_of_a_daemon_s_family && chain.table == *table)
     };
-    let chains = kernel.chains().await;
+    let chains = look.chains();
     let other_chains =
         chains.map(|listing| listing.nat_chains.into_iter().filter(is_other).collect());
     KernelView::Seen(Box::new(Seen {
@@ -98,12 +103,42 @@ pub(super) async fn look(kernel: &mut Kernel, options: &Options) -> KernelView {
     }))
 }
 
+fn table_of(
+    look: &mut Look,
+    family: Family,
+    options: &Options,
+    tables: &Tables,
+) -> Result<Table, WorkerError> {
+    let Some(ruleset) = tables.of(family) else {
+        let observed = look.observe_any(family, &options.table)?;
+        let is_too_many = || "there is a table, although IPv6 is off".to_owned();
+        let differences = observed.iter().map(|_| is_too_many()).collect();
+        return Ok(Table {
+            observed,
+            differences,
+        });
+    };
+    let observed = look.observe(ruleset)?;
+    let mut differences = look.differences(ruleset, observed.as_ref())?;
+    differences.retain(|difference| {
+        !matches!(
+            difference,
+            Difference::ElementsMissing(..)
+                | Difference::ElementsForeign(..)
+                | Difference::ElementsStrange(..)
+        )
+    });
+    Ok(Table {
+        observed,
+        differences: differences.iter().map(ToString::to_string).collect(),
+    })
+}
+
 impl KernelView {
     /// What the table says of traffic to `destination`, held against the policy.
     pub(super) fn answer(
         &self,
         policy: &Policy,
-        tables: &Tables,
         source: Option<IpAddr>,
         destination: IpAddr,
     ) -> TableAnswer {
@@ -113,28 +148,29 @@ impl KernelView {
             (Self::Seen(seen), IpAddr::V6(_)) => &seen.ip6,
         };
         let of_family = of_family(policy, destination);
-        match seen {
-            Err(error) => State::Unknown(error.clone()).into(),
-            Ok(Observation::Unreadable(_)) => State::Unreadable.into(),
-            Ok(Observation::Missing) => TableAnswer {
+        let table = match seen {
+            Err(error) => return State::Unknown(error.clone()).into(),
+            Ok(table) => table,
+        };
+        let Some(observed) = &table.observed else {
+            let disagreement = "there is no table, so that it masquerades nothing";
+            return TableAnswer {
                 disagreements: of_family
-                    .map(|_| "there is no table, so that it masquerades nothing".to_owned())
+                    .map(|_| disagreement.to_owned())
                     .into_iter()
                     .collect(),
                 ..State::Missing.into()
-            },
-            Ok(Observation::Table(header, table)) => {
-                let element = element_of(table, names::EXEMPT_SET, destination);
-                let mut disagreements = of_family
-                    .map(|of_family| lookups(of_family, table, source, destination, element))
-                    .unwrap_or_default();
-                disagreements.extend(other_differences(tables, destination, *header, table));
-                TableAnswer {
-                    state: State::Read,
-                    element: element.cloned(),
-                    disagreements,
-                }
-            }
+            };
+        };
+        let element = element_of(observed, AddressField::Destination, destination);
+        let mut disagreements = of_family
+            .map(|of_family| lookups(of_family, observed, source, destination, element))
+            .unwrap_or_default();
+        disagreements.extend(table.differences.iter().cloned());
+        TableAnswer {
+            state: State::Read,
+            element: element.cloned(),
+            disagreements,
         }
     }
 
@@ -202,7 +238,7 @@ impl From<State> for TableAnswer {
 /// What the sets of the table say otherwise than the policy.
 fn lookups(
     of_family: &FamilyPolicy,
-    table: &ObservedTable,
+    table: &Observed,
     source: Option<IpAddr>,
     destination: IpAddr,
     element: Option<&ObservedElement>,
@@ -218,52 +254,17 @@ fn lookups(
     }
     if let (Some(source), Sources::Only(sources)) = (source, &of_family.sources) {
         let is_listed = sources.iter().any(|listed| listed.contains(&source));
-        let is_in_set = element_of(table, names::SOURCE_SET, source).is_some();
+        let is_in_set = element_of(table, AddressField::Source, source).is_some();
         if is_listed != is_in_set {
             let has = if is_in_set { "has" } else { "lacks" };
-            disagreements.push(format!("set {} {has} the source", names::SOURCE_SET));
+            let set = AddressField::Source.set();
+            disagreements.push(format!("set {set} {has} the source"));
         }
     }
     disagreements
 }
 
-fn element_of<'a>(
-    table: &'a ObservedTable,
-    set: &str,
-    address: IpAddr,
-) -> Option<&'a ObservedElement> {
-    let set = table.sets.iter().find(|found| found.name == set)?;
-    let mut elements = set.elements.iter();
+fn element_of(table: &Observed, field: AddressField, address: IpAddr) -> Option<&ObservedElement> {
+    let mut elements = table.set_in_use(field)?.elements.iter();
     elements.find(|element| element.first <= address && address <= element.last)
-}
-
-/// Differences that may change what happens to any destination. Elements have been looked up one by one.
-fn other_differences(
-    tables: &Tables,
-    destination: IpAddr,
-    header: TableHeader,
-    table: &ObservedTable,
-) -> Vec<String> {
-    let ruleset = match destination {
-        IpAddr::V4(_) => Some(&tables.ip),
-        IpAddr::V6(_) => tables.ip6.as_ref(),
-    };
-    let Some(ruleset) = ruleset else {
-        return vec!["there is a table, although IPv6 is off".to_owned()];
-    };
-    let is_other = |difference: &&Difference| {
-        !matches!(
-            difference,
-            Difference::ElementsMissing(..)
-                | Difference::ElementsForeign(..)
-                | Difference::ElementsStrange(..)
-        )
-    };
-    match Drift::of_table(ruleset, header, table) {
-        Ok(drift) => {
-            let others = drift.differences.iter().filter(is_other);
-            others.map(ToString::to_string).collect()
-        }
-        Err(error) => vec![error.to_string()],
-    }
 }

@@ -11,11 +11,14 @@ use std::net::IpAddr;
 use serde::Serialize;
 use tracing::warn;
 
-use super::{ExitStatus, ask_kernel, bad_configuration, failed, print, print_json, print_warnings};
+use super::daemon_says::DaemonSays;
+use super::local_address;
+use super::look::Look;
+use super::{ExitStatus, bad_configuration, failed, print, print_json, print_warnings};
 use crate::cli::{Options, OutputFormat};
 use crate::config::provenance::{CidrPlace, List, ListedCidr};
 use crate::config_source::{self, Loaded, Texts};
-use crate::kernel::{capability, local_address};
+use crate::kernel::capability;
 use crate::policy::Policy;
 use crate::policy::prefix_table::{Entry, Origin};
 use crate::ruleset::Tables;
@@ -28,6 +31,9 @@ use verdict::{Decision, Locality, decide};
 struct Answers {
     from: Option<IpAddr>,
     destinations: Vec<Answer>,
+    /// What the daemon says of the rules, whose bytes it compares; they were compared as libnftables lists them. None: they
+    /// were not compared.
+    daemon: Option<DaemonSays>,
 }
 
 /// Explains what happens to traffic to each destination.
@@ -42,16 +48,19 @@ pub(super) fn explain(
         Err(error) => return bad_configuration(&error),
     };
     print_warnings(&loaded.warnings);
-    let view = match seen(options) {
+    let policy = Policy::new(&loaded.config);
+    let tables = Tables::new(&policy, &options.chosen_names());
+    let view = match seen(options, &tables) {
         Ok(view) => view,
         Err(error) => return failed(&format!("the kernel cannot be asked: {error}")),
     };
     let answers = Answers {
         from,
-        destinations: answers(options, &loaded, &texts, from, destinations, &view),
+        destinations: answers(&policy, &loaded, &texts, from, destinations, &view),
+        daemon: matches!(view, KernelView::Seen(_)).then(|| DaemonSays::asked(options)),
     };
     let printed = match format {
-        OutputFormat::Text => print(&text::told(&answers.destinations, &options.table)),
+        OutputFormat::Text => print(&text::told(&answers, &options.table)),
         OutputFormat::Json => print_json(&answers),
     };
     let is_nonsense = |answer: &Answer| answer.error.is_some();
@@ -61,27 +70,25 @@ pub(super) fn explain(
     printed
 }
 
-fn seen(options: &Options) -> std::io::Result<KernelView> {
+fn seen(options: &Options, tables: &Tables) -> std::io::Result<KernelView> {
     // What cannot be read of the own capabilities is not permitted either.
     if !matches!(capability::raise_net_admin(), Ok(true)) {
         return Ok(KernelView::NotPermitted);
     }
-    ask_kernel(async |kernel| kernel_view::look(kernel, options).await)
+    Ok(kernel_view::look(&mut Look::new()?, options, tables))
 }
 
 fn answers(
-    options: &Options,
+    policy: &Policy,
     loaded: &Loaded,
     texts: &Texts,
     from: Option<IpAddr>,
     destinations: &[IpAddr],
     view: &KernelView,
 ) -> Vec<Answer> {
-    let policy = Policy::new(&loaded.config);
-    let tables = Tables::new(&policy, &options.chosen_names());
     let decisions: Vec<Result<Decision, String>> = destinations
         .iter()
-        .map(|destination| decided(&policy, from, *destination))
+        .map(|destination| decided(policy, from, *destination))
         .collect();
     let places = places(texts, decisions.iter().flatten());
     let answer = |(destination, decision): (&IpAddr, &Result<Decision, String>)| match decision {
@@ -97,8 +104,8 @@ fn answers(
                 },
                 place: listed(entry).and_then(|listed| places.get(&listed).cloned()),
             });
-            let table = view.answer(&policy, &tables, from, *destination);
-            Answer::new(*destination, decision, decided_by, &policy, table, view)
+            let table = view.answer(policy, from, *destination);
+            Answer::new(*destination, decision, decided_by, policy, table, view)
         }
     };
     destinations.iter().zip(&decisions).map(answer).collect()

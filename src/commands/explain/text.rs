@@ -2,16 +2,19 @@
 
 use std::fmt::Write;
 
+use super::Answers;
 use super::answer::{Answer, DecidedBy, Element, KernelAnswer, Order, OtherChain};
 use super::kernel_view::NFT;
 use super::verdict::{Reason, Verdict};
 use crate::policy::NOT_ENFORCED;
-use crate::ruleset::names;
+use crate::ruleset::AddressField;
 
 /// All answers, an empty line between two.
-pub(super) fn told(answers: &[Answer], table: &str) -> String {
-    let told: Vec<String> = answers.iter().map(|answer| one(answer, table)).collect();
-    told.join("\n")
+pub(super) fn told(answers: &Answers, table: &str) -> String {
+    let destinations = answers.destinations.iter();
+    let told = destinations.map(|answer| one(answer, table));
+    let daemon = answers.daemon.iter().map(|daemon| format!("{daemon}\n"));
+    told.chain(daemon).collect::<Vec<_>>().join("\n")
 }
 
 fn one(answer: &Answer, table: &str) -> String {
@@ -86,11 +89,14 @@ fn kernel_told(kernel: &KernelAnswer, table: &str) -> String {
     let found = match &kernel.element {
         Some(element) => {
             let element = element_told(element);
-            format!("set {} of table {table} has {element}", names::EXEMPT_SET)
+            format!(
+                "set {} of table {table} has {element}",
+                AddressField::Destination.set()
+            )
         }
         None => format!(
             "set {} of table {table} has no element for it",
-            names::EXEMPT_SET
+            AddressField::Destination.set()
         ),
     };
     match (kernel.table, kernel.agrees) {

@@ -7,17 +7,18 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::daemon_says::DaemonSays;
+use super::look::Look;
 use super::run::require_net_admin;
-use super::{ExitStatus, ask_kernel, bad_configuration, failed, load, print, print_json};
+use super::{ExitStatus, bad_configuration, failed, load, print, print_json};
 use crate::cli::{Options, OutputFormat};
 use crate::config_source::{self, LoadError, Loaded};
-use crate::kernel::drift::Drift;
-use crate::kernel::error::KernelError;
+use crate::daemon::worker::WorkerError;
 use crate::kernel::netlink::TableHeader;
-use crate::kernel::observed::ObservedTable;
-use crate::kernel::{Kernel, Observation, owner};
+use crate::kernel::observed::{Observed, ObservedElement};
+use crate::kernel::owner;
 use crate::policy::Policy;
-use crate::ruleset::{Family, Ruleset, Tables, names};
+use crate::ruleset::{AddressField, Family, Ruleset, Tables};
 
 /// What `--format json` prints. Names of fields are a contract.
 #[derive(Debug, Serialize)]
@@ -25,8 +26,10 @@ struct Status {
     /// None: the configuration is bad, or a table could not be looked at.
     in_step: Option<bool>,
     configuration: Configuration,
-    /// Both families.
+    /// Both families. Their rules are compared as libnftables lists them.
     tables: Vec<TableStatus>,
+    /// The daemon compares their bytes.
+    daemon: DaemonSays,
 }
 
 /// What the tables are compared with.
@@ -108,15 +111,15 @@ pub(super) fn status(options: &Options, format: OutputFormat) -> ExitStatus {
         let policy = Policy::new(&loaded.config);
         Tables::new(&policy, &options.chosen_names())
     });
-    let looked = ask_kernel(async |kernel| tables(kernel, &options.table, wanted.as_ref()).await);
-    let tables = match looked {
-        Ok(tables) => tables,
+    let tables = match Look::new() {
+        Ok(mut look) => tables(&mut look, &options.table, wanted.as_ref()),
         Err(error) => return failed(&format!("the kernel cannot be asked: {error}")),
     };
     let status = Status {
         in_step: in_step(&tables),
         configuration: configuration(&loaded, &options.config),
         tables,
+        daemon: DaemonSays::asked(options),
     };
     let printed = match format {
         OutputFormat::Text => print(&text::told(&status, text::Style::of_standard_output())),
@@ -151,15 +154,18 @@ fn in_step(tables: &[TableStatus]) -> Option<bool> {
 }
 
 /// `wanted` is none where the configuration is bad.
-async fn tables(kernel: &mut Kernel, name: &str, wanted: Option<&Tables>) -> Vec<TableStatus> {
+fn tables(look: &mut Look, name: &str, wanted: Option<&Tables>) -> Vec<TableStatus> {
     let mut tables = Vec::new();
-    for family in [Family::Ip, Family::Ip6] {
-        let ruleset = wanted.and_then(|wanted| wanted.wanted().find(|r| r.family == family));
-        let observed = kernel.observe(family, name).await;
+    for family in Family::ALL {
+        let ruleset = wanted.and_then(|wanted| wanted.of(family));
+        let observed = match ruleset {
+            Some(ruleset) => look.observe(ruleset),
+            None => look.observe_any(family, name),
+        };
         let mut table = table(family, name, &observed);
         table.is_wanted = wanted.map(|_| ruleset.is_some());
         if let (Some(_), Ok(observed)) = (wanted, &observed) {
-            match differences(observed, ruleset) {
+            match differences(look, observed.as_ref(), ruleset) {
                 Ok(differences) => {
                     table.in_step = Some(differences.is_empty());
                     table.differences = differences;
@@ -174,25 +180,26 @@ async fn tables(kernel: &mut Kernel, name: &str, wanted: Option<&Tables>) -> Vec
 
 /// In what the kernel's table differs; `ruleset` is none where the family is off.
 fn differences(
-    observed: &Observation,
+    look: &mut Look,
+    observed: Option<&Observed>,
     ruleset: Option<&Ruleset>,
-) -> Result<Vec<String>, serde_json::Error> {
-    let Some(ruleset) = ruleset else {
-        return Ok(match observed {
-            Observation::Missing => Vec::new(),
-            _ => vec!["there is a table, although IPv6 is off".to_owned()],
-        });
-    };
-    let drift = match observed {
-        Observation::Missing => Drift::of_missing_table(ruleset),
-        Observation::Unreadable(header) => Drift::of_unreadable_table(ruleset, *header),
-        Observation::Table(header, table) => Drift::of_table(ruleset, *header, table)?,
-    };
-    Ok(drift.differences.iter().map(ToString::to_string).collect())
+) -> Result<Vec<String>, WorkerError> {
+    Ok(match (ruleset, observed) {
+        (None, None) => Vec::new(),
+        (None, Some(_)) => vec!["there is a table, although IPv6 is off".to_owned()],
+        (Some(ruleset), observed) => {
+            let differences = look.differences(ruleset, observed)?;
+            differences.iter().map(ToString::to_string).collect()
+        }
+    })
 }
 
 /// What is there.
-fn table(family: Family, name: &str, observed: &Result<Observation, KernelError>) -> TableStatus {
+fn table(
+    family: Family,
+    name: &str,
+    observed: &Result<Option<Observed>, WorkerError>,
+) -> TableStatus {
     let mut status = TableStatus {
         family: family.name(),
         table: name.to_owned(),
@@ -208,14 +215,10 @@ fn table(family: Family, name: &str, observed: &Result<Observation, KernelError>
     };
     match observed {
         Err(error) => status.error = Some(error.to_string()),
-        Ok(Observation::Missing) => status.is_present = Some(false),
-        Ok(Observation::Unreadable(header)) => {
+        Ok(None) => status.is_present = Some(false),
+        Ok(Some(table)) => {
             status.is_present = Some(true);
-            status.owner = Some(Owner::of(*header));
-        }
-        Ok(Observation::Table(header, table)) => {
-            status.is_present = Some(true);
-            status.owner = Some(Owner::of(*header));
+            status.owner = Some(Owner::of(table.header));
             status.count(table);
         }
     }
@@ -223,17 +226,14 @@ fn table(family: Family, name: &str, observed: &Result<Observation, KernelError>
 }
 
 impl TableStatus {
-    fn count(&mut self, table: &ObservedTable) {
-        let mut counters = table.counters.iter();
-        let masqueraded = counters.find(|counter| counter.name == names::MASQUERADED_COUNTER);
-        self.masqueraded_connections = masqueraded.map(|counter| counter.packets);
-        let mut sets = table.sets.iter();
-        let Some(exempt) = sets.find(|set| set.name == names::EXEMPT_SET) else {
+    fn count(&mut self, table: &Observed) {
+        self.masqueraded_connections = table.masqueraded();
+        let Some(exempt) = table.set_in_use(AddressField::Destination) else {
             return;
         };
         let connections = exempt.elements.iter().filter_map(|e| e.connections);
         self.kept_connections = Some(connections.fold(0, u64::saturating_add));
-        let element = |element: &crate::kernel::observed::ObservedElement| Element {
+        let element = |element: &ObservedElement| Element {
             first: element.first,
             last: element.last,
             comment: element.comment.clone(),

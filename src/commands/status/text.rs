@@ -51,6 +51,7 @@ pub(super) fn told(status: &Status, style: Style) -> String {
     }
     let tables = status.tables.iter();
     paragraphs.extend(tables.map(|table| table_told(table, style)));
+    paragraphs.push(format!("{}\n", status.daemon));
     if let Some(absence) = &status.configuration.absence {
         let capitalised = absence.replacen("there", "There", 1);
         paragraphs.push(format!("{capitalised}, so all is as by default.\n"));

@@ -49,7 +49,7 @@ pub(super) fn first_of(messages: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((message, after.unwrap_or_default()))
 }
 
-pub(super) fn type_of(message: &[u8]) -> Option<u16> {
+pub(in crate::kernel) fn type_of(message: &[u8]) -> Option<u16> {
     Some(u16::from_ne_bytes(*message.get(4..)?.first_chunk()?))
 }
 
@@ -84,7 +84,7 @@ fn code_of(message: &[u8]) -> Option<i32> {
 }
 
 /// The attributes of the first message, as type and value; what is cut ends them.
-pub(super) fn attributes_of(message: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(in crate::kernel) fn attributes_of(message: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let length = message
         .first_chunk()
         .map(|length| u32::from_ne_bytes(*length));
@@ -95,7 +95,7 @@ pub(super) fn attributes_of(message: &[u8]) -> impl Iterator<Item = (u16, &[u8])
 }
 
 /// The attributes that an attribute consists of.
-pub(super) fn attributes_in(nested: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(in crate::kernel) fn attributes_in(nested: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let mut remaining = nested;
     std::iter::from_fn(move || {
         let length = usize::from(u16::from_ne_bytes(*remaining.first_chunk()?));
@@ -108,33 +108,39 @@ pub(super) fn attributes_in(nested: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
 }
 
 /// The value of the first attribute of this type.
-pub(super) fn value_of(message: &[u8], kind: u16) -> Option<&[u8]> {
+pub(in crate::kernel) fn value_of(message: &[u8], kind: u16) -> Option<&[u8]> {
     let (_, value) = attributes_of(message).find(|(found, _)| *found == kind)?;
     Some(value)
 }
 
 /// How many packets a counter has counted, by its attributes.
-pub(super) fn packets_of(counter: &[u8]) -> Option<u64> {
+pub(in crate::kernel) fn packets_of(counter: &[u8]) -> Option<u64> {
     let (_, packets) = attributes_in(counter).find(|(kind, _)| *kind == NFTA_COUNTER_PACKETS)?;
     Some(u64::from_be_bytes(packets.try_into().ok()?))
 }
 
 /// nf_tables has its numbers in network byte order.
-pub(super) fn big_endian(value: &[u8]) -> Option<u32> {
+pub(in crate::kernel) fn big_endian(value: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(*value.first_chunk()?))
 }
 
+/// The number in the first attribute of this type, or 0.
+pub(in crate::kernel) fn number_of(message: &[u8], kind: u16) -> u32 {
+    let value = value_of(message, kind);
+    value.and_then(big_endian).unwrap_or_default()
+}
+
 /// A string up to its NUL.
-pub(super) fn text(value: &[u8]) -> String {
+pub(in crate::kernel) fn text(value: &[u8]) -> String {
     let bytes = value.split(|&byte| byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-pub(super) fn text_attribute(kind: u16, text: &str) -> Vec<u8> {
+pub(in crate::kernel) fn text_attribute(kind: u16, text: &str) -> Vec<u8> {
     attribute(kind, &[text.as_bytes(), &[0]].concat())
 }
 
-pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+pub(in crate::kernel) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let length = ATTRIBUTE_HEADER_BYTES + value.len();
     // Names are checked to be short.
     let length_field = u16::try_from(length).unwrap_or(u16::MAX);

@@ -1,12 +1,12 @@
-//! Sets with their elements, and elements. Not by the crate: its `Elem` boxes each value and writes `null` for each absent
-//! field, and there may be 100,000 elements.
+//! Sets with their elements. Not by the crate: its `Elem` boxes each value and writes `null` for each absent field, and
+//! there may be 100,000 elements.
 
 use std::net::IpAddr;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::ruleset::{Element, Ruleset};
+use crate::ruleset::Element;
 
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -14,14 +14,14 @@ pub(super) enum SetCommand<'a> {
     Add { set: FilledSet<'a> },
 }
 
-/// libnftables needs a tenth less time for elements that stand in the declaration than for those that follow it in a
-/// transaction of their own, and 1.0.6 a quarter less than for those that follow it in the same one.
+/// Elements in the declaration: of those that follow it as a command of their own, libnftables first loads every interval
+/// set of every table on the host (design §2).
 #[derive(Serialize)]
 pub(super) struct FilledSet<'a> {
     #[serde(flatten)]
     declaration: Value,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    elem: Vec<CommentedElement<'a>>,
+    elem: Vec<WrittenElement<'a>>,
 }
 
 impl<'a> SetCommand<'a> {
@@ -29,79 +29,47 @@ impl<'a> SetCommand<'a> {
         Self::Add {
             set: FilledSet {
                 declaration,
-                elem: elements.iter().map(CommentedElement::of).collect(),
+                elem: elements.iter().map(WrittenElement::from).collect(),
             },
         }
     }
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum ElementCommand<'a> {
-    Add {
-        element: Elements<'a, CommentedElement<'a>>,
-    },
-    Delete {
-        element: Elements<'a, ElementValue>,
-    },
+#[serde(untagged)]
+enum WrittenElement<'a> {
+    Plain(ElementValue),
+    Commented { elem: CommentedElement<'a> },
 }
 
 #[derive(Serialize)]
-pub(super) struct Elements<'a, E> {
-    family: &'static str,
-    table: &'a str,
-    name: &'a str,
-    elem: Vec<E>,
-}
-
-impl<'a, E> Elements<'a, E> {
-    pub(super) fn new(ruleset: &'a Ruleset, set: &'a str, elem: Vec<E>) -> Self {
-        Self {
-            family: ruleset.family.name(),
-            table: &ruleset.table,
-            name: set,
-            elem,
-        }
-    }
-}
-
-#[derive(Serialize)]
-pub(super) struct CommentedElement<'a> {
-    elem: ElementObject<'a>,
-}
-
-#[derive(Serialize)]
-struct ElementObject<'a> {
+struct CommentedElement<'a> {
     val: ElementValue,
     comment: &'a str,
-}
-
-impl<'a> CommentedElement<'a> {
-    pub(super) fn of(element: &'a Element) -> Self {
-        Self {
-            elem: ElementObject {
-                val: ElementValue::of(element.first, element.last),
-                comment: &element.comment,
-            },
-        }
-    }
 }
 
 /// A prefix is written as the range that it is: libnftables needs a twelfth less time for 64 ranges than for 64 prefixes.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(super) enum ElementValue {
+enum ElementValue {
     Address(IpAddr),
     Range { range: [IpAddr; 2] },
 }
 
-impl ElementValue {
-    pub(super) fn of(first: IpAddr, last: IpAddr) -> Self {
-        if first == last {
-            return Self::Address(first);
-        }
-        Self::Range {
-            range: [first, last],
+impl<'a> From<&'a Element> for WrittenElement<'a> {
+    fn from(element: &'a Element) -> Self {
+        let val = if element.first == element.last {
+            ElementValue::Address(element.first)
+        } else {
+            ElementValue::Range {
+                range: [element.first, element.last],
+            }
+        };
+        match &element.comment {
+            None => Self::Plain(val),
+            Some(comment) => Self::Commented {
+                elem: CommentedElement { val, comment },
+            },
         }
     }
 }

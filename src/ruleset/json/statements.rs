@@ -1,5 +1,5 @@
-//! Statements of rules, as libnftables 1.0.6 and 1.1.3 both take and list them, less the flags that `canonical` in
-//! [`crate::kernel::observed`] evens out.
+//! Statements of rules, as libnftables 1.0.6 and 1.1.3 both take and list them, less the flags that the readers of listings
+//! even out.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -12,14 +12,15 @@ use nftables::stmt::{self, Counter, JumpTarget, Match, NAT, NATFlag, Operator};
 use serde_json::{Value, json};
 
 use crate::config::PortRange;
-use crate::ruleset::{AddressField, Family, Rule, Statement};
+use crate::ruleset::{AddressField, Family, Rule, SetNames, Statement};
 
 /// The statements of `rule`, as libnftables lists them.
 ///
 /// # Errors
 /// Where `serde_json` cannot write them; not known to happen.
-pub fn statements(family: Family, rule: &Rule) -> serde_json::Result<Value> {
-    let written = rule.statements.iter().map(|s| statement(family, s));
+pub fn statements(family: Family, set_names: &SetNames, rule: &Rule) -> serde_json::Result<Value> {
+    let statements = rule.statements.iter();
+    let written = statements.map(|of| statement(family, set_names, of));
     Ok(Value::Array(written.collect::<serde_json::Result<_>>()?))
 }
 
@@ -33,7 +34,11 @@ impl AddressField {
     }
 }
 
-fn statement(family: Family, statement: &Statement) -> serde_json::Result<Value> {
+fn statement(
+    family: Family,
+    set_names: &SetNames,
+    statement: &Statement,
+) -> serde_json::Result<Value> {
     let by_the_crate = match *statement {
         // numgen random mod OUT_OF < FEWER_THAN
         // Not by the crate: nftables 0.6.3 writes `>` for its `Operator::LT`.
@@ -42,9 +47,9 @@ fn statement(family: Family, statement: &Statement) -> serde_json::Result<Value>
             return Ok(json!({ "match": { "op": "<", "left": number, "right": fewer_than } }));
         }
         // ip daddr @SET
-        Statement::AddressIn(field, set) => equals(
+        Statement::AddressIn(field) => equals(
             address(family, field),
-            Expression::String(Cow::Owned(format!("@{set}"))),
+            Expression::String(Cow::Owned(format!("@{}", set_names.of(field)))),
         ),
         // fib saddr type local
         Statement::SourceLocal => equals(address_type(FibFlag::Saddr), text("local")),
@@ -70,7 +75,9 @@ fn statement(family: Family, statement: &Statement) -> serde_json::Result<Value>
             Expression::Number(number.into()),
         ),
         // counter name "NAME"
-        Statement::Counter(name) => stmt::Statement::Counter(Counter::Named(Cow::Borrowed(name))),
+        Statement::Counter(ref name) => {
+            stmt::Statement::Counter(Counter::Named(Cow::Borrowed(name)))
+        }
         // jump CHAIN
         Statement::Jump(ref chain) => stmt::Statement::Jump(JumpTarget {
             target: Cow::Borrowed(chain),
@@ -157,7 +164,9 @@ mod tests {
     use super::*;
 
     fn written(family: Family, of: Statement) -> String {
-        statement(family, &of).unwrap().to_string()
+        statement(family, &SetNames::first(), &of)
+            .unwrap()
+            .to_string()
     }
 
     /// What libnftables 1.0.6 and 1.1.3 list for the nft text beside it.
@@ -170,8 +179,8 @@ mod tests {
         };
         for (of, listed) in [
             (
-                Statement::AddressIn(AddressField::Source, "s"),
-                r#"{"match":{"left":{"payload":{"field":"saddr","protocol":"ip6"}},"op":"==","right":"@s"}}"#,
+                Statement::AddressIn(AddressField::Source),
+                r#"{"match":{"left":{"payload":{"field":"saddr","protocol":"ip6"}},"op":"==","right":"@source-cidrs-1"}}"#,
             ),
             (
                 Statement::SourceLocal,

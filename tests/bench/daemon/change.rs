@@ -1,24 +1,21 @@
 //! File changed → rules in the kernel: the daemon, libnftables alone, and iptables.
 
 use std::io;
+use std::thread;
 use std::time::Duration;
 
-use crate::configurations::{Change, Flip};
+use crate::configurations::Flip;
 use crate::iptables::Iptables;
 use crate::netlink_buffer::{LEFT_OUT, unless_too_long};
-use crate::samples::{Samples, milliseconds, print_head, print_line, ratio, verdict};
+use crate::samples::{Samples, print_head, print_line, ratio, verdict};
 use crate::support::netns::Namespace;
 use crate::watched::Watched;
-use crate::yardstick::{self, Documents, Yardstick};
+use crate::yardstick::{self, Work, Yardstick};
 
-/// From the rename to the kernel, at p99, for [`FEW`].
-const BOUND: Duration = Duration::from_millis(3);
-const FEW: usize = 64;
-/// How often libnftables' own time a change of half of [`MANY`] may take.
-const BOUND_RATIO: f64 = 2.0;
-/// From the rename to the kernel, where one of [`MANY`] is changed.
-const BOUND_ONE_OF_MANY: Duration = Duration::from_millis(40);
-const MANY: usize = 10_000;
+/// How often libnftables' own time it may take from the rename to the kernel, and with how many CIDRs.
+const BOUND_RATIOS: [(usize, f64); 2] = [(64, 3.0), (10_000, 2.0)];
+/// Two readings that changes ask for are 20 ms apart.
+pub(crate) const REST: Duration = Duration::from_millis(30);
 /// The most changes whose times are not counted.
 const WARM_UP: usize = 2;
 
@@ -61,7 +58,7 @@ struct Contenders {
     watched: Watched,
     of_daemon: Namespace,
     yardstick: Yardstick,
-    documents: Documents,
+    work: Work,
     at_once: Option<Iptables>,
     rule_by_rule: Option<Iptables>,
 }
@@ -69,14 +66,14 @@ struct Contenders {
 /// They take turns, so that all see the same machine.
 fn measure(flip: Flip, n: usize, by_rule: usize, alone: &Namespace) -> io::Result<Times> {
     let mut yardstick = Yardstick::new(alone)?;
-    let documents = yardstick.prepare(flip)?;
+    let work = yardstick.prepare(flip)?;
     let of_daemon = Namespace::new()?;
     let (watched, _) = Watched::start(&of_daemon, &flip.file(0))?;
     let mut contenders = Contenders {
         watched,
         of_daemon,
         yardstick,
-        documents,
+        work,
         at_once: Iptables::filled(flip)?,
         rule_by_rule: (by_rule > 0).then(|| Iptables::new(flip)).transpose()?,
     };
@@ -103,11 +100,12 @@ fn measure(flip: Flip, n: usize, by_rule: usize, alone: &Namespace) -> io::Resul
 
 impl Contenders {
     fn change(&mut self, flip: Flip, version: usize, times: &mut Times) -> io::Result<()> {
+        thread::sleep(REST);
         let done = self.watched.swap(&flip.file(version))?;
         times.in_kernel.push(done.in_kernel);
         times.read_back.push(done.read_back);
         times.killed_workers += done.killed_workers;
-        let alone = self.yardstick.change(&self.documents, version)?;
+        let alone = self.yardstick.change(&self.work)?;
         times.applied.push(alone.applied);
         times.listed.push(alone.listed);
         times.both.push(alone.applied + alone.listed);
@@ -143,7 +141,7 @@ impl Times {
     fn print(&self, flip: Flip) {
         let (applied, both) = (Some(&self.applied), Some(&self.both));
         let in_kernel = self.judged(flip);
-        let read_back = self.judged_read_back(flip);
+        let read_back = self.said_of_workers();
         let by_rule = &self.rule_by_rule;
         print_line(
             "daemon: in the kernel",
@@ -165,36 +163,17 @@ impl Times {
     }
 
     fn judged(&self, flip: Flip) -> String {
-        let took = self.in_kernel.median();
-        match (flip.cidrs, flip.change) {
-            (FEW, _) => verdict("p99 at most 3 ms", self.in_kernel.percentile(99) <= BOUND),
-            (MANY, Change::Half) => [
-                at_most_twice(&self.in_kernel, &self.applied),
-                verdict("faster than iptables-restore", took < self.at_once.median()),
-            ]
-            .join(", "),
-            (MANY, Change::One) => {
-                let verdict = verdict("at most 40 ms", took <= BOUND_ONE_OF_MANY);
-                let listed = milliseconds(self.listed.median());
-                format!("{verdict} (libnftables lists this set in {listed:.0} ms)")
-            }
-            _ => String::new(),
-        }
+        let bound = BOUND_RATIOS.iter().find(|bound| bound.0 == flip.cidrs);
+        bound.map_or_else(String::new, |(_, times)| {
+            let ratio = ratio(self.in_kernel.median(), self.applied.median());
+            verdict(&format!("at most {times} times"), ratio <= *times)
+        })
     }
 
-    fn judged_read_back(&self, flip: Flip) -> String {
-        match (flip.cidrs, flip.change) {
-            (MANY, Change::Half) => at_most_twice(&self.read_back, &self.both),
-            _ if self.killed_workers > 0 => {
-                let killed = self.killed_workers;
-                format!("{killed} workers were too slow, and were replaced meanwhile")
-            }
-            _ => String::new(),
+    fn said_of_workers(&self) -> String {
+        match self.killed_workers {
+            0 => String::new(),
+            killed => format!("{killed} workers were too slow, and were replaced meanwhile"),
         }
     }
-}
-
-fn at_most_twice(samples: &Samples, yardstick: &Samples) -> String {
-    let ratio = ratio(samples.median(), yardstick.median());
-    verdict("at most 2 times", ratio <= BOUND_RATIO)
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use non_masquerade_daemon::kernel::libnftables::Context;
@@ -9,15 +10,17 @@ use non_masquerade_daemon::kernel::libnftables::Context;
 use crate::DAEMON;
 use crate::samples::{Samples, milliseconds};
 use crate::support::daemon::Daemon;
-use crate::support::foreign_hands::foreign_hands;
+use crate::support::foreign_hands::{foreign_hands, on_the_set_in_use};
 use crate::support::netns::Namespace;
-use crate::support::nft::{Nft, TABLE, debian_13_root};
+use crate::support::nft::{Nft, TABLE, debian_13_root, without_set_numbers};
 use crate::support::wait_until;
 use crate::watched::Watched;
 
 const CONFIGURATION: &str = "nonMasqueradeCIDRs: [10.0.0.0/8]\n";
 const N: usize = 20;
 const LIMIT: Duration = Duration::from_secs(5);
+/// No more than ten repairs a second are made for long.
+const REST: Duration = Duration::from_millis(100);
 
 /// Prints the table.
 pub(crate) fn print(has_root: bool) -> io::Result<()> {
@@ -68,18 +71,18 @@ impl Without {
     }
 
     fn repairs(&mut self, hand: &str) -> io::Result<Samples> {
-        let watched = &mut self.watched;
+        let (namespace, watched) = (&self.namespace, &mut self.watched);
         // In the daemon's namespace: a context has its socket where it is made.
-        self.namespace.run(|| {
+        namespace.run(|| {
             let mut samples = Samples::default();
             let mut context = Context::new().map_err(io::Error::other)?;
-            let hand = CString::new(hand)?;
             for _ in 0..N {
-                let done = watched.repair(|| match context.run(&hand) {
+                thread::sleep(REST);
+                let hand = CString::new(on_the_set_in_use(hand, namespace)?)?;
+                samples.push(watched.repair(|| match context.run(&hand) {
                     said if said.succeeded => Ok(()),
                     said => Err(io::Error::other(said.error)),
-                })?;
-                samples.push(done.in_kernel);
+                })?);
             }
             Ok(samples)
         })
@@ -105,8 +108,12 @@ impl With {
         })
     }
 
+    fn of_now(&self, hand: &str) -> io::Result<String> {
+        on_the_set_in_use(hand, &self.namespace)
+    }
+
     fn tried(&self, hand: &str) -> io::Result<&'static str> {
-        let applied = Nft::host().apply(&self.namespace, hand);
+        let applied = Nft::host().apply(&self.namespace, &self.of_now(hand)?);
         if listed(&self.namespace) != self.expected {
             return Err(io::Error::other(format!("{hand} changed an owned table")));
         }
@@ -121,7 +128,7 @@ impl With {
         self.daemon.kill()?;
         wait_until(LIMIT, || !listed(&self.namespace).contains("owner"))?;
         // Debian 12's nft cannot make a table dormant that has a flag it does not know.
-        let _ = Nft::host().apply(&self.namespace, hand);
+        let _ = Nft::host().apply(&self.namespace, &self.of_now(hand)?);
         self.daemon.kill_and_restart(DAEMON)?;
         let started = Instant::now();
         wait_until(LIMIT, || listed(&self.namespace) == self.expected)?;
@@ -129,8 +136,8 @@ impl With {
     }
 }
 
+/// Whichever of two sets the rules look up.
 fn listed(namespace: &Namespace) -> String {
-    Nft::debian_13()
-        .list_table_text(namespace, TABLE)
-        .unwrap_or_default()
+    let listed = Nft::debian_13().list_table_text(namespace, TABLE);
+    without_set_numbers(&listed.unwrap_or_default())
 }

@@ -7,6 +7,7 @@
 #[path = "../../support/mod.rs"]
 mod support;
 
+mod beside;
 mod change;
 mod configurations;
 mod events;
@@ -43,8 +44,9 @@ fn main() -> io::Result<()> {
     };
     let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-'));
     type Part<'a> = (&'a str, &'a dyn Fn() -> io::Result<()>);
-    let parts: [Part<'_>; 8] = [
+    let parts: [Part<'_>; 9] = [
         ("change", &|| change::print(most_cidrs)),
+        ("beside", &|| beside::print(has_root)),
         ("flows", &|| flows::print(most_cidrs)),
         ("events", &|| events::print(most_cidrs)),
         ("hands", &|| hands::print(has_root)),

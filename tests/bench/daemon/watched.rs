@@ -15,14 +15,16 @@ use crate::support::daemon::Daemon;
 use crate::support::generations::Generations;
 use crate::support::netns::Namespace;
 
-/// The line after each change and each repair.
+/// The line after each change.
 const READ_BACK: &str = " and read back";
+/// That after repairs, which may be summed up at any time.
+const REPAIRED: &str = " repaired and read back";
 /// The line after which no [`READ_BACK`] comes soon,
 const FAILED: &str = " ERROR ";
 /// unless it is only that another worker has to do it, with more time. That is part of how long the change took.
 const HAS_MORE_TIME: &str = "was killed; the next one gets longer";
-/// What that worker finds if the one before was too slow to read back only.
-const IN_STEP: &str = "in step already, nothing written";
+/// Longer than from one transaction of a repair to the next.
+const CALM: Duration = Duration::from_millis(25);
 /// Far more than the largest change takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -79,11 +81,28 @@ impl Watched {
         self.wait_until_read_back(started)
     }
 
-    /// From the return of the commit to the repair.
-    pub(crate) fn repair(&mut self, commit: impl FnOnce() -> io::Result<()>) -> io::Result<Done> {
+    /// From the return of the commit to the last transaction of the repair. The log does not tell of each repair.
+    pub(crate) fn repair(
+        &mut self,
+        commit: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<Duration> {
         self.prepare()?;
         commit()?;
-        self.wait_until_read_back(Instant::now())
+        let since = Instant::now();
+        // One of them was the commit.
+        let mut last = (self.generations.take()? > 1).then(|| since.elapsed());
+        loop {
+            let patience = if last.is_some() { CALM } else { PATIENCE };
+            let mut waited = [PollFd::new(self.generations.as_fd(), PollFlags::POLLIN)];
+            let patience = PollTimeout::try_from(patience).map_err(io::Error::other)?;
+            if poll(&mut waited, patience)? == 0 {
+                break;
+            }
+            if self.generations.take()? > 0 {
+                last = Some(since.elapsed());
+            }
+        }
+        last.ok_or_else(|| self.error("no repair came"))
     }
 
     fn prepare(&mut self) -> io::Result<()> {
@@ -108,8 +127,8 @@ impl Watched {
                 continue;
             }
             let killed_workers = self.said.matches(HAS_MORE_TIME).count();
-            let is_in_step = killed_workers > 0 && self.said.contains(IN_STEP);
-            if self.said.contains(READ_BACK) || is_in_step {
+            let is_done = |line: &str| line.contains(READ_BACK) && !line.contains(REPAIRED);
+            if self.said.lines().any(is_done) {
                 return Ok(Done {
                     in_kernel: in_kernel.ok_or_else(|| self.error("no transaction was seen"))?,
                     read_back: now,

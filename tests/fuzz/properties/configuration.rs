@@ -8,7 +8,7 @@ use non_masquerade_daemon::config::{
 };
 use non_masquerade_daemon::policy::Policy;
 use non_masquerade_daemon::ruleset::json::{self, Form, TableFlags};
-use non_masquerade_daemon::ruleset::{ChosenNames, Tables};
+use non_masquerade_daemon::ruleset::{ChosenNames, SetNames, Tables};
 use serde_json::{Map, Value};
 
 /// Between two files of one configuration: a byte that is in no UTF-8.
@@ -64,7 +64,8 @@ fn holds(judged: &Judged, flags: &Flags) {
         masq_chain: "m".to_owned(),
     };
     for ruleset in Tables::new(&Policy::new(&judged.config), &chosen).wanted() {
-        let creation = ruleset.creation();
+        let set_names = SetNames::first();
+        let creation = ruleset.creation(&set_names);
         let document = json::document(&creation, Form::Portable, TableFlags::Plain).unwrap();
         assert!(serde_json::from_str::<Value>(&document).is_ok());
     }

@@ -1,12 +1,18 @@
-//! The readers of nf_tables' messages: notifications of new generations, and answers to requests.
+//! The readers of nf_tables' messages: notifications of new generations, and answers to requests, a whole table among them.
 
 use std::os::fd::AsRawFd;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::LazyLock;
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
+use non_masquerade_daemon::config::{Flags, judge};
+use non_masquerade_daemon::kernel::difference::{Comparison, RulesAre};
 use non_masquerade_daemon::kernel::netlink::{Commit, Elements, Netlink, commit_of};
-use non_masquerade_daemon::ruleset::Family;
+use non_masquerade_daemon::kernel::observed::{Observed, ObservedElement};
+use non_masquerade_daemon::policy::Policy;
+use non_masquerade_daemon::ruleset::json::{self, Form, TableFlags};
+use non_masquerade_daemon::ruleset::transaction::Command;
+use non_masquerade_daemon::ruleset::{ChosenNames, Family, Ruleset, Tables, names};
+use serde_json::Value;
 
 /// The most pieces of one answer; a socket holds them all.
 const MOST_PIECES: usize = 8;
@@ -14,9 +20,27 @@ const MOST_PIECES: usize = 8;
 /// `NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN`, linux/netfilter/nf_tables.h.
 const NEW_GENERATION: u16 = 10 << 8 | 15;
 
+/// Those that a table is compared with: of two configurations, IPv4 and IPv6.
+static WANTED: LazyLock<Vec<Ruleset>> = LazyLock::new(|| {
+    let files = [
+        include_str!("../../golden/nested.yaml"),
+        include_str!("../../golden/everything.yaml"),
+    ];
+    let chosen = ChosenNames {
+        table: names::DEFAULT_TABLE.to_owned(),
+        masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
+    };
+    let rulesets = files.iter().flat_map(|file| {
+        let judged = judge("f", file.as_bytes(), &Flags::default()).unwrap();
+        let tables = Tables::new(&Policy::new(&judged.config), &chosen);
+        [tables.ip].into_iter().chain(tables.ip6)
+    });
+    rulesets.collect()
+});
+
 /// A notification that can be read says the same when it is written out and read again. An answer that the kernel gives
 /// in pieces, each behind its length in two bytes, comes to an end, the names in it hold no NUL, and elements are in order
-/// and disjoint.
+/// and disjoint. A table that can be read can be compared, and where it differs there is something to do.
 pub(super) fn hold(bytes: &[u8]) {
     if let Some(commit) = commit_of(bytes) {
         assert!(!commit.process_name.contains('\0'));
@@ -27,35 +51,58 @@ pub(super) fn hold(bytes: &[u8]) {
     }
     for family in [Family::Ip, Family::Ip6] {
         for has_intervals in [false, true] {
-            let ask = |kernel: &Netlink| finished(kernel.elements(family, "t", "s", has_intervals));
-            if let Ok(elements) = answered(bytes, ask) {
-                assert_are_in_order(&elements);
+            let ask = |kernel: &Netlink| kernel.elements(family, "t", "s", has_intervals);
+            if let Ok(Elements { readable, .. }) = answered(bytes, ask) {
+                assert_are_in_order(&readable);
             }
         }
+        let ask = |kernel: &Netlink| Observed::read(kernel, family, "t", ["c"].into_iter());
+        if let Ok(Some(table)) = answered(bytes, ask) {
+            assert_can_be_compared(&table);
+        }
     }
-    let _ = answered(bytes, |kernel| kernel.outline(Family::Ip, "t", ["c"]));
     let _ = answered(bytes, |kernel| kernel.table("ip6", "t"));
     let _ = answered(bytes, Netlink::generation);
     let _ = answered(bytes, |kernel| kernel.delete_table("inet", "t"));
 }
 
-fn assert_are_in_order(elements: &Elements) {
-    let elements = &elements.readable;
+fn assert_are_in_order(elements: &[ObservedElement]) {
     assert!(elements.iter().all(|element| element.first <= element.last));
     assert!(elements.is_sorted_by(|one, next| one.last < next.first));
     let mut comments = elements.iter().flat_map(|element| &element.comment);
     assert!(comments.all(|comment| !comment.contains('\0')));
 }
 
-/// What comes of a future that waits for nothing: it yields only.
-fn finished<T>(future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    let mut context = Context::from_waker(Waker::noop());
-    loop {
-        if let Poll::Ready(done) = future.as_mut().poll(&mut context) {
-            return done;
+fn assert_can_be_compared(table: &Observed) {
+    for set in &table.sets {
+        assert!(!set.name.contains('\0'));
+        assert_are_in_order(&set.elements);
+    }
+    for ruleset in WANTED.iter() {
+        for rules_are in [RulesAre::Right, RulesAre::Other, RulesAre::Unknown] {
+            let comparison = Comparison::new(ruleset, table, |_, _| rules_are);
+            let has_something_to_do = table.header.is_dormant()
+                || comparison.rules_are_to_be_written
+                || !comparison.sets_to_make.is_empty()
+                || !comparison.unnamed_sets.is_empty()
+                || !comparison.objects_to_delete.is_empty();
+            assert_eq!(comparison.is_in_step(), !has_something_to_do);
+            assert_can_be_made(ruleset, table, &comparison);
         }
     }
+}
+
+/// No set that a rule looks up is made anew, and the transactions can be written.
+fn assert_can_be_made(ruleset: &Ruleset, table: &Observed, comparison: &Comparison<'_>) {
+    for set in &comparison.sets_to_make {
+        let name = comparison.set_names.of(set.field);
+        assert!(!table.has_a_rule_that_names(name));
+    }
+    let sets = comparison.sets_to_make.iter().copied();
+    let commands = sets.map(Command::AddSet).collect();
+    let declaration = ruleset.transaction(&comparison.set_names, commands);
+    let document = json::document([&declaration], Form::Portable, TableFlags::Plain).unwrap();
+    assert!(serde_json::from_str::<Value>(&document).is_ok());
 }
 
 /// What `ask` makes of an answer that has come already.

@@ -1,44 +1,37 @@
 //! Requests to the worker and its answers.
 
-use std::borrow::Cow;
+use non_masquerade_daemon::kernel::libnftables::{Mode, Said};
+use non_masquerade_daemon::kernel::serve::{Answer, Request};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use non_masquerade_daemon::kernel::worker::{Answer, Request, Words};
-
-/// A line that is a request or an answer is one line when it is written out, and reads the same. So does an answer with
-/// any text in it.
+/// A line that is a request or an answer is one line when it is written out, and reads the same. So do a request and an
+/// answer with any text in them.
 pub(super) fn hold(bytes: &[u8]) {
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap();
     if let Ok(request) = serde_json::from_slice::<Request>(line) {
-        let line = serde_json::to_vec(&request).unwrap();
-        assert!(!line.contains(&b'\n'));
-        assert_eq!(serde_json::from_slice::<Request>(&line).unwrap(), request);
+        assert_is_read(&request);
     }
-    if let Ok(answer) = serde_json::from_slice::<Answer<'_>>(line) {
+    if let Ok(answer) = serde_json::from_slice::<Answer>(line) {
         assert_is_read(&answer);
     }
     let text = String::from_utf8_lossy(bytes);
-    let words = |succeeded| Words {
-        succeeded,
-        output: Cow::Borrowed(&*text),
-        error: Cow::Borrowed(&*text),
-    };
-    assert_is_read(&Answer {
-        id: u64::try_from(bytes.len()).unwrap(),
-        said: vec![words(true), words(false)],
-    });
+    for mode in [Mode::Full, Mode::Terse, Mode::DryRun] {
+        assert_is_read(&Request::Take(text.to_string(), mode));
+    }
+    for succeeded in [true, false] {
+        assert_is_read(&Answer::Said(Said {
+            succeeded,
+            output: text.to_string(),
+            error: text.to_string(),
+        }));
+    }
 }
 
-fn assert_is_read(answer: &Answer<'_>) {
-    let line = serde_json::to_vec(answer).unwrap();
+/// By its bytes, of which the same value has always the same.
+fn assert_is_read<T: Serialize + DeserializeOwned>(said: &T) {
+    let line = serde_json::to_vec(said).unwrap();
     assert!(!line.contains(&b'\n'));
-    let again: Answer<'_> = serde_json::from_slice(&line).unwrap();
-    assert_eq!(again.id, answer.id);
-    assert_eq!(again.said.len(), answer.said.len());
-    for (read, written) in again.said.iter().zip(&answer.said) {
-        assert_eq!(read.succeeded, written.succeeded);
-        assert_eq!(
-            (&read.output, &read.error),
-            (&written.output, &written.error)
-        );
-    }
+    let again: T = serde_json::from_slice(&line).unwrap();
+    assert_eq!(serde_json::to_vec(&again).unwrap(), line);
 }

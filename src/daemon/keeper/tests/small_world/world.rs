@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::table::{Opponent, Table};
 use super::*;
-use crate::daemon::commits::Ledger;
+use crate::daemon::ledger::Ledger;
 use crate::kernel::netlink::{self, is_after};
 use crate::kernel::notifications::Arrived;
 
@@ -13,7 +13,7 @@ const MOST_PASSES_AT_ONCE: u64 = 1_000;
 const MOST_PASSES_A_SECOND: u64 = 30;
 /// A pass over a worker that hangs ends after this time.
 const WORKER_DEADLINE: Duration = Duration::from_secs(10);
-const OWN_PROCESS: &str = "own";
+const OWN_PROCESS: &str = "nmd-nft-worker";
 
 #[derive(Debug, Clone)]
 pub(super) enum Happening {

@@ -4,11 +4,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::worker::WORKER_NAME;
+use crate::kernel::serve::WORKER_NAME;
 
 /// A daemon that has a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Daemon {
+pub(super) struct Daemon {
     /// The worker's parent, in this pid namespace.
     pub process_id: u32,
     /// It is in this network namespace; `None`: that cannot be seen.
@@ -17,7 +17,7 @@ pub struct Daemon {
 
 /// The parents of all workers that are to be seen from this pid namespace.
 #[must_use]
-pub fn running() -> Vec<Daemon> {
+pub(super) fn running() -> Vec<Daemon> {
     let own_namespace = fs::read_link("/proc/self/ns/net").ok();
     let mut found: Vec<Daemon> = fs::read_dir("/proc")
         .into_iter()

@@ -7,15 +7,13 @@
 use std::fmt;
 
 use crate::ruleset::transaction::Command;
-use crate::ruleset::{Chain, Family, Hook, Rule, Ruleset, Statement, names};
+use crate::ruleset::{Chain, Family, Hook, Rule, Ruleset, SetNames, Statement, names};
 
-/// The table of the dry runs. It never exists.
-const PROBE_TABLE: &str = "non-masquerade-daemon-probe";
 const PROBE_CHAIN: &str = "probe";
 
 /// Something that the kernel needs, as the nft language has it, and the option of its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Feature {
+pub(super) struct Feature {
     /// `fib` and the like.
     pub name: &'static str,
     /// `CONFIG_…`
@@ -36,8 +34,8 @@ pub(super) struct Probe {
 
 impl Probe {
     /// All that makes the ruleset.
-    pub(super) fn commands(&self) -> Vec<Command<'_>> {
-        let creation = self.ruleset.creation().into_iter();
+    pub(super) fn commands<'a>(&'a self, set_names: &'a SetNames) -> Vec<Command<'a>> {
+        let creation = self.ruleset.creation(set_names).into_iter();
         creation.flat_map(|made| made.commands).collect()
     }
 }
@@ -46,8 +44,8 @@ impl Probe {
 pub(super) fn empty_table(family: Family) -> Ruleset {
     Ruleset {
         family,
-        table: PROBE_TABLE.to_owned(),
-        comment: names::TABLE_COMMENT,
+        table: names::PROBE_TABLE.to_owned(),
+        comment: names::TABLE_COMMENT.into(),
         sets: Vec::new(),
         counters: Vec::new(),
         chains: Vec::new(),
@@ -83,7 +81,7 @@ pub(super) fn probes(ruleset: &Ruleset) -> Vec<Probe> {
         Probe {
             feature: COUNTER,
             ruleset: Ruleset {
-                counters: vec![names::MASQUERADED_COUNTER],
+                counters: vec![names::MASQUERADED_COUNTER.into()],
                 ..empty()
             },
         },
@@ -96,7 +94,7 @@ pub(super) fn probes(ruleset: &Ruleset) -> Vec<Probe> {
         if probes.iter().all(|probe| probe.feature != feature) {
             let rule = Rule {
                 statements: vec![alone(statement)],
-                comment: "",
+                comment: "".into(),
             };
             probes.push(Probe {
                 feature,

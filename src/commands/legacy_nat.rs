@@ -6,11 +6,11 @@ use super::proc;
 use crate::ruleset::Family;
 
 /// Where its table `nat` stands among the base chains: `NF_IP_PRI_NAT_SRC`, linux/netfilter_ipv4.h, and IPv6's alike.
-pub const PRIORITY: i64 = 100;
+pub(super) const PRIORITY: i64 = 100;
 
 /// The program of a family.
 #[must_use]
-pub fn program(family: Family) -> &'static str {
+pub(super) fn program(family: Family) -> &'static str {
     match family {
         Family::Ip => "iptables-legacy",
         Family::Ip6 => "ip6tables-legacy",
@@ -30,7 +30,7 @@ fn list(family: Family) -> List {
 
 /// The tables `nat` of iptables-legacy.
 #[derive(Debug, PartialEq, Eq)]
-pub enum LegacyNat {
+pub(super) enum LegacyNat {
     /// Of no program.
     NotLoaded,
     /// Of these programs.
@@ -44,13 +44,13 @@ pub enum LegacyNat {
 impl LegacyNat {
     /// What the kernel tells; the lists are there once its module is loaded, and root's.
     #[must_use]
-    pub fn read() -> Self {
+    pub(super) fn read() -> Self {
         Self::new([Family::Ip, Family::Ip6].map(list))
     }
 
     /// The same of a family alone.
     #[must_use]
-    pub fn read_of(family: Family) -> Self {
+    pub(super) fn read_of(family: Family) -> Self {
         Self::new([list(family)])
     }
 

@@ -29,7 +29,7 @@ const ANSWER_BYTES: usize = 4096;
 ///
 /// # Errors
 /// Where the kernel does not answer. An address without a route is not LOCAL.
-pub fn is_local(address: IpAddr) -> io::Result<bool> {
+pub(super) fn is_local(address: IpAddr) -> io::Result<bool> {
     // To the kernel a route to it is the default route.
     if address.is_unspecified() {
         return Ok(false);

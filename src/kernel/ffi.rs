@@ -30,19 +30,3 @@ unsafe extern "C" {
     pub(super) fn nft_ctx_get_error_buffer(ctx: *mut NftCtx) -> *const c_char;
     pub(super) fn nft_run_cmd_from_buffer(ctx: *mut NftCtx, buf: *const c_char) -> c_int;
 }
-
-// What Rust's library has of libgcc, which only a backtrace calls here, from GCC's archive: the shared library would cost
-// some 80 KiB in each of the two processes.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[link(name = "gcc_eh", kind = "static", modifiers = "-bundle")]
-unsafe extern "C" {}
-
-/// Gives the pages of freed allocations back to the kernel, malloc_trim(3): the C library keeps what was freed below
-/// something that is still in use. Other C libraries than glibc have no such function.
-pub(crate) fn give_freed_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: malloc_trim takes a number, and may be called at any time.
-    unsafe {
-        nix::libc::malloc_trim(0);
-    }
-}

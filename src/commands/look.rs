@@ -1,0 +1,248 @@
+//! What commands ask of the kernel. Nothing here is ever committed, but for what `cleanup` deletes.
+
+use std::io;
+use std::path::PathBuf;
+
+use nix::sys::socket::SockFlag;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tracing::debug;
+
+use super::features::{self, Feature};
+use super::listed_rules::ListedRules;
+use super::other_nat::{ChainListing, NatTable};
+use super::run::OWN_PROGRAM;
+use crate::daemon::worker::{Worker, WorkerError};
+use crate::kernel::difference::{Comparison, Difference};
+use crate::kernel::error::KernelError;
+use crate::kernel::libnftables::Mode;
+use crate::kernel::netlink::{Netlink, TableHeader};
+use crate::kernel::notifications::Notifications;
+use crate::kernel::observed::Observed;
+use crate::ruleset::json::{self, Form, TableFlags};
+use crate::ruleset::transaction::{Command, Transaction};
+use crate::ruleset::{Family, Ruleset, SetNames, names};
+
+/// How often a listing that is no JSON is asked for: one that a writer interrupted comes out cut.
+const LISTING_TRIES: usize = 3;
+
+/// strerror(3) of ENOENT (no module for an expression or a type of chain), EOPNOTSUPP and EAFNOSUPPORT (none for the
+/// family). Other refusals, EPERM say, tell nothing of what the kernel has.
+const ABSENT: [&str; 3] = [
+    "No such file or directory",
+    "Operation not supported",
+    "Address family not supported by protocol",
+];
+
+/// A socket to look with, and a worker for what libnftables lists and judges.
+pub(super) struct Look {
+    netlink: Netlink,
+    runtime: Runtime,
+    worker: Worker,
+}
+
+/// A table of the daemon that the kernel has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FoundTable {
+    pub(super) family: Family,
+    pub(super) name: String,
+    pub(super) header: TableHeader,
+}
+
+impl Look {
+    pub(super) fn new() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        Ok(Self {
+            netlink: Netlink::open(0, SockFlag::empty())?,
+            runtime,
+            worker: Worker::of_a_command(PathBuf::from(OWN_PROGRAM)),
+        })
+    }
+
+    /// What the kernel has under the table's name.
+    pub(super) fn observe(&self, ruleset: &Ruleset) -> Result<Option<Observed>, WorkerError> {
+        let chains = ruleset.chains.iter().map(|chain| chain.name.as_str());
+        self.read(ruleset.family, &ruleset.table, chains)
+    }
+
+    /// The same where the chains are not known.
+    pub(super) fn observe_any(
+        &self,
+        family: Family,
+        table: &str,
+    ) -> Result<Option<Observed>, WorkerError> {
+        self.read(family, table, std::iter::empty())
+    }
+
+    fn read<'a>(
+        &self,
+        family: Family,
+        table: &str,
+        chains: impl Iterator<Item = &'a str> + Clone,
+    ) -> Result<Option<Observed>, WorkerError> {
+        let observed = Observed::read(&self.netlink, family, table, chains);
+        Ok(observed.map_err(KernelError::from)?)
+    }
+
+    /// In what the table differs from `ruleset`, whoever owns it: its rules as far as a listing shows them.
+    pub(super) fn differences(
+        &mut self,
+        ruleset: &Ruleset,
+        observed: Option<&Observed>,
+    ) -> Result<Vec<Difference>, WorkerError> {
+        let Some(observed) = observed else {
+            return Ok(vec![Difference::TableMissing]);
+        };
+        let family = ruleset.family;
+        let listing: Value = self.list(
+            format!("listing table {} {}", family.name(), ruleset.table),
+            &json::list_table(family.name(), &ruleset.table),
+            Mode::Terse,
+        )?;
+        let rules = ListedRules::of(&listing);
+        let rules_are = |chain: &_, set_names: &_| rules.are(family, chain, set_names);
+        Ok(Comparison::new(ruleset, observed, rules_are).differences)
+    }
+
+    /// The table, if it is there.
+    pub(super) fn found(
+        &self,
+        family: Family,
+        name: &str,
+    ) -> Result<Option<FoundTable>, WorkerError> {
+        let header = self.netlink.table(family.name(), name);
+        Ok(header.map_err(KernelError::from)?.map(|header| FoundTable {
+            family,
+            name: name.to_owned(),
+            header,
+        }))
+    }
+
+    /// The tables of either family that have this name, and those that an earlier `--table` has left: they hold the
+    /// daemon's set and counter. None is listed: libnftables dies of some.
+    pub(super) fn tables_of_a_daemon(&self, chosen: &str) -> Result<Vec<FoundTable>, WorkerError> {
+        let mut found = Vec::new();
+        for family in Family::ALL {
+            found.extend(self.found(family, chosen)?);
+            let tables = self.netlink.tables(family.name());
+            for name in tables.map_err(KernelError::from)? {
+                // What is in the tables that `--table` never takes is not the daemon's, whatever its name.
+                if name == chosen || names::checked_table(&name).is_err() {
+                    continue;
+                }
+                let observed = self.observe_any(family, &name)?;
+                if observed.is_some_and(|observed| observed.is_a_daemon_s()) {
+                    found.extend(self.found(family, &name)?);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Deletes the table with all that stands in it. Not by libnftables, which dies of some sets of others.
+    pub(super) fn delete(&self, table: &FoundTable) -> io::Result<()> {
+        self.netlink.delete_table(table.family.name(), &table.name)
+    }
+
+    /// Who commits from now on.
+    pub(super) fn notifications(&self) -> io::Result<Notifications> {
+        let _entered = self.runtime.enter();
+        Notifications::subscribe()
+    }
+
+    /// What `ruleset` needs and this kernel lacks, each tried alone in a dry run.
+    pub(super) fn missing_features(
+        &mut self,
+        ruleset: &Ruleset,
+    ) -> Result<Vec<Feature>, WorkerError> {
+        let set_names = SetNames::first();
+        let mut missing = Vec::new();
+        for probe in features::probes(ruleset) {
+            let commands = probe.commands(&set_names);
+            let transaction = probe.ruleset.transaction(&set_names, commands);
+            let said = self.judge(&transaction, TableFlags::Plain)?;
+            if let Some(refusal) = said
+                && ABSENT.iter().any(|reason| refusal.contains(reason))
+            {
+                missing.push(probe.feature);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Whether the kernel takes a table with `flags owner,persist`, by a dry run. libnftables before 1.1.0 drops the flags
+    /// without a word, so that its answer says nothing.
+    pub(super) fn takes_owner(&mut self, family: Family) -> Result<bool, WorkerError> {
+        let (probe, set_names) = (features::empty_table(family), SetNames::first());
+        let creation = probe.transaction(&set_names, vec![Command::AddTable]);
+        Ok(self.judge(&creation, TableFlags::OwnerPersist)?.is_none())
+    }
+
+    /// Why libnftables or the kernel would refuse it, if they would.
+    fn judge(
+        &mut self,
+        transaction: &Transaction<'_>,
+        flags: TableFlags,
+    ) -> Result<Option<String>, WorkerError> {
+        let document = json::document([transaction], Form::Portable, flags);
+        let document = document.map_err(KernelError::from)?;
+        let said = self
+            .runtime
+            .block_on(self.worker.take(&document, Mode::DryRun))?;
+        Ok((!said.succeeded).then_some(said.error))
+    }
+
+    /// The chains of all tables, less the base chains of dormant ones, which are not hooked.
+    ///
+    /// Chains only: a listing of rules or sets is a matter of its own, since libnftables 1.0.6 dies of sets that a newer nft
+    /// has written.
+    pub(super) fn chains(&mut self) -> Result<ChainListing, WorkerError> {
+        let request = json!({ "nftables": [{ "list": { "chains": {} } }] }).to_string();
+        let doing = "listing the chains of all tables".to_owned();
+        let mut listing: ChainListing = self.list(doing, &request, Mode::Full)?;
+        listing.nat_chains.retain(|chain| {
+            let header = self.netlink.table(&chain.family, &chain.table);
+            // What cannot be told counts as hooked.
+            !matches!(header, Ok(Some(header)) if header.is_dormant())
+        });
+        Ok(listing)
+    }
+
+    /// A table of any family. Of some sets of others libnftables 1.0.6 dies, and the worker with it.
+    pub(super) fn nat_table(&mut self, family: &str, table: &str) -> Result<NatTable, WorkerError> {
+        let doing = format!("listing table {family} {table}");
+        self.list(doing, &json::list_table(family, table), Mode::Full)
+    }
+
+    fn list<T: DeserializeOwned>(
+        &mut self,
+        doing: String,
+        request: &str,
+        mode: Mode,
+    ) -> Result<T, WorkerError> {
+        let mut unread = None;
+        for _ in 0..LISTING_TRIES {
+            let said = self.runtime.block_on(self.worker.take(request, mode))?;
+            if !said.succeeded {
+                return Err(KernelError::refused(doing, &said.error).into());
+            }
+            match serde_json::from_str(&said.output) {
+                Ok(listed) => return Ok(listed),
+                Err(error) => debug!("{doing}: {}", unread.insert(error)),
+            }
+        }
+        let unread = unread.map(|error| error.to_string()).unwrap_or_default();
+        Err(KernelError::refused(doing, &format!("no JSON: {unread}")).into())
+    }
+}
+
+impl Drop for Look {
+    /// A command leaves no process behind, not even one that has ended.
+    fn drop(&mut self) {
+        let worker = std::mem::replace(&mut self.worker, Worker::of_a_command(PathBuf::new()));
+        self.runtime.block_on(worker.close());
+    }
+}
