@@ -30,3 +30,14 @@ unsafe extern "C" {
     pub(super) fn nft_ctx_get_error_buffer(ctx: *mut NftCtx) -> *const c_char;
     pub(super) fn nft_run_cmd_from_buffer(ctx: *mut NftCtx, buf: *const c_char) -> c_int;
 }
+
+/// Gives the pages of freed allocations back to the kernel, malloc_trim(3): the C library keeps what was freed below
+/// something that is still in use, after one long transaction more than a MiB for good. Other C libraries than glibc have
+/// no such function.
+pub(super) fn give_freed_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim takes a number, and may be called at any time.
+    unsafe {
+        nix::libc::malloc_trim(0);
+    }
+}

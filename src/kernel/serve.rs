@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::capability;
 use super::error::KernelError;
+use super::ffi::give_freed_memory_back;
 use super::libnftables::{ContextError, Mode, Said};
 use super::pass::{Kernel, PassReport, PassRequest};
 
@@ -106,6 +107,9 @@ pub fn serve(name: Option<&OsStr>) -> Result<(), ServeError> {
             .write_all(&answer)
             .and_then(|()| answers.flush())
             .map_err(ServeError::Write)?;
+        drop(answer);
+        // Nobody waits for it.
+        give_freed_memory_back();
     }
 }
 
