@@ -5,11 +5,12 @@
 mod support;
 
 use ipnet::IpNet;
+use nix::sys::socket::SockFlag;
 use non_masquerade_daemon::config::{Config, Flags, defaults};
 use non_masquerade_daemon::kernel::difference::Difference;
-use non_masquerade_daemon::kernel::netlink::is_after;
+use non_masquerade_daemon::kernel::netlink::{Commit, Netlink, commit_of, is_after};
 use non_masquerade_daemon::kernel::observed::ObservedRule;
-use non_masquerade_daemon::kernel::pass::{PassReport, TableReport};
+use non_masquerade_daemon::kernel::pass::TableReport;
 use non_masquerade_daemon::policy::Policy;
 use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, Tables, names};
 use support::foreign_hands::exempt_set;
@@ -85,15 +86,24 @@ fn change_with(hand: Hand<'_>) -> (Programmed, TableReport) {
     (programmed, report)
 }
 
-/// The generations after the pass's last look at the table that was looked at first, which the worker has not made: the
-/// daemon looks again for those alone.
-fn still_to_be_looked_at(programmed: &Programmed, report: &PassReport) -> Vec<u32> {
+/// The commits of others after the last look of a pass at the table that was looked at first: the daemon looks again for
+/// those alone.
+fn passes_with_news(programmed: &mut Programmed, tables: &Tables) -> Vec<Commit> {
+    const NFTABLES_GROUP: u32 = 1 << 6;
+    programmed.namespace.enter().unwrap();
+    let notifications = Netlink::open(NFTABLES_GROUP, SockFlag::SOCK_NONBLOCK).unwrap();
+    let report = programmed.sync_all(tables).unwrap();
     let reports = report.tables.iter().flat_map(|pass| &pass.result);
     let looked_at = reports.map(|report| report.generation).min().unwrap();
-    let now = generation(&programmed.namespace).unwrap();
-    let own: Vec<u32> = report.own_generations.iter().cloned().flatten().collect();
-    let is_news = |generation: &u32| is_after(*generation, looked_at) && !own.contains(generation);
-    (looked_at..=now).filter(is_news).collect()
+    let mut news = Vec::new();
+    let mut buffer = [0; 65536];
+    while let Ok(message) = notifications.receive(&mut buffer) {
+        let commit = commit_of(message);
+        news.extend(commit.filter(|commit| {
+            is_after(commit.generation, looked_at) && Some(commit.port) != report.port
+        }));
+    }
+    news
 }
 
 /// What is committed after the deletion is not to count as looked at.
@@ -104,10 +114,10 @@ fn a_table_of_a_family_that_is_off_does_not_stay_where_it_comes_back_at_once() {
     let hand = Hand::after(DELETES_TABLE, &does);
     let mut programmed = Programmed::with_a_hand(DAEMON, hand).unwrap();
     Nft::host().apply(&programmed.namespace, &table).unwrap();
-    let report = programmed.sync_all(&tables()).unwrap();
+    let news = passes_with_news(&mut programmed, &tables());
     let differences = programmed.differences(&tables()).unwrap();
     assert_eq!(differences, [Difference::TableUnwanted]);
-    assert!(!still_to_be_looked_at(&programmed, &report).is_empty());
+    assert!(!news.is_empty());
     programmed.sync_all(&tables()).unwrap();
     assert_eq!(programmed.differences(&tables()).unwrap(), []);
 }
@@ -126,8 +136,7 @@ fn what_others_do_to_one_table_during_a_step_of_the_other_does_not_count_as_the_
     ] {
         for hand in [Hand::before(at, &does), Hand::after(at, &does)] {
             let mut programmed = Programmed::with_a_hand(DAEMON, hand).unwrap();
-            let report = programmed.sync_all(&tables).unwrap();
-            let news = still_to_be_looked_at(&programmed, &report);
+            let news = passes_with_news(&mut programmed, &tables);
             assert!(!news.is_empty(), "{hand:?}");
             let report = programmed.sync_all(&tables).unwrap();
             let first = report.tables.first().unwrap();
@@ -143,8 +152,7 @@ fn what_the_worker_alone_commits_leads_to_no_other_look() {
     config.enable_ipv6 = true;
     let mut programmed = Programmed::new(DAEMON).unwrap();
     for tables in [tables_of(&config), tables()] {
-        let report = programmed.sync_all(&tables).unwrap();
-        let news = still_to_be_looked_at(&programmed, &report);
+        let news = passes_with_news(&mut programmed, &tables);
         assert!(news.is_empty(), "{news:?}");
     }
 }

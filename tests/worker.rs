@@ -260,7 +260,7 @@ fn an_answer_that_is_none_is_an_error() {
         "{}",
         r#"{"Said":{}}"#,
         r#"{"Said":{"succeeded":true,"output":"","error":""}} {}"#,
-        r#"{"Pass":{"tables":[],"own_generations":[],"libnftables":null}}"#,
+        r#"{"Pass":{"tables":[],"port":null,"libnftables":null}}"#,
     ] {
         let program = script(
             &directory,

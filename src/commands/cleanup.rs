@@ -214,6 +214,7 @@ mod tests {
             generation: 1,
             process_id,
             process_name: process_name.to_owned(),
+            port: 0,
         };
         let own = || commit(1, "nmd-cleanup");
         let named = |commits: &[Commit]| writer(commits).map(|commit| commit.process_id);

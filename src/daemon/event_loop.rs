@@ -180,6 +180,9 @@ impl EventLoop {
                 _ = sources.signals.interrupt.recv() => return info!("SIGINT: the rules stay in force"),
                 event = self.work.happened() => match event {
                     WorkEvent::Passed(end) => {
+                        if let Ok(report) = &end.report {
+                            self.ledger.own_port_is(report.port);
+                        }
                         // The pass's own commits can be read by now.
                         if let Some(notifications) = &sources.notifications {
                             self.ledger.note(notifications.take());
@@ -306,8 +309,7 @@ impl EventLoop {
             self.metrics.libnftables(version);
             self.log.libnftables(version);
         }
-        let own: Vec<u32> = report.own_generations.iter().cloned().flatten().collect();
-        let committers = self.ledger.passed(covered(&report.tables), &own);
+        let committers = self.ledger.passed(covered(&report.tables));
         let mut outcomes = Vec::new();
         let mut states = Vec::new();
         for pass in &report.tables {
@@ -367,7 +369,7 @@ impl EventLoop {
 
     fn passed_without_answer(&mut self, tables: &Tables, error: &WorkerError) {
         self.log.worker_failed(error);
-        self.ledger.passed(None, &[]);
+        self.ledger.passed(None);
         let wanted = || tables.wanted().map(|ruleset| ruleset.family);
         let failed = |family| (family, TableState::Failed(error.to_string()));
         self.readiness.passed(wanted().map(failed).collect());

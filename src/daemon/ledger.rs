@@ -5,14 +5,13 @@ use std::fmt::Write;
 
 use crate::kernel::netlink::{Commit, is_after};
 use crate::kernel::notifications::Arrived;
-use crate::kernel::serve::WORKER_NAME;
 
-/// How many commits are kept to be named, and how many of the daemon's own are known again.
+/// How many commits are kept to be named.
 const MOST_KEPT: usize = 64;
 /// How many processes a message names.
 const PROCESSES_NAMED: usize = 3;
 
-/// The commits since the last pass over the tables.
+/// The commits of others since the last pass over the tables.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// The last generation that a pass has taken into account.
@@ -21,18 +20,22 @@ pub(super) struct Ledger {
     news: VecDeque<Commit>,
     /// They were there when a pass failed. The retry is due anyway; it is to name them.
     put_off: VecDeque<Commit>,
-    /// What the daemon's own worker has committed that is not covered: its notification may be still to come.
-    own: VecDeque<u32>,
+    /// The netlink port id that the daemon's own worker commits on.
+    own_port: Option<u32>,
     some_were_lost: bool,
 }
 
 impl Ledger {
+    /// A pass tells which port the worker commits on, before what it has committed is noted.
+    pub(super) fn own_port_is(&mut self, port: Option<u32>) {
+        self.own_port = port;
+    }
+
     /// Notes what has arrived, less what has been looked at and what the daemon itself has committed.
     pub(super) fn note(&mut self, arrived: Arrived) {
         self.some_were_lost |= arrived.some_were_lost;
         for commit in arrived.commits {
-            let generation = commit.generation;
-            if self.is_to_come(generation) && !is_own(&commit, &self.own) {
+            if self.is_to_come(commit.generation) && Some(commit.port) != self.own_port {
                 keep(&mut self.news, commit);
             }
         }
@@ -45,13 +48,8 @@ impl Ledger {
     }
 
     /// A pass has ended. It has taken into account all commits up to the generation `covered`, or could look at no table.
-    /// `own` are the generations that it has itself committed. Gives the commits of others that it was the first to cover.
-    pub(super) fn passed(&mut self, covered: Option<u32>, own: &[u32]) -> Vec<Commit> {
-        let own_now: VecDeque<u32> = own.iter().copied().collect();
-        self.news.retain(|commit| !is_own(commit, &own_now));
-        for generation in own {
-            keep(&mut self.own, *generation);
-        }
+    /// Gives the commits of others that it was the first to cover.
+    pub(super) fn passed(&mut self, covered: Option<u32>) -> Vec<Commit> {
         if covered.is_none() {
             for commit in std::mem::take(&mut self.news) {
                 keep(&mut self.put_off, commit);
@@ -65,9 +63,6 @@ impl Ledger {
             .into_iter()
             .partition(|commit| self.is_to_come(commit.generation));
         self.news = later.into();
-        let mut own = std::mem::take(&mut self.own);
-        own.retain(|generation| self.is_to_come(*generation));
-        self.own = own;
         covered
     }
 
@@ -89,13 +84,8 @@ impl Ledger {
     }
 }
 
-/// The worker tells between which generations it has committed, and a commit of others between two of its own is there too.
-fn is_own(commit: &Commit, own: &VecDeque<u32>) -> bool {
-    own.contains(&commit.generation) && commit.process_name.as_bytes() == WORKER_NAME.to_bytes()
-}
-
 /// Puts `new` last; of too many, the first goes.
-fn keep<T>(kept: &mut VecDeque<T>, new: T) {
+fn keep(kept: &mut VecDeque<Commit>, new: Commit) {
     if kept.len() == MOST_KEPT {
         kept.pop_front();
     }
@@ -131,11 +121,21 @@ pub(super) fn processes(commits: &[Commit]) -> String {
 mod tests {
     use super::*;
 
+    const OWN_PORT: u32 = 7;
+
     fn commit(generation: u32, name: &str) -> Commit {
         Commit {
             generation,
             process_id: generation,
             process_name: name.to_owned(),
+            port: 4711,
+        }
+    }
+
+    fn own_commit(generation: u32) -> Commit {
+        Commit {
+            port: OWN_PORT,
+            ..commit(generation, "nmd-nft-worker")
         }
     }
 
@@ -156,15 +156,11 @@ mod tests {
     #[test]
     fn what_a_pass_has_covered_is_not_looked_at_again() {
         let mut ledger = Ledger::default();
-        ledger.note(arrived(&[
-            commit(1, "nft"),
-            commit(2, "nmd-nft-worker"),
-            commit(3, "nft"),
-        ]));
+        ledger.note(arrived(&[commit(1, "nft"), commit(3, "nft")]));
         assert!(ledger.is_behind());
-        assert_eq!(ledger.passed(Some(2), &[2]), [commit(1, "nft")]);
+        assert_eq!(ledger.passed(Some(2)), [commit(1, "nft")]);
         assert!(ledger.is_behind());
-        assert_eq!(ledger.passed(Some(3), &[]), [commit(3, "nft")]);
+        assert_eq!(ledger.passed(Some(3)), [commit(3, "nft")]);
         ledger.note(arrived(&[commit(3, "nft"), commit(2, "nft")]));
         assert!(
             !ledger.is_behind(),
@@ -172,45 +168,35 @@ mod tests {
         );
     }
 
-    /// The first table was looked at before the second one was repaired.
     #[test]
-    fn own_commits_are_known_before_and_after_the_pass_has_told_of_them() {
+    fn own_commits_are_known_by_their_port_beside_those_of_others() {
         let mut ledger = Ledger::default();
-        ledger.note(arrived(&[commit(1, "nft"), commit(2, "nmd-nft-worker")]));
-        assert_eq!(ledger.passed(Some(1), &[2, 3]), [commit(1, "nft")]);
-        assert!(!ledger.is_behind());
-        ledger.note(arrived(&[commit(3, "nmd-nft-worker")]));
-        assert!(!ledger.is_behind());
-        ledger.note(arrived(&[commit(4, "nmd-nft-worker")]));
+        ledger.own_port_is(Some(OWN_PORT));
+        ledger.note(arrived(&[own_commit(1), commit(2, "nft"), own_commit(3)]));
+        assert_eq!(ledger.passed(Some(1)), []);
+        assert!(ledger.is_behind(), "between two of the pass's own");
+        assert_eq!(ledger.passed(Some(3)), [commit(2, "nft")]);
+        ledger.note(arrived(&[own_commit(4)]));
+        assert!(!ledger.is_behind(), "the second table was repaired");
+        let of_another = commit(5, "nmd-nft-worker");
+        ledger.note(arrived(std::slice::from_ref(&of_another)));
         assert!(
             ledger.is_behind(),
             "another daemon's worker has the same name"
         );
-        assert_eq!(ledger.passed(Some(4), &[]), [commit(4, "nmd-nft-worker")]);
-        assert!(ledger.own.is_empty());
-    }
-
-    #[test]
-    fn own_commits_of_a_pass_that_failed_are_known() {
-        let mut ledger = Ledger::default();
-        ledger.passed(Some(1), &[]);
-        ledger.note(arrived(&[commit(2, "nmd-nft-worker")]));
-        assert!(ledger.passed(None, &[2, 3]).is_empty());
-        ledger.note(arrived(&[commit(3, "nmd-nft-worker")]));
-        assert!(!ledger.is_behind());
-        assert!(ledger.passed(Some(3), &[]).is_empty());
+        assert_eq!(ledger.passed(Some(5)), [of_another]);
     }
 
     #[test]
     fn lost_notifications_mean_a_look() {
         let mut ledger = Ledger::default();
-        ledger.passed(Some(1), &[]);
+        ledger.passed(Some(1));
         ledger.note(lost());
         assert!(ledger.is_behind());
         ledger.pass_begins();
         assert!(!ledger.is_behind());
         ledger.note(lost());
-        ledger.passed(Some(1), &[]);
+        ledger.passed(Some(1));
         assert!(ledger.is_behind(), "it may have been of a later commit");
     }
 
@@ -218,41 +204,36 @@ mod tests {
     #[test]
     fn what_a_failed_pass_was_for_is_put_off_and_not_forgotten() {
         let mut ledger = Ledger::default();
-        ledger.passed(Some(1), &[]);
+        ledger.passed(Some(1));
         ledger.note(arrived(&[commit(2, "nft")]));
-        assert!(ledger.passed(None, &[]).is_empty());
+        assert!(ledger.passed(None).is_empty());
         assert!(!ledger.is_behind());
         ledger.note(arrived(&[commit(3, "b")]));
         assert!(ledger.is_behind());
-        assert_eq!(
-            ledger.passed(Some(3), &[]),
-            [commit(2, "nft"), commit(3, "b")]
-        );
+        assert_eq!(ledger.passed(Some(3)), [commit(2, "nft"), commit(3, "b")]);
         assert!(!ledger.is_behind());
     }
 
     #[test]
     fn what_is_kept_has_a_bound() {
         let mut ledger = Ledger::default();
-        let own: Vec<u32> = (1000..1200).collect();
         for generation in 1..200 {
             ledger.note(arrived(&[commit(generation, "nft")]));
         }
-        ledger.passed(None, &own);
+        ledger.passed(None);
         for generation in 200..400 {
             ledger.note(arrived(&[commit(generation, "nft")]));
         }
-        ledger.passed(None, &own);
-        assert_eq!(ledger.own.len(), MOST_KEPT);
-        assert_eq!(ledger.passed(Some(400), &[]).len(), MOST_KEPT);
+        ledger.passed(None);
+        assert_eq!(ledger.passed(Some(400)).len(), MOST_KEPT);
     }
 
     #[test]
     fn generations_wrap_around() {
         let mut ledger = Ledger::default();
-        ledger.passed(Some(u32::MAX), &[]);
+        ledger.passed(Some(u32::MAX));
         ledger.note(arrived(&[commit(u32::MAX - 1, "nft"), commit(1, "nft")]));
-        assert_eq!(ledger.passed(Some(1), &[]), [commit(1, "nft")]);
+        assert_eq!(ledger.passed(Some(1)), [commit(1, "nft")]);
     }
 
     #[test]

@@ -138,6 +138,7 @@ mod tests {
             generation: process_id,
             process_id,
             process_name: "nft".to_owned(),
+            port: process_id,
         }
     }
 

@@ -18,7 +18,8 @@ use nix::sys::socket::{
 use crate::ruleset::Family;
 pub use elements::Elements;
 use message::{
-    NLM_F_ACK, NLM_F_DUMP, SUBSYSTEM, end_of_dump, first_of, is_interrupted, message, refusal_of,
+    NLM_F_ACK, NLM_F_DUMP, SUBSYSTEM, end_of_dump, first_of, is_interrupted, message, port_of,
+    refusal_of,
 };
 pub(super) use message::{
     attribute, attributes_in, attributes_of, big_endian, number_of, packets_of, text,
@@ -80,6 +81,8 @@ pub struct Commit {
     pub process_id: u32,
     /// The process's name, at most 15 bytes.
     pub process_name: String,
+    /// The netlink port id of the socket that it was committed on.
+    pub port: u32,
 }
 
 /// What the kernel says of a table besides its contents.
@@ -385,6 +388,7 @@ pub fn commit_of(message: &[u8]) -> Option<Commit> {
         generation: generation?,
         process_id,
         process_name,
+        port: port_of(message),
     })
 }
 

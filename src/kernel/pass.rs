@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::ops::RangeInclusive;
 
 use nix::sys::socket::SockFlag;
 
@@ -32,7 +31,6 @@ pub struct Kernel {
     pub(super) claims: Claims,
     tables: Option<Tables>,
     memories: HashMap<Family, Memory>,
-    pub(super) own_generations: Vec<RangeInclusive<u32>>,
     libnftables: Option<String>,
 }
 
@@ -71,7 +69,6 @@ impl Kernel {
             claims: Claims::new(TableOwner::Auto),
             tables: None,
             memories: HashMap::new(),
-            own_generations: Vec::new(),
             libnftables: None,
         })
     }
@@ -89,7 +86,6 @@ impl Kernel {
     /// for one never holds up the other. A table whose family is off is deleted, if a daemon has made it.
     pub fn pass(&mut self, request: PassRequest) -> PassReport {
         self.claims.set_mode(request.table_owner);
-        self.own_generations.clear();
         let Some(tables) = request.tables.or_else(|| self.tables.take()) else {
             return PassReport::default();
         };
@@ -110,7 +106,7 @@ impl Kernel {
         self.tables = Some(tables);
         PassReport {
             tables: passes,
-            own_generations: self.own_generations.clone(),
+            port: self.context.socket().port().ok(),
             libnftables: self.version(),
         }
     }
@@ -242,10 +238,8 @@ impl Kernel {
             return Ok(None);
         };
         self.standing(family, Some(&table))?;
-        let before = self.reader.generation();
         let socket = self.context.socket();
         socket.delete_table(family.name(), &unwanted.table)?;
-        self.has_committed_since(before);
         self.memories.remove(&family);
         Ok(Some(TableReport {
             differences: vec![Difference::TableUnwanted],

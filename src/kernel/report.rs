@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +26,8 @@ pub struct PassRequest {
 pub struct PassReport {
     /// Of each family, but for one that is off and has no table.
     pub tables: Vec<TablePass>,
-    /// These generations the worker itself has committed. One beside which others committed is not among them: which of
-    /// them was its own is not to be told, and what others did is still to be looked at.
-    pub own_generations: Vec<RangeInclusive<u32>>,
+    /// The netlink port id of the socket that the worker commits on: notifications name it.
+    pub port: Option<u32>,
     /// The version of libnftables.
     pub libnftables: Option<String>,
 }

@@ -1,7 +1,5 @@
 //! The writing half of a pass: what makes a table right that was found wrong.
 
-use std::io;
-
 use super::error::KernelError;
 use super::libnftables::{Context, Mode, Said};
 use super::observed::{self, Object, Observed};
@@ -81,10 +79,7 @@ impl Kernel {
         let mut left = Vec::new();
         for object in objects {
             self.count_what_goes(found, object);
-            let before = self.reader.generation();
-            let deleted = object.delete(self.context.socket(), family, table);
-            self.has_committed_since(before);
-            if let Err(error) = deleted {
+            if let Err(error) = object.delete(self.context.socket(), family, table) {
                 left.push(format!("{object}: {error}"));
             }
         }
@@ -113,14 +108,6 @@ impl Kernel {
         self.memory(family).counted.extend(counted);
     }
 
-    pub(super) fn has_committed_since(&mut self, before: io::Result<u32>) {
-        if let (Ok(before), Ok(now)) = (before, self.reader.generation())
-            && now == before.wrapping_add(1)
-        {
-            self.own_generations.push(now..=now);
-        }
-    }
-
     /// Applies the transaction as a whole or not at all, in the form that libnftables takes.
     ///
     /// Trying is what tells: Debian and others port fixes to old versions, so a version number does not.
@@ -136,7 +123,6 @@ impl Kernel {
         );
         // The daemon has it where the worker dies of what comes next.
         eprintln!("{doing}");
-        let before = self.reader.generation();
         let mut said = self.run(transaction, self.form, flags)?;
         if !said.succeeded && self.form == Form::Typeof && said.error.contains(UNKNOWN_TYPE) {
             // libnftables before 1.1.0 does not know `typeof` in JSON. After any other refusal, which may pass, all sets
@@ -144,7 +130,6 @@ impl Kernel {
             self.form = Form::Portable;
             said = self.run(transaction, self.form, flags)?;
         }
-        self.has_committed_since(before);
         if said.succeeded {
             return Ok(());
         }

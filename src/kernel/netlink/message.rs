@@ -53,6 +53,13 @@ pub(in crate::kernel) fn type_of(message: &[u8]) -> Option<u16> {
     Some(u16::from_ne_bytes(*message.get(4..)?.first_chunk()?))
 }
 
+/// The port that `nlmsg_pid` names: in a notification of nf_tables, that of the socket on which it was committed
+/// (`nf_tables_gen_notify`, net/netfilter/nf_tables_api.c).
+pub(super) fn port_of(message: &[u8]) -> u32 {
+    let port = message.get(12..).and_then(|port| port.first_chunk());
+    port.map_or(0, |port| u32::from_ne_bytes(*port))
+}
+
 /// Whether someone has changed the ruleset since the dump that the message is of began (nl_dump_check_consistent).
 pub(super) fn is_interrupted(message: &[u8]) -> bool {
     let flags = message.get(6..).and_then(|flags| flags.first_chunk());

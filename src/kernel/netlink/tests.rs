@@ -20,6 +20,7 @@ fn a_notification_names_the_generation_and_the_process() {
     let commit = commit_of(&message(NEW_GENERATION, &attributes.concat())).unwrap();
     assert_eq!((commit.generation, commit.process_id), (7, 4711));
     assert_eq!(commit.process_name, "nft");
+    assert_eq!(commit.port, 0, "the request's");
     assert_eq!(
         commit_of(&message(NEW_GENERATION + 1, &attributes.concat())),
         None

@@ -145,7 +145,9 @@ fn notification(commit: &Commit) -> Vec<u8> {
     let length = u32::try_from(20 + attributes.len()).unwrap();
     let mut message = length.to_ne_bytes().to_vec();
     message.extend(NEW_GENERATION.to_ne_bytes());
-    message.extend([0; 14]);
+    message.extend([0; 6]);
+    message.extend(commit.port.to_ne_bytes());
+    message.extend([0; 4]);
     message.extend(attributes);
     message
 }

@@ -13,7 +13,7 @@ const MOST_PASSES_AT_ONCE: u64 = 1_000;
 const MOST_PASSES_A_SECOND: u64 = 30;
 /// A pass over a worker that hangs ends after this time.
 const WORKER_DEADLINE: Duration = Duration::from_secs(10);
-const OWN_PROCESS: &str = "nmd-nft-worker";
+const OTHER_PORT: u32 = 1;
 
 #[derive(Debug, Clone)]
 pub(super) enum Happening {
@@ -47,7 +47,6 @@ struct Pass {
     step_due: Instant,
     outcomes: Vec<(Family, Outcome)>,
     covered: Option<u32>,
-    own: Vec<u32>,
 }
 
 pub(super) struct World {
@@ -73,6 +72,8 @@ pub(super) struct World {
     worker_is_given_up: bool,
     /// One has ended in the middle of a pass. What it had committed counts as someone else's.
     worker_has_died: bool,
+    /// Each worker has another.
+    worker_port: u32,
     worker_is_missing_since: Option<Instant>,
     commit_interval: Duration,
     next_commit: Instant,
@@ -101,6 +102,7 @@ impl World {
             worker_hangs: false,
             worker_is_given_up: false,
             worker_has_died: false,
+            worker_port: OTHER_PORT + 1,
             worker_is_missing_since: None,
             commit_interval: SECOND,
             next_commit: now,
@@ -122,7 +124,7 @@ impl World {
                 if let Some(family) = family {
                     self.change(family);
                 }
-                self.commit("nft");
+                self.commit("nft", OTHER_PORT);
             }
             UnseenCommit(family) => {
                 self.change(family);
@@ -187,7 +189,9 @@ impl World {
         while let Some(due) = self.due().filter(|due| *due <= until) {
             self.now = self.now.max(due);
             self.others_act();
-            self.notifications_arrive();
+            if self.pass.is_none() {
+                self.notifications_arrive();
+            }
             match self.pass.take_if(|pass| pass.step_due <= self.now) {
                 Some(pass) => self.step(pass),
                 None => self.begin_pass(),
@@ -211,7 +215,10 @@ impl World {
     fn due(&self) -> Option<Instant> {
         let pass = self.pass.as_ref().map(|pass| pass.step_due);
         let commit = Some(self.next_commit).filter(|due| *due < self.no_more_commits);
-        let notification = self.notifications.front().map(|(due, _)| *due);
+        let notifications = self.notifications.front();
+        // They wait while a pass is under way, as in the event loop.
+        let notification = notifications.filter(|_| self.pass.is_none());
+        let notification = notification.map(|(due, _)| *due);
         let tables = self.tables.iter();
         let opponents = tables.filter_map(|(_, table)| table.opponent.as_ref()?.due);
         let due = [pass, commit, notification, self.keeper.due()].into_iter();
@@ -221,7 +228,7 @@ impl World {
     fn others_act(&mut self) {
         if self.next_commit <= self.now && self.next_commit < self.no_more_commits {
             self.next_commit = self.now + self.commit_interval;
-            self.commit("neighbour");
+            self.commit("neighbour", OTHER_PORT);
         }
         for family in BOTH {
             let now = self.now;
@@ -230,7 +237,7 @@ impl World {
             };
             if opponent.due.take_if(|due| *due <= now).is_some() && now <= opponent.until {
                 self.change(family);
-                self.commit("opponent");
+                self.commit("opponent", OTHER_PORT);
             }
         }
     }
@@ -258,20 +265,20 @@ impl World {
         self.table(family).change(now);
     }
 
-    fn commit(&mut self, process_name: &str) {
+    fn commit(&mut self, process_name: &str, port: u32) {
         self.generation = self.generation.wrapping_add(1);
         let commit = netlink::Commit {
             generation: self.generation,
             process_id: 1,
             process_name: process_name.to_owned(),
+            port,
         };
         self.notifications
             .push_back((self.now + self.lateness, commit));
     }
 
-    fn commit_own(&mut self, pass: &mut Pass) {
-        self.commit(OWN_PROCESS);
-        pass.own.push(self.generation);
+    fn commit_own(&mut self) {
+        self.commit("nmd-nft-worker", self.worker_port);
     }
 
     fn begin_pass(&mut self) {
@@ -299,7 +306,6 @@ impl World {
             step_due: self.now + takes,
             outcomes: Vec::new(),
             covered: None,
-            own: Vec::new(),
         });
     }
 
@@ -322,7 +328,7 @@ impl World {
         table.was_hindered |= table.is_failing || table.other_owner.is_some();
         if table.is_failing {
             if self.generation.is_multiple_of(2) {
-                self.commit_own(pass);
+                self.commit_own();
             }
             return Outcome::Failed;
         }
@@ -340,7 +346,7 @@ impl World {
             Outcome::Withheld
         } else {
             let outcome = table.write(pass.version, now);
-            self.commit_own(pass);
+            self.commit_own();
             outcome
         };
         let covered = pass.covered.unwrap_or(self.generation);
@@ -350,11 +356,11 @@ impl World {
     }
 
     fn ends(&mut self, pass: &Pass) {
-        let named = self.ledger.passed(pass.covered, &pass.own);
-        let names_itself = named
-            .iter()
-            .any(|commit| commit.process_name == OWN_PROCESS);
-        assert!(!names_itself || self.worker_has_died, "{named:?}");
+        self.ledger.own_port_is(Some(self.worker_port));
+        self.notifications_arrive();
+        let named = self.ledger.passed(pass.covered);
+        let is_own = |commit: &netlink::Commit| commit.port == self.worker_port;
+        assert!(!named.iter().any(is_own), "{named:?}");
         self.pass_ended = self.now;
         self.keeper.passed(&pass.outcomes, self.now);
     }
@@ -368,7 +374,9 @@ impl World {
         }
         self.worker_has_died = true;
         self.worker_is_given_up = self.worker_hangs;
-        self.ledger.passed(None, &[]);
+        self.worker_port += 1;
+        self.notifications_arrive();
+        self.ledger.passed(None);
         self.pass_ended = self.now;
         let outcomes = BOTH.map(|family| (family, Outcome::Failed));
         self.keeper.passed(&outcomes, self.now);
