@@ -50,7 +50,7 @@ pub fn start(options: &Options) {
 }
 
 /// Fields that are there for `--log-format json`: the message says the same in words.
-const SAID_IN_WORDS: [&str; 7] = [
+const SAID_IN_WORDS: [&str; 8] = [
     "added",
     "change",
     "changed_by",
@@ -58,6 +58,7 @@ const SAID_IN_WORDS: [&str; 7] = [
     "family",
     "libnftables",
     "removed",
+    "repairs",
 ];
 
 fn write_field(

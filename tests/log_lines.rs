@@ -21,6 +21,18 @@ fn start(configuration: &str, arguments: &[&str]) -> (Namespace, Daemon) {
     (namespace, daemon)
 }
 
+#[test]
+fn what_a_line_says_in_words_it_does_not_say_again_in_fields() {
+    let (namespace, daemon) = start("", &[]);
+    flush_postrouting(&namespace);
+    daemon.wait_for_log("repaired and read back").unwrap();
+    let log = daemon.log();
+    let lines = log.lines().filter(|line| line.contains("read back"));
+    for line in lines {
+        assert!(!line.contains('='), "{line}");
+    }
+}
+
 fn flush_postrouting(namespace: &Namespace) {
     let hand = "flush chain ip non-masquerade-daemon postrouting";
     Nft::host().apply(namespace, hand).unwrap();
