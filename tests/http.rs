@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
@@ -234,6 +234,34 @@ fn scrapes_ask_nothing_of_the_worker() {
     }
     let [_, after] = daemon.wakeups();
     assert_eq!(after, before);
+}
+
+/// Reading the counters of a long list takes a while.
+#[test]
+fn a_scrape_of_many_elements_holds_up_nothing_else() {
+    let cidrs = (0..20_000).map(|n| format!("{}/32", Ipv4Addr::from_bits(0x0a00_0000 + 2 * n)));
+    let cidrs: Vec<String> = cidrs.collect();
+    let (namespace, daemon) = start(&list(&cidrs.join(",")), &[]);
+    let scrape = || {
+        let mut scrape = connect(&namespace).unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n";
+        scrape.write_all(request).unwrap();
+        scrape
+    };
+    let is_overtaken = || {
+        let mut scrape = scrape();
+        assert_eq!(get(&namespace, "/healthz").unwrap().status, 200);
+        scrape.set_nonblocking(true).unwrap();
+        let answered = scrape.read(&mut [0]);
+        let is_overtaken = answered.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        scrape.set_nonblocking(false).unwrap();
+        scrape.read_to_end(&mut Vec::new()).unwrap();
+        is_overtaken
+    };
+    assert!((0..20).any(|_| is_overtaken()));
+    let _unanswered = scrape();
+    let ended = daemon.terminate_within(Duration::from_secs(1)).unwrap();
+    assert!(ended.success(), "{ended}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `run`: the daemon; with `--once`, one pass of it.
 
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::utsname::uname;
@@ -95,7 +95,7 @@ pub(super) fn once(options: &Options) -> ExitStatus {
     }
     let policy = Policy::new(&loaded.config);
     info!("policy: {policy}");
-    let tables = Rc::new(Tables::new(&policy, &options.chosen_names()));
+    let tables = Arc::new(Tables::new(&policy, &options.chosen_names()));
     let passes = match sync_once(&tables, options.table_owner.into()) {
         Ok(Ok(passes)) => passes,
         Ok(Err(error)) => {
@@ -128,7 +128,7 @@ pub(super) fn once(options: &Options) -> ExitStatus {
 
 type Passes = Result<Vec<TablePass>, WorkerError>;
 
-fn sync_once(tables: &Rc<Tables>, table_owner: TableOwner) -> std::io::Result<Passes> {
+fn sync_once(tables: &Arc<Tables>, table_owner: TableOwner) -> std::io::Result<Passes> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -141,7 +141,7 @@ fn sync_once(tables: &Rc<Tables>, table_owner: TableOwner) -> std::io::Result<Pa
     }))
 }
 
-async fn try_to_sync(worker: &mut Worker, tables: &Rc<Tables>, table_owner: TableOwner) -> Passes {
+async fn try_to_sync(worker: &mut Worker, tables: &Arc<Tables>, table_owner: TableOwner) -> Passes {
     let mut wait = FIRST_RETRY;
     let mut tries = 1;
     loop {

@@ -10,17 +10,15 @@
 
 mod way;
 
-use std::collections::BTreeSet;
 use std::future::pending;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::PathBuf;
-use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::inotify::{InitFlags, Inotify};
 use tokio::io::unix::AsyncFd;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::repetitions::Repetitions;
 use way::Watches;
@@ -31,7 +29,7 @@ pub(super) struct ConfigWatch {
     /// Without one, nothing is watched.
     inotify: Option<AsyncFd<Descriptor>>,
     watches: Watches,
-    lines: Lines,
+    errors: Repetitions,
 }
 
 /// What `AsyncFd` wants of an inotify instance.
@@ -51,7 +49,7 @@ impl ConfigWatch {
             files: files.to_vec(),
             inotify: None,
             watches: Watches::default(),
-            lines: Lines::default(),
+            errors: Repetitions::default(),
         }
     }
 
@@ -81,21 +79,50 @@ impl ConfigWatch {
     /// Watches what is to be watched now, and nothing else. To be done before each reading: what changes after it is
     /// told, also where the way has become another one since the last time.
     pub(super) fn renew(&mut self) {
-        let inotify = match self.inotify.take().map_or_else(instance, Ok) {
-            Ok(inotify) => &self.inotify.insert(inotify).get_ref().0,
-            Err(error) => {
-                let what = format!("there is no inotify instance to be had ({error})");
-                let error = error.raw_os_error().map(Errno::from_raw);
-                return self.lines.blind(&what, error.map_or("", remedy));
+        match self.watch_again() {
+            Err((what, error)) => {
+                let text = format!(
+                    "{what}, so that changes of the configuration are seen at the next resync only{}",
+                    remedy(error)
+                );
+                self.errors.warn(&text);
             }
-        };
+            Ok(()) if self.errors.succeeded() => {
+                info!("changes of the configuration are seen at once again");
+            }
+            Ok(()) => {}
+        }
+    }
+
+    /// The error says what cannot be done, and why.
+    fn watch_again(&mut self) -> Result<(), (String, Errno)> {
+        let inotify = self.inotify.take().map_or_else(instance, Ok);
+        let inotify = inotify.map_err(|error| {
+            let what = format!("there is no inotify instance to be had ({error})");
+            let number = error.raw_os_error();
+            (what, number.map_or(Errno::UnknownErrno, Errno::from_raw))
+        })?;
+        let inotify = &self.inotify.insert(inotify).get_ref().0;
         let watches = Watches::on_the_ways_to(&self.files, inotify);
-        for watch in self.watches.all.difference(&watches.all) {
+        let before = std::mem::replace(&mut self.watches, watches);
+        for watch in before.all.difference(&self.watches.all) {
             // The kernel has taken it away itself where the directory is gone.
             let _ = inotify.rm_watch(*watch);
         }
-        self.watches = watches;
-        self.lines.renewed(&self.watches);
+        for file in self.watches.mounted_files.difference(&before.mounted_files) {
+            let file = file.display();
+            info!(
+                "{file} is mounted by itself: what is written into it is followed, a file that is renamed over what it \
+                 was mounted from is not; mount the directory to follow that too"
+            );
+        }
+        match &self.watches.failure {
+            Some((path, error)) => {
+                let what = format!("{} cannot be watched ({error})", path.display());
+                Err((what, *error))
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -104,50 +131,6 @@ fn instance() -> io::Result<AsyncFd<Descriptor>> {
     // SAFETY: `Inotify` owns the one descriptor that it gives, which stays open until it is dropped.
     let inotify = unsafe { AsyncFd::register(Descriptor(inotify)) }?;
     Ok(inotify)
-}
-
-/// What is said of what cannot be watched.
-#[derive(Default)]
-struct Lines {
-    failures: Repetitions,
-    is_said_to_be_blind: bool,
-    mounted_files: BTreeSet<PathBuf>,
-}
-
-impl Lines {
-    fn renewed(&mut self, watches: &Watches) {
-        for file in watches.mounted_files.difference(&self.mounted_files) {
-            let file = file.display();
-            info!(
-                "{file} is mounted by itself: what is written into it is followed, a file that is renamed over what it \
-                 was mounted from is not; mount the directory to follow that too"
-            );
-        }
-        self.mounted_files.clone_from(&watches.mounted_files);
-        match &watches.failure {
-            Some((path, error)) => {
-                let what = format!("{} cannot be watched ({error})", path.display());
-                self.blind(&what, remedy(*error));
-            }
-            None => self.sees(),
-        }
-    }
-
-    fn blind(&mut self, what: &str, remedy: &str) {
-        let text = format!(
-            "{what}, so that changes of the configuration are seen at the next resync only{remedy}"
-        );
-        if let Some(repeated) = self.failures.say(&text, Instant::now()) {
-            warn!(repeated, "{text}");
-            self.is_said_to_be_blind = true;
-        }
-    }
-
-    fn sees(&mut self) {
-        if std::mem::take(&mut self.is_said_to_be_blind) {
-            info!("changes of the configuration are seen at once again");
-        }
-    }
 }
 
 fn remedy(error: Errno) -> &'static str {

@@ -1,4 +1,4 @@
-//! How many connections met the table, as sums that never go backwards.
+//! How many connections met a table, as sums that never go backwards.
 //!
 //! The kernel's counters start at zero again with each set that takes the place of another, and with the table. So what is
 //! summed up is by how much each has grown since the reading before; what a set has counted that is gone, the worker has
@@ -10,81 +10,60 @@ use std::net::IpAddr;
 
 use nix::sys::socket::SockFlag;
 
+use crate::kernel::difference::Difference;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::observed::Observed;
-use crate::kernel::pass::Counted;
+use crate::kernel::pass::{Counted, TablePass};
 use crate::ruleset::{AddressField, Family, Ruleset, Tables, in_words};
 
-/// Connections of both families, and the socket on which they are read.
-pub(super) struct Connections {
-    netlink: Option<Netlink>,
-    families: HashMap<Family, ConnectionCounts>,
-    counts_per_cidr: bool,
+/// What the kernel's table of a family has counted.
+#[derive(Debug)]
+pub(super) struct Counters {
+    pub(super) family: Family,
+    masqueraded: u64,
+    /// The elements of exempt destinations, less those that have counted nothing.
+    elements: Vec<Counted>,
 }
 
-impl Connections {
-    pub(super) fn new(counts_per_cidr: bool) -> Self {
+/// Reads what the kernel's tables have counted, those of `tables` that are there. It takes some 100 ms for 100,000
+/// elements, and several times that beside a neighbour that commits all the time.
+///
+/// # Errors
+/// Where the kernel does not answer.
+pub(super) fn read(tables: &Tables) -> io::Result<Vec<Counters>> {
+    let netlink = Netlink::open(0, SockFlag::empty())?;
+    let mut counters = Vec::new();
+    for wanted in tables.wanted() {
+        let chains = wanted.chains.iter().map(|chain| chain.name.as_str());
+        let table = Observed::read(&netlink, wanted.family, &wanted.table, chains)?;
+        counters.extend(table.map(|table| Counters::of(wanted.family, &table)));
+    }
+    Ok(counters)
+}
+
+impl Counters {
+    fn of(family: Family, table: &Observed) -> Self {
+        let exempt = table.set_in_use(AddressField::Destination);
+        let elements = exempt.map_or(&[][..], |set| &set.elements).iter();
+        let counted = elements.filter_map(|element| {
+            let connections = element.connections.filter(|connections| *connections > 0)?;
+            Some(Counted {
+                first: element.first,
+                last: element.last,
+                comment: element.comment.clone(),
+                connections,
+            })
+        });
         Self {
-            netlink: None,
-            families: HashMap::new(),
-            counts_per_cidr,
+            family,
+            masqueraded: table.masqueraded().unwrap_or_default(),
+            elements: counted.collect(),
         }
-    }
-
-    /// Reads what the tables have counted.
-    ///
-    /// # Errors
-    /// Where the kernel does not answer.
-    pub(super) fn read(&mut self, tables: &Tables) -> io::Result<()> {
-        for ruleset in tables.wanted() {
-            // A socket whose request has failed is not used again: its answer might still come.
-            let netlink = match self.netlink.take() {
-                Some(netlink) => netlink,
-                None => Netlink::open(0, SockFlag::empty())?,
-            };
-            let chains = ruleset.chains.iter().map(|chain| chain.name.as_str());
-            let table = Observed::read(&netlink, ruleset.family, &ruleset.table, chains)?;
-            self.netlink = Some(netlink);
-            let counts = self.counts(ruleset.family);
-            counts.keep_cidrs_of(ruleset);
-            if let Some(table) = table {
-                counts.note(&table);
-            }
-        }
-        Ok(())
-    }
-
-    /// There was no table, so that the next one's counters start at zero.
-    pub(super) fn table_was_missing(&mut self, family: Family) {
-        let counts = self.counts(family);
-        counts.last_masquerade = 0;
-        counts.last_of_elements.clear();
-    }
-
-    /// What sets have counted that are gone.
-    pub(super) fn note_gone(&mut self, family: Family, counted: &[Counted]) {
-        self.counts(family).note_gone(counted);
-    }
-
-    fn counts(&mut self, family: Family) -> &mut ConnectionCounts {
-        let by_cidr = self.counts_per_cidr.then(HashMap::new);
-        let new = || ConnectionCounts {
-            by_cidr,
-            ..ConnectionCounts::default()
-        };
-        self.families.entry(family).or_insert_with(new)
-    }
-
-    /// What is known of each family.
-    pub(super) fn of_families(&self) -> impl Iterator<Item = (Family, &ConnectionCounts)> {
-        self.families
-            .iter()
-            .map(|(family, counts)| (*family, counts))
     }
 }
 
 /// Connections of one family. Only the first packet of one passes a NAT chain, so that packets are connections.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct ConnectionCounts {
     /// Those that were masqueraded.
     pub(super) masquerade: u64,
@@ -98,58 +77,66 @@ pub(super) struct ConnectionCounts {
 }
 
 impl ConnectionCounts {
-    /// Adds what `table` has counted since it was noted last.
-    fn note(&mut self, table: &Observed) {
-        let seen = table.masqueraded().unwrap_or_default();
-        self.masquerade += growth(self.last_masquerade, seen);
-        self.last_masquerade = seen;
-        let last = std::mem::take(&mut self.last_of_elements);
-        let exempt = table.set_in_use(AddressField::Destination);
-        for element in exempt.map_or(&[][..], |set| &set.elements) {
-            let Some(seen @ 1..) = element.connections else {
-                continue;
-            };
-            let interval = (element.first, element.last);
-            let before = last.get(&interval).copied().unwrap_or_default();
-            self.last_of_elements.insert(interval, seen);
-            self.add(growth(before, seen), &element.origin());
+    pub(super) fn new(counts_per_cidr: bool) -> Self {
+        Self {
+            by_cidr: counts_per_cidr.then(HashMap::new),
+            ..Self::default()
         }
     }
 
-    fn note_gone(&mut self, counted: &[Counted]) {
-        if counted.is_empty() {
-            return;
-        }
-        let last = std::mem::take(&mut self.last_of_elements);
-        for element in counted {
-            let before = last.get(&(element.first, element.last)).copied();
-            let origin = element.comment.clone();
-            let origin = origin.unwrap_or_else(|| in_words(element.first, element.last));
-            self.add(
-                growth(before.unwrap_or_default(), element.connections),
-                &origin,
-            );
-        }
-    }
-
-    /// By CIDR only what is configured: a comment is anyone's to choose.
-    fn add(&mut self, grown: u64, origin: &str) {
-        self.non_masquerade += grown;
-        if let Some(sum) = self.by_cidr.as_mut().and_then(|by| by.get_mut(origin)) {
-            *sum += grown;
-        }
-    }
-
-    fn keep_cidrs_of(&mut self, wanted: &Ruleset) {
+    /// This table is wanted from now on; none, where there is `None`. By CIDR only what is configured is counted.
+    pub(super) fn keep_cidrs_of(&mut self, wanted: Option<&Ruleset>) {
         let Some(by_cidr) = &mut self.by_cidr else {
             return;
         };
-        let exempt = wanted.set(AddressField::Destination);
+        let exempt = wanted.and_then(|ruleset| ruleset.set(AddressField::Destination));
         let elements = exempt.map_or(&[][..], |set| &set.elements);
         let cidrs: HashSet<String> = elements.iter().map(|element| element.origin()).collect();
         by_cidr.retain(|cidr, _| cidrs.contains(cidr));
         for cidr in cidrs {
             by_cidr.entry(cidr).or_default();
+        }
+    }
+
+    /// The counters were read.
+    pub(super) fn read(&mut self, counters: &Counters) {
+        self.masquerade += growth(self.last_masquerade, counters.masqueraded);
+        self.last_masquerade = counters.masqueraded;
+        self.add_growth(&counters.elements);
+        let elements = counters.elements.iter();
+        let counted = elements.map(|element| ((element.first, element.last), element.connections));
+        self.last_of_elements = counted.collect();
+    }
+
+    /// A pass has ended: it tells what sets have counted that are gone, and where there was no table, the next one's
+    /// counters start at zero.
+    pub(super) fn passed(&mut self, pass: &TablePass) {
+        if !pass.counted.is_empty() {
+            self.add_growth(&pass.counted);
+            self.last_of_elements.clear();
+        }
+        if let Ok(report) = &pass.result
+            && report.differences.contains(&Difference::TableMissing)
+        {
+            self.last_masquerade = 0;
+            self.last_of_elements.clear();
+        }
+    }
+
+    fn add_growth(&mut self, counted: &[Counted]) {
+        for element in counted {
+            let before = self.last_of_elements.get(&(element.first, element.last));
+            let grown = growth(before.copied().unwrap_or_default(), element.connections);
+            self.non_masquerade += grown;
+            let Some(by_cidr) = &mut self.by_cidr else {
+                continue;
+            };
+            let comment = element.comment.clone();
+            let origin = comment.unwrap_or_else(|| in_words(element.first, element.last));
+            // A comment is anyone's to choose: it need not be a CIDR that is configured.
+            if let Some(sum) = by_cidr.get_mut(&origin) {
+                *sum += grown;
+            }
         }
     }
 }
@@ -162,6 +149,7 @@ fn growth(last: u64, seen: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::pass::TableReport;
 
     const EXEMPT: &str = "10.0.0.0/8";
 
@@ -174,45 +162,70 @@ mod tests {
         }
     }
 
-    /// As a reading of a set that has counted so many leaves it.
-    fn read(connections: u64) -> ConnectionCounts {
+    fn counters(masqueraded: u64, exempt: u64) -> Counters {
+        Counters {
+            family: Family::Ip,
+            masqueraded,
+            elements: vec![counted(exempt)],
+        }
+    }
+
+    /// After the first reading.
+    fn counts(masqueraded: u64, exempt: u64) -> ConnectionCounts {
         let mut counts = ConnectionCounts {
             by_cidr: Some([(EXEMPT.to_owned(), 0)].into()),
             ..ConnectionCounts::default()
         };
-        counts.add(connections, EXEMPT);
-        let element = counted(connections);
-        let interval = (element.first, element.last);
-        counts.last_of_elements.insert(interval, connections);
+        counts.read(&counters(masqueraded, exempt));
         counts
+    }
+
+    /// A pass after which a set is gone that has counted this, or the table was there again.
+    fn pass(counted: Vec<Counted>, differences: Vec<Difference>) -> TablePass {
+        let report = TableReport {
+            differences,
+            ..TableReport::default()
+        };
+        TablePass {
+            family: Family::Ip,
+            result: Ok(report),
+            counted,
+        }
     }
 
     #[test]
     fn of_a_set_that_is_gone_what_was_not_read_yet_is_added() {
-        let mut counts = read(7);
-        counts.note_gone(&[counted(9)]);
+        let mut counts = counts(0, 7);
+        counts.passed(&pass(vec![counted(9)], Vec::new()));
         assert_eq!(counts.non_masquerade, 9);
         assert_eq!(counts.by_cidr.as_ref().unwrap()[EXEMPT], 9);
         // The next set counts from zero.
-        counts.note_gone(&[counted(2)]);
+        counts.passed(&pass(vec![counted(2)], Vec::new()));
         assert_eq!(counts.non_masquerade, 11);
     }
 
     #[test]
     fn what_anyone_writes_into_a_comment_is_no_cidr() {
-        let mut counts = read(7);
-        let comment = Some("anyone's".to_owned());
-        counts.note_gone(&[Counted {
-            comment,
+        let mut counts = counts(0, 7);
+        let foreign = Counted {
+            comment: Some("anyone's".to_owned()),
             ..counted(9)
-        }]);
+        };
+        counts.passed(&pass(vec![foreign], Vec::new()));
         assert_eq!(counts.non_masquerade, 9);
         assert_eq!(counts.by_cidr.unwrap().len(), 1);
     }
 
     #[test]
     fn no_sum_goes_backwards_when_a_counter_starts_at_zero_again() {
-        assert_eq!(growth(7, 9), 2);
-        assert_eq!(growth(7, 3), 3);
+        let mut counts = counts(5, 7);
+        counts.read(&counters(6, 9));
+        assert_eq!((counts.masquerade, counts.non_masquerade), (6, 9));
+        counts.read(&counters(1, 3));
+        assert_eq!((counts.masquerade, counts.non_masquerade), (7, 12));
+        // The next table has counted more than the last one, since it is there again.
+        counts.passed(&pass(Vec::new(), vec![Difference::TableMissing]));
+        counts.read(&counters(4, 5));
+        assert_eq!((counts.masquerade, counts.non_masquerade), (11, 17));
     }
 }

@@ -1,36 +1,34 @@
 //! One thread, one loop: signals, the file, the kernel, the deadline, and the pass over the kernel that is under way.
 
-use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use hyper::StatusCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::sleep_until;
 use tracing::{info, warn};
 
 use super::config_reader::{ConfigReader, Reading, Verdict};
 use super::config_watch::ConfigWatch;
-use super::connections::Connections;
-use super::http::{Answer, Http, Question};
+use super::configuration::Configuration;
+use super::connections::Counters;
+use super::http::{self, Answer, Page, Question, Reply};
 use super::keeper::{Keeper, Outcome};
-use super::ledger::{Ledger, processes};
-use super::log_lines::LogLines;
+use super::ledger::{Ledger, covered};
 use super::metrics::{self, Metrics};
-use super::pass::{PassEnd, Work, WorkEvent, outcome};
-use super::readiness::{Readiness, TableState};
+use super::repetitions::Repetitions;
+use super::table_state::TableState;
+use super::work::{Order, PassEnd, WorkEvent, work};
 use super::worker::{Worker, WorkerError};
 use crate::config::Flags;
-use crate::config_source::{self, LoadError, Loaded, Origin};
-use crate::kernel::difference::Difference;
-use crate::kernel::error::listed;
-use crate::kernel::netlink::{Commit, is_after};
+use crate::config_source::{self, Loaded, Origin};
 use crate::kernel::notifications::{Arrived, Notifications};
 use crate::kernel::ownership::TableOwner;
-use crate::kernel::pass::{PassReport, TablePass};
-use crate::policy::Policy;
+use crate::kernel::pass::PassReport;
 use crate::ruleset::{ChosenNames, Family, Tables};
 use crate::startup_signals;
 
@@ -73,40 +71,23 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(StartError::Runtime)?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let signals = Signals::new().map_err(StartError::Signals)?;
         startup_signals::release();
-        // Before the kernel is read for the first time, so that no change in between is missed.
-        let sources = Sources {
-            signals,
-            notifications: Notifications::subscribe()
-                .inspect_err(|error| {
-                    warn!("changes by others are seen at the next resync only: {error}");
-                })
-                .ok(),
-            http: Http::new(settings.http_address),
-        };
-        EventLoop::new(settings).run(sources).await;
-        Ok(())
-    })
-}
-
-struct Sources {
-    signals: Signals,
-    notifications: Option<Notifications>,
-    http: Http,
-}
-
-impl Sources {
-    /// That it failed was said at the start.
-    fn subscribe_again(&mut self) {
-        if self.notifications.is_none()
-            && let Ok(notifications) = Notifications::subscribe()
-        {
-            info!("changes by others are seen at once again");
-            self.notifications = Some(notifications);
+        let (orders, ordered) = mpsc::channel(2);
+        let (tell, events) = mpsc::channel(1);
+        let worker = Worker::new(settings.program.clone());
+        let work = work(worker, settings.table_owner, ordered, tell);
+        let event_loop = EventLoop::new(settings, signals, orders, events);
+        tokio::select! {
+            () = event_loop.run() => {}
+            () = work => {}
         }
-    }
+        Ok(())
+    });
+    // A reading of the counters is not waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 struct Signals {
@@ -125,111 +106,128 @@ impl Signals {
     }
 }
 
-/// What a good configuration asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Desired {
-    tables: Rc<Tables>,
-    /// What the tables are made of, for the log.
-    policy: Rc<Policy>,
-    /// How often file and kernel are compared without any event.
-    resync_interval: Duration,
-}
-
 struct EventLoop {
-    watch: ConfigWatch,
     settings: Settings,
+    signals: Signals,
+    /// `None`: there is no socket to be had.
+    notifications: Option<Notifications>,
+    orders: mpsc::Sender<Order>,
+    work_events: mpsc::Receiver<WorkEvent>,
+    questions: mpsc::Receiver<Question>,
+    watch: ConfigWatch,
     reader: ConfigReader,
-    /// Of the last good configuration.
-    desired: Option<Desired>,
+    configuration: Configuration,
     keeper: Keeper,
-    work: Work,
     ledger: Ledger,
-    /// Who changed a table the last time that it was repaired, or differed.
-    changed_by: [String; 2],
-    log: LogLines,
-    readiness: Readiness,
+    tables: [TableState; 2],
+    /// What the worker runs on.
+    libnftables: Option<String>,
     metrics: Metrics,
-    connections: Connections,
+    /// The counters are being read for a page of metrics.
+    is_counting: bool,
+    /// Of the worker, and of readings of the counters.
+    errors: Repetitions,
 }
 
 impl EventLoop {
-    fn new(settings: Settings) -> Self {
+    fn new(
+        settings: Settings,
+        signals: Signals,
+        orders: mpsc::Sender<Order>,
+        work_events: mpsc::Receiver<WorkEvent>,
+    ) -> Self {
+        // Before the kernel is read for the first time, so that no change in between is missed.
+        let notifications = Notifications::subscribe().inspect_err(|error| {
+            warn!("changes by others are seen at the next resync only: {error}");
+        });
+        let counts_per_cidr = settings.metrics_per_cidr;
         Self {
-            metrics: Metrics::new(settings.metrics_per_cidr),
-            connections: Connections::new(settings.metrics_per_cidr),
+            signals,
+            notifications: notifications.ok(),
+            orders,
+            work_events,
+            questions: http::serve(settings.http_address),
             watch: ConfigWatch::new(&settings.config),
-            work: Work::Idle(Box::new(Worker::new(settings.program.clone()))),
-            settings,
             reader: ConfigReader::new(Instant::now()),
-            desired: None,
+            configuration: Configuration::default(),
             keeper: Keeper::new(),
             ledger: Ledger::default(),
-            changed_by: Default::default(),
-            log: LogLines::default(),
-            readiness: Readiness::default(),
+            tables: Family::ALL.map(|family| TableState::new(family, counts_per_cidr)),
+            libnftables: None,
+            metrics: Metrics::new(counts_per_cidr),
+            is_counting: false,
+            errors: Repetitions::default(),
+            settings,
         }
     }
 
-    async fn run(mut self, mut sources: Sources) {
+    async fn run(mut self) {
         loop {
-            self.do_what_is_due(&mut sources);
+            self.do_what_is_due();
             let deadline = self.deadline();
+            let is_idle = !self.keeper.is_under_way();
             tokio::select! {
                 biased;
-                _ = sources.signals.terminate.recv() => return info!("SIGTERM: the rules stay in force"),
-                _ = sources.signals.interrupt.recv() => return info!("SIGINT: the rules stay in force"),
-                event = self.work.happened() => match event {
-                    WorkEvent::Passed(end) => {
-                        if let Ok(report) = &end.report {
-                            self.ledger.own_port_is(report.port);
-                        }
-                        // The pass's own commits can be read by now.
-                        if let Some(notifications) = &sources.notifications {
-                            self.ledger.note(notifications.take());
-                        }
-                        self.passed(end);
+                _ = self.signals.terminate.recv() => return info!("SIGTERM: the rules stay in force"),
+                _ = self.signals.interrupt.recv() => return info!("SIGINT: the rules stay in force"),
+                Some(event) = self.work_events.recv() => match event {
+                    WorkEvent::Passed(end) => self.passed(end),
+                    WorkEvent::Counted(read, reply) => {
+                        self.counted(read);
+                        let _ = reply.send(self.metrics_page());
                     }
-                    WorkEvent::WorkerEnded(how) => {
-                        self.log.worker_ended(&how);
-                        self.keeper.worker_ended(Instant::now());
-                    }
+                    WorkEvent::WorkerEnded => self.keeper.worker_ended(Instant::now()),
                 },
-                _ = sources.signals.hangup.recv() => {
+                _ = self.signals.hangup.recv() => {
                     self.reader.reload(Instant::now());
                     self.keeper.look(Instant::now());
                 }
                 () = self.watch.changed() => self.reader.may_have_changed(Instant::now()),
-                arrived = arrived(&sources.notifications), if self.work.is_idle() => self.ledger.note(arrived),
-                () = until(deadline) => {}
-                question = sources.http.asked() => self.asked(question),
+                Some(arrived) = arrived(&self.notifications), if is_idle => self.ledger.note(arrived),
+                () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {}
+                Some(question) = self.questions.recv() => self.asked(question),
             }
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let due = [self.reader.due(), self.keeper.due(), self.log.due()];
-        due.into_iter().flatten().min()
+        let lines = self.tables.iter().map(TableState::due);
+        let due = [self.reader.due(), self.keeper.due()].into_iter();
+        due.chain(lines).flatten().min()
     }
 
-    fn do_what_is_due(&mut self, sources: &mut Sources) {
+    fn do_what_is_due(&mut self) {
         let now = Instant::now();
-        self.log.say_what_is_due(now);
+        for table in &mut self.tables {
+            table.say_what_is_due(now);
+        }
         if self.reader.next(now) {
             self.read();
         }
-        if !self.work.is_idle() {
+        if self.keeper.is_under_way() {
             return;
         }
         if self.ledger.is_behind() {
             self.keeper.committed(now);
         }
-        if let Some(desired) = &self.desired
+        if let Some(desired) = self.configuration.desired()
             && let Some(repairs) = self.keeper.next(now)
         {
-            sources.subscribe_again();
+            let tables = Arc::clone(&desired.tables);
+            self.subscribe_again();
             self.ledger.pass_begins();
-            let tables = Rc::clone(&desired.tables);
-            self.work.begin(tables, repairs, self.settings.table_owner);
+            // There is room: at most a reading of the counters comes before it.
+            let _ = self.orders.try_send(Order::Pass { tables, repairs });
+        }
+    }
+
+    /// That it failed was said at the start.
+    fn subscribe_again(&mut self) {
+        if self.notifications.is_none()
+            && let Ok(notifications) = Notifications::subscribe()
+        {
+            info!("changes by others are seen at once again");
+            self.notifications = Some(notifications);
         }
     }
 
@@ -251,213 +249,177 @@ impl EventLoop {
         };
         match (self.reader.read(reading, Instant::now()), loaded) {
             (Verdict::NotYet, _) => {}
-            (Verdict::Counts, Ok(loaded)) => self.wants(&loaded),
-            (Verdict::Counts, Err(failure)) => self.keeps_the_last_one(&failure.error),
+            (Verdict::Counts, Ok(loaded)) => {
+                self.metrics.good_load();
+                self.wants(loaded);
+            }
+            (Verdict::Counts, Err(failure)) => {
+                self.metrics.bad_load();
+                self.configuration.take_bad(&failure.error);
+            }
         }
     }
 
-    fn wants(&mut self, loaded: &Loaded) {
-        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
-        let origin = Origin::of(loaded, &self.settings.config);
-        self.log.good_file(origin, warnings);
-        self.metrics.good_load();
-        self.readiness.configuration_is_good();
-        let policy = Policy::new(&loaded.config);
-        let desired = Desired {
-            tables: Rc::new(Tables::new(&policy, &self.settings.names)),
-            policy: Rc::new(policy),
-            resync_interval: loaded.config.resync_interval,
-        };
-        if self.desired.as_ref() == Some(&desired) {
-            return;
+    fn wants(&mut self, loaded: Loaded) {
+        let settings = &self.settings;
+        let origin = Origin::of(&loaded, &settings.config);
+        let is_new = self
+            .configuration
+            .take_good(loaded, origin, &settings.names);
+        if is_new && let Some(desired) = self.configuration.desired() {
+            self.metrics.wants(&desired.tables);
+            for table in &mut self.tables {
+                let wanted = desired.tables.of(table.family);
+                table.connections.keep_cidrs_of(wanted);
+            }
+            let (families, now) = (Family::ALL.to_vec(), Instant::now());
+            self.keeper.wants(families, desired.resync_interval, now);
         }
-        self.log.policy(&desired.policy, desired.resync_interval);
-        self.metrics.wants(&desired.tables);
-        let wanted = desired.tables.wanted().map(|ruleset| ruleset.family);
-        self.readiness.wants(wanted);
-        self.tell_what_is_in_step();
-        let (families, now) = (Family::ALL.to_vec(), Instant::now());
-        self.keeper.wants(families, desired.resync_interval, now);
-        self.desired = Some(desired);
-    }
-
-    fn keeps_the_last_one(&mut self, error: &LoadError) {
-        self.log.bad_file(error);
-        self.metrics.bad_load();
-        self.readiness.configuration_is_bad(&error.to_string());
     }
 
     fn passed(&mut self, end: PassEnd) {
-        let PassEnd {
-            tables,
-            report,
-            took,
-        } = end;
-        self.metrics.sync_took(took);
-        if let Some(starts) = self.work.workers_started() {
-            self.metrics.workers_started(starts);
+        self.metrics.sync_took(end.took);
+        self.metrics.workers_started(end.worker_starts);
+        if let Ok(report) = &end.report {
+            self.ledger.own_port_is(report.port);
         }
-        match report {
-            Ok(report) => self.passed_with(&tables, report),
-            Err(error) => self.passed_without_answer(&tables, &error),
+        // The pass's own commits can be read by now.
+        if let Some(notifications) = &self.notifications {
+            self.ledger.note(notifications.take());
         }
-        self.tell_what_is_in_step();
-    }
-
-    fn passed_with(&mut self, tables: &Rc<Tables>, report: PassReport) {
-        if let Some(version) = &report.libnftables {
-            self.metrics.libnftables(version);
-            self.log.libnftables(version);
-        }
-        let committers = self.ledger.passed(covered(&report.tables));
-        let mut outcomes = Vec::new();
-        let mut states = Vec::new();
-        for pass in &report.tables {
-            let (outcome, state) = self.passed_over(tables, pass, &committers);
-            outcomes.push((pass.family, outcome));
-            if tables.of(pass.family).is_some() || matches!(state, TableState::Failed(_)) {
-                states.push((pass.family, state));
-            }
-        }
-        self.readiness.passed(states);
+        let outcomes = match end.report {
+            Ok(report) => self.passed_with(&end.tables, report),
+            Err(error) => self.passed_without_answer(&end.tables, &error),
+        };
         let now = Instant::now();
         self.keeper.passed(&outcomes, now);
-        for family in Family::ALL {
-            let contested = self.contested(family, now);
-            self.log.contested(family, contested.as_deref());
+        for table in &mut self.tables {
+            let is_contested = self.keeper.is_withheld(table.family, now);
+            table.say_whether_it_is_contested(is_contested);
         }
     }
 
-    fn passed_over(
+    fn passed_with(&mut self, tables: &Arc<Tables>, report: PassReport) -> Vec<(Family, Outcome)> {
+        if let Some(version) = report.libnftables {
+            self.runs_on(version);
+        }
+        let committers = self.ledger.passed(covered(&report.tables));
+        let suspects = self.ledger.suspects();
+        let mut outcomes = Vec::new();
+        for table in &mut self.tables {
+            let family = table.family;
+            let Some(pass) = report.tables.iter().find(|pass| pass.family == family) else {
+                table.note_absence();
+                continue;
+            };
+            let outcome = table.passed(tables, pass, &committers, suspects.as_deref());
+            self.metrics.passed(family, outcome);
+            outcomes.push((family, outcome));
+        }
+        outcomes
+    }
+
+    fn passed_without_answer(
         &mut self,
-        tables: &Rc<Tables>,
-        pass: &TablePass,
-        committers: &[Commit],
-    ) -> (Outcome, TableState) {
-        let family = pass.family;
-        let outcome = outcome(&pass.result, self.log.is_known(family, tables));
-        if matches!(outcome, Outcome::Repaired | Outcome::Withheld) && !committers.is_empty() {
-            *self.changed_by_mut(family) = processes(committers);
-        }
-        self.connections.note_gone(family, &pass.counted);
-        self.metrics.synced(family, pass.result.is_ok());
-        let state = match &pass.result {
-            Ok(report) if report.is_withheld => {
-                let who = self.changed_by_mut(family).clone();
-                TableState::Withheld(who, listed(&report.differences))
-            }
-            Ok(report) => {
-                if report.differences.contains(&Difference::TableMissing) {
-                    self.connections.table_was_missing(family);
-                }
-                if outcome == Outcome::Repaired {
-                    self.metrics.repaired(family);
-                }
-                self.log.passed(family, tables, report, committers);
-                TableState::InStep
-            }
-            Err(failure) => {
-                self.log.failed(family, failure);
-                TableState::Failed(match self.ledger.suspects() {
-                    None => failure.to_string(),
-                    Some(who) => format!("{failure}; others have committed meanwhile: {who}"),
-                })
-            }
-        };
-        (outcome, state)
-    }
-
-    fn passed_without_answer(&mut self, tables: &Tables, error: &WorkerError) {
-        self.log.worker_failed(error);
+        tables: &Tables,
+        error: &WorkerError,
+    ) -> Vec<(Family, Outcome)> {
+        let text = format!("{error}; retried until it succeeds");
+        self.errors.error(&text);
         self.ledger.passed(None);
-        let wanted = || tables.wanted().map(|ruleset| ruleset.family);
-        let failed = |family| (family, TableState::Failed(error.to_string()));
-        self.readiness.passed(wanted().map(failed).collect());
-        wanted().for_each(|family| self.metrics.synced(family, false));
-        let outcomes: Vec<_> = Family::ALL.map(|family| (family, Outcome::Failed)).into();
-        self.keeper.passed(&outcomes, Instant::now());
-    }
-
-    fn changed_by_mut(&mut self, family: Family) -> &mut String {
-        let [ip, ip6] = &mut self.changed_by;
-        match family {
-            Family::Ip => ip,
-            Family::Ip6 => ip6,
+        for table in &mut self.tables {
+            if tables.of(table.family).is_some() {
+                table.failed(error.to_string());
+                self.metrics.passed(table.family, Outcome::Failed);
+            }
         }
+        Family::ALL.map(|family| (family, Outcome::Failed)).into()
     }
 
-    /// Who changes the table again and again.
-    fn contested(&self, family: Family, now: Instant) -> Option<String> {
-        let [ip, ip6] = &self.changed_by;
-        let who = match family {
-            Family::Ip => ip,
-            Family::Ip6 => ip6,
-        };
-        let is_contested = self.keeper.is_withheld(family, now);
-        is_contested.then(|| who.clone())
-    }
-
-    fn tell_what_is_in_step(&mut self) {
-        for family in Family::ALL {
-            let is_in_step = self.readiness.is_in_step(family);
-            self.metrics.is_in_step(family, is_in_step);
+    fn runs_on(&mut self, libnftables: String) {
+        if self.libnftables.as_ref() != Some(&libnftables) {
+            info!(libnftables, "libnftables {libnftables} programs the kernel");
+            self.metrics.libnftables(&libnftables);
+            self.libnftables = Some(libnftables);
         }
     }
 
     fn asked(&mut self, question: Question) {
-        // That nobody waits for the answer any more is no error.
-        let _ = match question {
-            Question::Health(reply) => reply.send(Answer::text(StatusCode::OK, "ok\n")),
-            Question::Readiness(reply) => {
-                let now = Instant::now();
-                let reasons = self.readiness.reasons(|family| self.contested(family, now));
-                reply.send(match reasons.is_empty() {
-                    true => Answer::text(StatusCode::OK, "ready\n"),
-                    false => {
-                        Answer::text(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
-                    }
-                })
-            }
-            Question::Metrics(reply) => reply.send(self.metrics_page()),
+        let Question { page, reply } = question;
+        let answer = match page {
+            Page::Health => http::text(StatusCode::OK, "ok\n"),
+            Page::Readiness => match self.reasons().as_slice() {
+                [] => http::text(StatusCode::OK, "ready\n"),
+                reasons => http::text(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n"),
+            },
+            Page::Metrics => return self.asked_for_metrics(reply),
         };
+        // That nobody waits for the answer any more is no error.
+        let _ = reply.send(answer);
     }
 
-    /// During a pass with what was read last: sets may be about to go, whose counts the pass tells.
-    fn metrics_page(&mut self) -> Answer {
-        if let Some(desired) = self.desired.as_ref().filter(|_| self.work.is_idle())
-            && let Err(failure) = self.connections.read(&desired.tables)
-        {
-            self.log.counting_failed(&failure);
+    /// During a pass they tell what was read last: sets may be about to go, whose counts the pass tells.
+    fn asked_for_metrics(&mut self, reply: Reply) {
+        match self.configuration.desired() {
+            Some(desired) if !self.keeper.is_under_way() && !self.is_counting => {
+                self.is_counting = true;
+                let tables = Arc::clone(&desired.tables);
+                // There is room, as for a pass: there is at most one of each.
+                let _ = self.orders.try_send(Order::Count { tables, reply });
+            }
+            _ => drop(reply.send(self.metrics_page())),
         }
-        self.metrics.counted(self.connections.of_families());
+    }
+
+    fn counted(&mut self, read: io::Result<Vec<Counters>>) {
+        self.is_counting = false;
+        match read {
+            Ok(read) => {
+                for table in &mut self.tables {
+                    let its = read.iter().filter(|its| its.family == table.family);
+                    its.for_each(|counters| table.connections.read(counters));
+                }
+            }
+            Err(error) => {
+                let text = format!("the counters cannot be read: {error}");
+                self.errors.warn(&text);
+            }
+        }
+    }
+
+    /// Why the daemon is not ready, one line each; empty: it is, for the configuration is good, and every wanted table is in
+    /// the kernel and was read back.
+    fn reasons(&self) -> Vec<String> {
+        let now = Instant::now();
+        let mut reasons = Vec::from_iter(self.configuration.reason());
+        if let Some(desired) = self.configuration.desired() {
+            for table in &self.tables {
+                let is_contested = self.keeper.is_withheld(table.family, now);
+                reasons.extend(table.reason(&desired.tables, is_contested));
+            }
+        }
+        reasons
+    }
+
+    fn metrics_page(&mut self) -> Answer {
+        self.metrics.forget_cidrs();
+        if let Some(desired) = self.configuration.desired() {
+            for table in &mut self.tables {
+                let is_in_step = table.is_in_step(&desired.tables);
+                self.metrics
+                    .tell(table.family, is_in_step, &table.connections);
+            }
+        }
         match self.metrics.text() {
-            Ok(text) => Answer::ok(metrics::CONTENT_TYPE, text),
+            Ok(text) => http::answer(StatusCode::OK, metrics::CONTENT_TYPE, text),
             Err(error) => {
                 let text = format!("the metrics cannot be written: {error}\n");
-                Answer::text(StatusCode::INTERNAL_SERVER_ERROR, text)
+                http::text(StatusCode::INTERNAL_SERVER_ERROR, text)
             }
         }
     }
 }
 
-/// Up to which generation all tables have been looked at that could be; `None`: none could.
-fn covered(passes: &[TablePass]) -> Option<u32> {
-    let reports = passes.iter().filter_map(|pass| pass.result.as_ref().ok());
-    let generations = reports.map(|report| report.generation);
-    generations.reduce(|one, other| if is_after(one, other) { other } else { one })
-}
-
-async fn arrived(notifications: &Option<Notifications>) -> Arrived {
-    match notifications {
-        Some(notifications) => notifications.arrived().await,
-        None => pending().await,
-    }
-}
-
-/// Waits for the deadline; for ever where there is none.
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => pending().await,
-    }
+async fn arrived(notifications: &Option<Notifications>) -> Option<Arrived> {
+    Some(notifications.as_ref()?.arrived().await)
 }

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,8 +21,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, yield_now};
-use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{info, warn};
+use tokio::time::{sleep, timeout};
+use tracing::info;
+
+use super::backoff::Backoff;
+use super::repetitions::Repetitions;
 
 /// How many connections there may be. One more ends the oldest that has not asked anything yet.
 const MOST_CONNECTIONS: usize = 16;
@@ -34,199 +36,124 @@ const MOST_HEAD_BYTES: usize = 8 * 1024;
 const MOST_HEAD_FIELDS: usize = 64;
 /// How long a connection may live, all in all.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
-/// After a failure to listen or to accept, the next try comes after so long, twice as long each time.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(60);
+/// When it is tried again to listen, or to accept.
+const RETRIES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
-const TEXT: &str = "text/plain; charset=utf-8";
-
-/// What was asked, and where the answer goes.
+/// What was asked, and where the answer goes. That nobody waits for it any more is no error.
 #[derive(Debug)]
-pub(super) enum Question {
-    /// Whether the event loop turns.
-    Health(Reply),
-    /// Whether the daemon does what it is there for.
-    Readiness(Reply),
-    /// The metrics.
-    Metrics(Reply),
+pub(super) struct Question {
+    pub(super) page: Page,
+    pub(super) reply: Reply,
 }
 
-/// Where an answer goes. That nobody waits for it any more is no error.
 pub(super) type Reply = oneshot::Sender<Answer>;
 
-/// An answer.
-#[derive(Debug, Clone)]
-pub(super) struct Answer {
+#[derive(Debug)]
+pub(super) enum Page {
+    /// Whether the event loop turns.
+    Health,
+    /// Whether the daemon does what it is there for.
+    Readiness,
+    /// The metrics.
+    Metrics,
+}
+
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// An answer of this `Content-Type`.
+pub(super) fn answer(
     status: StatusCode,
     content_type: &'static str,
-    body: Bytes,
+    body: impl Into<Bytes>,
+) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
 }
 
-impl Answer {
-    /// 200
-    pub(super) fn ok(content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self {
-            status: StatusCode::OK,
-            content_type,
-            body: body.into(),
-        }
-    }
+/// An answer in plain text.
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    answer(status, "text/plain; charset=utf-8", body)
+}
 
-    /// Plain text.
-    pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Self {
-        Self {
-            status,
-            content_type: TEXT,
-            body: body.into(),
-        }
+/// Serves on `address` from now on. Gives what is asked there; nothing, where there is no address.
+pub(super) fn serve(address: Option<SocketAddr>) -> mpsc::Receiver<Question> {
+    let (asker, questions) = mpsc::channel(MOST_CONNECTIONS);
+    if let Some(address) = address {
+        tokio::spawn(listen(address, asker));
     }
+    questions
+}
 
-    fn response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(self.body));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+/// Listens until the runtime ends. What fails is said once an hour, and tried again later and later.
+async fn listen(address: SocketAddr, asker: mpsc::Sender<Question>) {
+    let (mut retries, mut errors) = (RETRIES, Repetitions::default());
+    let listener = loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => break listener,
+            Err(error) => errors.warn(&format!(
+                "/metrics, /healthz and /readyz cannot be served on {address}: {error}; tried again until it succeeds \
+                 (--http-address chooses another address, or off)"
+            )),
         }
-        response
+        sleep(retries.failed()).await;
+    };
+    info!("serving /metrics, /healthz and /readyz on {address}");
+    let mut connections = Connections::default();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                retries.succeeded();
+                connections.accepted(stream, &asker);
+            }
+            Err(error) => {
+                errors.warn(&format!(
+                    "no connection to {address} can be accepted: {error}"
+                ));
+                sleep(retries.failed()).await;
+            }
+        }
+        // A flood of connections must not keep those that are there from their answers.
+        yield_now().await;
     }
 }
 
-/// The server. It does its work while [`Self::asked`] is awaited.
-pub(super) struct Http {
-    /// `None`: off.
-    address: Option<SocketAddr>,
-    listener: Option<TcpListener>,
-    connections: VecDeque<Connection>,
-    questions: mpsc::Receiver<Question>,
-    asker: mpsc::Sender<Question>,
-    /// When to listen or accept again; `None`: nothing is in the way.
-    next_try: Option<Instant>,
-    retry: Duration,
-    last_failure: Option<String>,
-}
+/// Those that are open, the oldest first.
+#[derive(Default)]
+struct Connections(VecDeque<Connection>);
 
 struct Connection {
     task: AbortHandle,
     has_asked: Arc<AtomicBool>,
 }
 
-impl Http {
-    /// A server on `address`; `None`: it serves nothing.
-    pub(super) fn new(address: Option<SocketAddr>) -> Self {
-        let (asker, questions) = mpsc::channel(MOST_CONNECTIONS);
-        Self {
-            address,
-            listener: None,
-            connections: VecDeque::new(),
-            questions,
-            asker,
-            next_try: Some(Instant::now()),
-            retry: FIRST_RETRY,
-            last_failure: None,
-        }
-    }
-
-    /// Waits for the next question. Dropped at any point, it loses none.
-    pub(super) async fn asked(&mut self) -> Question {
-        let Some(address) = self.address else {
-            return std::future::pending().await;
-        };
-        loop {
-            if self.next_try.is_some_and(|due| due <= Instant::now()) {
-                self.next_try = None;
-                self.listen(address);
-            }
-            let may_accept = self.next_try.is_none();
-            tokio::select! {
-                Some(question) = self.questions.recv() => return question,
-                accepted = accept(&self.listener), if may_accept => match accepted {
-                    Ok((stream, _)) => self.accepted(stream),
-                    Err(error) => self.failed(&format!("no connection to {address} can be accepted: {error}")),
-                },
-                () = until(self.next_try) => {}
-            }
-            // A flood of connections must not keep those that are there from their answers.
-            yield_now().await;
-        }
-    }
-
-    fn listen(&mut self, address: SocketAddr) {
-        if self.listener.is_some() {
-            return;
-        }
-        match listener(address) {
-            Ok(listener) => {
-                info!("serving /metrics, /healthz and /readyz on {address}");
-                self.listener = Some(listener);
-                self.retry = FIRST_RETRY;
-                self.last_failure = None;
-            }
-            Err(error) => self.failed(&format!(
-                "/metrics, /healthz and /readyz cannot be served on {address}: {error}; tried again until it succeeds \
-                 (--http-address chooses another address, or off)"
-            )),
-        }
-    }
-
-    /// Said once, tried again later and later.
-    fn failed(&mut self, failure: &str) {
-        if self.last_failure.as_deref() != Some(failure) {
-            warn!("{failure}");
-            self.last_failure = Some(failure.to_owned());
-        }
-        self.next_try = Instant::now().checked_add(self.retry);
-        self.retry = (self.retry * 2).min(LAST_RETRY);
-    }
-
-    fn accepted(&mut self, stream: TcpStream) {
-        self.retry = FIRST_RETRY;
-        let is_open = |connection: &Connection| !connection.task.is_finished();
-        self.connections.retain(is_open);
-        if self.connections.len() >= MOST_CONNECTIONS {
+impl Connections {
+    fn accepted(&mut self, stream: TcpStream, asker: &mpsc::Sender<Question>) {
+        let Self(connections) = self;
+        connections.retain(|connection| !connection.task.is_finished());
+        if connections.len() >= MOST_CONNECTIONS {
             let is_silent = |c: &Connection| !c.has_asked.load(Ordering::Relaxed);
-            let oldest = self.connections.iter().position(is_silent).unwrap_or(0);
-            if let Some(ended) = self.connections.remove(oldest) {
+            let oldest = connections.iter().position(is_silent).unwrap_or(0);
+            if let Some(ended) = connections.remove(oldest) {
                 ended.task.abort();
             }
         }
         let has_asked = Arc::new(AtomicBool::new(false));
-        let serving = serve(stream, self.asker.clone(), Arc::clone(&has_asked));
-        let task = tokio::spawn(serving).abort_handle();
-        self.connections.push_back(Connection { task, has_asked });
+        let answering = converse(stream, asker.clone(), Arc::clone(&has_asked));
+        let task = tokio::spawn(answering).abort_handle();
+        connections.push_back(Connection { task, has_asked });
     }
 }
 
-fn listener(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
-}
-
-async fn accept(listener: &Option<TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
-    match listener {
-        Some(listener) => listener.accept().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits for the moment; for ever where there is none.
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn serve(stream: TcpStream, asker: mpsc::Sender<Question>, has_asked: Arc<AtomicBool>) {
+async fn converse(stream: TcpStream, asker: mpsc::Sender<Question>, has_asked: Arc<AtomicBool>) {
     let service = service_fn(move |request: Request<Incoming>| {
         has_asked.store(true, Ordering::Relaxed);
         let asker = asker.clone();
         async move {
-            let answer = answer(request.method(), request.uri().path(), &asker).await;
-            Ok::<_, Infallible>(answer.response())
+            Ok::<_, Infallible>(answer_to(request.method(), request.uri().path(), &asker).await)
         }
     });
     let connection = http1::Builder::new()
@@ -240,23 +167,26 @@ async fn serve(stream: TcpStream, asker: mpsc::Sender<Question>, has_asked: Arc<
     let _ = timeout(CONNECTION_TIME, connection).await;
 }
 
-async fn answer(method: &Method, path: &str, asker: &mpsc::Sender<Question>) -> Answer {
-    let question = match path {
-        "/healthz" => Question::Health,
-        "/readyz" => Question::Readiness,
-        "/metrics" => Question::Metrics,
+async fn answer_to(method: &Method, path: &str, asker: &mpsc::Sender<Question>) -> Answer {
+    let page = match path {
+        "/healthz" => Page::Health,
+        "/readyz" => Page::Readiness,
+        "/metrics" => Page::Metrics,
         _ => {
             let known = "not found; there are /metrics, /healthz and /readyz\n";
-            return Answer::text(StatusCode::NOT_FOUND, known);
+            return text(StatusCode::NOT_FOUND, known);
         }
     };
     if ![Method::GET, Method::HEAD].contains(method) {
-        return Answer::text(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n");
+        let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n");
+        let allowed = HeaderValue::from_static("GET, HEAD");
+        refusal.headers_mut().insert(ALLOW, allowed);
+        return refusal;
     }
     let (reply, answer) = oneshot::channel();
-    let is_asked = asker.send(question(reply)).await.is_ok();
-    match answer.await {
-        Ok(answer) if is_asked => answer,
-        _ => Answer::text(StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending\n"),
-    }
+    // Where it cannot be asked, the reply is dropped, and there is no answer either.
+    let _ = asker.send(Question { page, reply }).await;
+    answer
+        .await
+        .unwrap_or_else(|_ending| text(StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending\n"))
 }

@@ -26,9 +26,9 @@ const WORKER_LIFE: Duration = Duration::from_secs(1);
 /// How the pass over one table ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The kernel had what is wanted.
+    /// The kernel had what is wanted, as before.
     InStep,
-    /// The kernel had what was wanted before, or nothing yet, and has what is wanted now.
+    /// The kernel has what is wanted, for the first time since that is wanted.
     Applied,
     /// The kernel had something else, which others had made of the table, and has what is wanted now.
     Repaired,
@@ -124,6 +124,11 @@ impl Keeper {
         };
         self.worker_due = Some(due);
         self.make_due(due);
+    }
+
+    /// A pass has begun, and not ended.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.is_under_way
     }
 
     /// When [`Self::next`] begins a pass; `None`: not before something happens.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use crate::kernel::netlink::{Commit, is_after};
 use crate::kernel::notifications::Arrived;
+use crate::kernel::pass::TablePass;
 
 /// How many commits are kept to be named.
 const MOST_KEPT: usize = 64;
@@ -82,6 +83,13 @@ impl Ledger {
         self.covered
             .is_none_or(|covered| is_after(generation, covered))
     }
+}
+
+/// Up to which generation all tables have been looked at that could be; `None`: none could.
+pub(super) fn covered(passes: &[TablePass]) -> Option<u32> {
+    let reports = passes.iter().filter_map(|pass| pass.result.as_ref().ok());
+    let generations = reports.map(|report| report.generation);
+    generations.reduce(|one, other| if is_after(one, other) { other } else { one })
 }
 
 /// Puts `new` last; of too many, the first goes.

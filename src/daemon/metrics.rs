@@ -1,5 +1,6 @@
 //! What `/metrics` tells, in the Prometheus text format. The names are a contract with dashboards and alerts.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -12,6 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::connections::ConnectionCounts;
+use super::keeper::Outcome;
 use crate::ruleset::{AddressField, Element, Family, Tables};
 
 /// The beginning of each name.
@@ -23,136 +25,92 @@ const DURATION_BUCKETS: [f64; 12] = [
     0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0,
 ];
 
-type Labels<const N: usize> = [(&'static str, &'static str); N];
-type OwnedLabels = Vec<(&'static str, String)>;
+type Labels = Vec<(&'static str, String)>;
 
 /// All metrics.
 #[derive(Debug)]
 pub(super) struct Metrics {
     registry: Registry,
-    build: Labelled<OwnedLabels, Gauge>,
-    config_loads: Labelled<Labels<1>, Counter>,
+    build: Labelled<Labels, Gauge>,
+    config_loads: Labelled<Labels, Counter>,
     last_good_load: Gauge<f64, AtomicU64>,
-    syncs: Labelled<Labels<2>, Counter>,
+    syncs: Labelled<Labels, Counter>,
     sync_duration: Histogram,
-    drift_repairs: Labelled<Labels<1>, Counter>,
-    in_step: Labelled<Labels<1>, Gauge>,
-    exempt_cidrs: Labelled<Labels<1>, Gauge>,
-    connections: Labelled<Labels<2>, Counter>,
-    cidr_connections: Labelled<OwnedLabels, Counter>,
+    drift_repairs: Labelled<Labels, Counter>,
+    in_step: Labelled<Labels, Gauge>,
+    exempt_cidrs: Labelled<Labels, Gauge>,
+    connections: Labelled<Labels, Counter>,
+    cidr_connections: Labelled<Labels, Counter>,
     worker_restarts: Counter,
 }
 
 impl Metrics {
     /// `tells_per_cidr`: `--metrics-per-cidr`
     pub(super) fn new(tells_per_cidr: bool) -> Self {
-        let mut metrics = Self {
-            registry: Registry::with_prefix(PREFIX),
-            build: Labelled::default(),
-            config_loads: Labelled::default(),
-            last_good_load: Gauge::default(),
-            syncs: Labelled::default(),
-            sync_duration: Histogram::new(DURATION_BUCKETS),
-            drift_repairs: Labelled::default(),
-            in_step: Labelled::default(),
-            exempt_cidrs: Labelled::default(),
-            connections: Labelled::default(),
-            cidr_connections: Labelled::default(),
-            worker_restarts: Counter::default(),
+        let mut registry = Registry::with_prefix(PREFIX);
+        let of = &mut registry;
+        let sync_duration = Histogram::new(DURATION_BUCKETS);
+        let help = "How long all tables took together";
+        of.register("sync_duration_seconds", help, sync_duration.clone());
+        let mut cidr_connections = Labelled::default();
+        if tells_per_cidr {
+            let help = "New connections that kept their source address, by the configured CIDR";
+            cidr_connections = registered(of, "cidr_connections", help);
+        }
+        let help =
+            "Times that the kernel's table was compared with the configuration and made right";
+        let syncs = registered(of, "syncs", help);
+        let help = "New connections that left the node, by what happened to their source address";
+        let connections = registered(of, "connections", help);
+        let help = "When a good configuration was read last";
+        let last_good_load = registered(of, "config_last_good_load_timestamp_seconds", help);
+        let help = "1 while the kernel's table is what the configuration asks for";
+        let in_step = registered(of, "in_step", help);
+        let help = "Configured CIDRs that keep their source address";
+        let exempt_cidrs = registered(of, "exempt_cidrs", help);
+        let help = "Workers that took the place of one that had ended or hung";
+        let worker_restarts = registered(of, "worker_restarts", help);
+        let metrics = Self {
+            build: registered(
+                of,
+                "build_info",
+                "Versions of the daemon and of libnftables",
+            ),
+            config_loads: registered(of, "config_loads", "Readings of the configuration files"),
+            last_good_load,
+            syncs,
+            sync_duration,
+            drift_repairs: registered(of, "drift_repairs", "Changes by others that were undone"),
+            in_step,
+            exempt_cidrs,
+            connections,
+            cidr_connections,
+            worker_restarts,
+            registry,
         };
-        metrics.register(tells_per_cidr);
         metrics.libnftables("");
         for result in ["success", "failure"] {
-            drop(metrics.config_loads.get_or_create(&[("result", result)]));
+            drop(
+                metrics
+                    .config_loads
+                    .get_or_create(&labels([("result", result)])),
+            );
         }
         metrics
     }
 
-    fn register(&mut self, tells_per_cidr: bool) {
-        let registry = &mut self.registry;
-        let mut register = |name: &str, help: &str, metric: &dyn Registered| {
-            metric.register(registry, name, help);
-        };
-        register(
-            "build_info",
-            "Versions of the daemon and of libnftables",
-            &self.build,
-        );
-        register(
-            "config_loads",
-            "Readings of the configuration files",
-            &self.config_loads,
-        );
-        register(
-            "config_last_good_load_timestamp_seconds",
-            "When a good configuration was read last",
-            &self.last_good_load,
-        );
-        register(
-            "syncs",
-            "Times that the kernel's table was compared with the configuration and made right",
-            &self.syncs,
-        );
-        register(
-            "sync_duration_seconds",
-            "How long all tables took together",
-            &self.sync_duration,
-        );
-        register(
-            "drift_repairs",
-            "Changes by others that were undone",
-            &self.drift_repairs,
-        );
-        register(
-            "in_step",
-            "1 while the kernel's table is what the configuration asks for",
-            &self.in_step,
-        );
-        self.register_connections(tells_per_cidr);
-    }
-
-    fn register_connections(&mut self, tells_per_cidr: bool) {
-        let registry = &mut self.registry;
-        let mut register = |name: &str, help: &str, metric: &dyn Registered| {
-            metric.register(registry, name, help);
-        };
-        register(
-            "exempt_cidrs",
-            "Configured CIDRs that keep their source address",
-            &self.exempt_cidrs,
-        );
-        register(
-            "connections",
-            "New connections that left the node, by what happened to their source address",
-            &self.connections,
-        );
-        if tells_per_cidr {
-            register(
-                "cidr_connections",
-                "New connections that kept their source address, by the configured CIDR",
-                &self.cidr_connections,
-            );
-        }
-        register(
-            "worker_restarts",
-            "Workers that took the place of one that had ended or hung",
-            &self.worker_restarts,
-        );
-    }
-
     pub(super) fn libnftables(&self, version: &str) {
         self.build.clear();
-        let labels = vec![
-            ("version", env!("CARGO_PKG_VERSION").to_owned()),
-            ("libnftables", version.to_owned()),
-        ];
-        self.build.get_or_create(&labels).set(1);
+        let of = labels([
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("libnftables", version),
+        ]);
+        self.build.get_or_create(&of).set(1);
     }
 
     pub(super) fn good_load(&self) {
-        self.config_loads
-            .get_or_create(&[("result", "success")])
-            .inc();
+        let of = labels([("result", "success")]);
+        self.config_loads.get_or_create(&of).inc();
         // A clock before 1970 has no time to tell.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         self.last_good_load
@@ -160,9 +118,8 @@ impl Metrics {
     }
 
     pub(super) fn bad_load(&self) {
-        self.config_loads
-            .get_or_create(&[("result", "failure")])
-            .inc();
+        let of = labels([("result", "failure")]);
+        self.config_loads.get_or_create(&of).inc();
     }
 
     /// These tables are to be there.
@@ -170,19 +127,21 @@ impl Metrics {
         for ruleset in tables.wanted() {
             let family = ("family", ruleset.family.name());
             for result in ["success", "failure"] {
-                drop(self.syncs.get_or_create(&[family, ("result", result)]));
+                let of = labels([family, ("result", result)]);
+                drop(self.syncs.get_or_create(&of));
             }
-            drop(self.drift_repairs.get_or_create(&[family]));
+            drop(self.drift_repairs.get_or_create(&labels([family])));
             let exempt = ruleset.set(AddressField::Destination);
             let elements = exempt.map_or(&[][..], |set| &set.elements);
-            let mut cidrs: Vec<String> = elements.iter().map(Element::origin).collect();
-            cidrs.sort_unstable();
-            cidrs.dedup();
+            let cidrs: HashSet<String> = elements.iter().map(Element::origin).collect();
             let count = i64::try_from(cidrs.len()).unwrap_or(i64::MAX);
-            self.exempt_cidrs.get_or_create(&[family]).set(count);
+            self.exempt_cidrs
+                .get_or_create(&labels([family]))
+                .set(count);
         }
         if tables.ip6.is_none() {
-            self.exempt_cidrs.remove(&[("family", Family::Ip6.name())]);
+            let ip6 = labels([("family", Family::Ip6.name())]);
+            self.exempt_cidrs.remove(&ip6);
         }
     }
 
@@ -190,67 +149,50 @@ impl Metrics {
         self.sync_duration.observe(duration.as_secs_f64());
     }
 
-    pub(super) fn synced(&self, family: Family, has_succeeded: bool) {
-        let result = if has_succeeded { "success" } else { "failure" };
-        let labels = [("family", family.name()), ("result", result)];
-        self.syncs.get_or_create(&labels).inc();
-    }
-
-    pub(super) fn repaired(&self, family: Family) {
-        let labels = [("family", family.name())];
-        self.drift_repairs.get_or_create(&labels).inc();
-    }
-
-    /// `None`: no table of this family is wanted.
-    pub(super) fn is_in_step(&self, family: Family, is_in_step: Option<bool>) {
-        let labels = [("family", family.name())];
-        match is_in_step {
-            Some(is_in_step) => {
-                self.in_step
-                    .get_or_create(&labels)
-                    .set(i64::from(is_in_step));
-            }
-            None => {
-                self.in_step.remove(&labels);
-            }
+    /// A pass over a table has ended.
+    pub(super) fn passed(&self, family: Family, outcome: Outcome) {
+        let family = ("family", family.name());
+        let result = match outcome {
+            Outcome::Failed | Outcome::Owned { .. } => "failure",
+            _ => "success",
+        };
+        let of = labels([family, ("result", result)]);
+        self.syncs.get_or_create(&of).inc();
+        if outcome == Outcome::Repaired {
+            self.drift_repairs.get_or_create(&labels([family])).inc();
         }
     }
 
     /// So many workers have been started.
     pub(super) fn workers_started(&self, starts: u32) {
-        let restarts = u64::from(starts.saturating_sub(1));
-        self.worker_restarts
-            .inner()
-            .store(restarts, Ordering::Relaxed);
+        set(&self.worker_restarts, starts.saturating_sub(1).into());
     }
 
-    /// What tables have counted.
-    pub(super) fn counted<'a>(
-        &self,
-        families: impl Iterator<Item = (Family, &'a ConnectionCounts)>,
-    ) {
+    /// Before the tables are told: a CIDR that is not in a table any more is to go.
+    pub(super) fn forget_cidrs(&self) {
         self.cidr_connections.clear();
-        for (family, counts) in families {
-            self.counted_of(family, counts);
-        }
     }
 
-    /// The counts never go backwards, so that they may be stored as they are.
-    fn counted_of(&self, family: Family, counts: &ConnectionCounts) {
+    /// How a table is, and what it has counted; `is_in_step` is `None` where there is to be no such table.
+    pub(super) fn tell(&self, family: Family, is_in_step: Option<bool>, counts: &ConnectionCounts) {
         let family = ("family", family.name());
+        let Some(is_in_step) = is_in_step else {
+            self.in_step.remove(&labels([family]));
+            return;
+        };
+        let in_step = self.in_step.get_or_create(&labels([family]));
+        in_step.set(is_in_step.into());
         let verdicts = [
             ("masquerade", counts.masquerade),
             ("non_masquerade", counts.non_masquerade),
         ];
         for (verdict, count) in verdicts {
-            let labels = [family, ("verdict", verdict)];
-            let counter = self.connections.get_or_create(&labels);
-            counter.inner().store(count, Ordering::Relaxed);
+            let of = labels([family, ("verdict", verdict)]);
+            set(&self.connections.get_or_create(&of), count);
         }
         for (cidr, count) in counts.by_cidr.iter().flatten() {
-            let labels = vec![("family", family.1.to_owned()), ("cidr", cidr.clone())];
-            let counter = self.cidr_connections.get_or_create(&labels);
-            counter.inner().store(*count, Ordering::Relaxed);
+            let of = labels([family, ("cidr", cidr)]);
+            set(&self.cidr_connections.get_or_create(&of), *count);
         }
     }
 
@@ -265,15 +207,20 @@ impl Metrics {
     }
 }
 
-/// So that metrics of all types can be registered alike.
-trait Registered {
-    fn register(&self, registry: &mut Registry, name: &str, help: &str);
+fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
+    pairs.map(|(name, value)| (name, value.to_owned())).into()
 }
 
-impl<M: Metric + Clone> Registered for M {
-    fn register(&self, registry: &mut Registry, name: &str, help: &str) {
-        registry.register(name, help, self.clone());
-    }
+/// A sum that was made elsewhere, and never goes backwards.
+fn set(counter: &Counter, sum: u64) {
+    counter.inner().store(sum, Ordering::Relaxed);
+}
+
+/// A new metric that is told.
+fn registered<M: Metric + Clone + Default>(of: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    of.register(name, help, metric.clone());
+    metric
 }
 
 #[cfg(test)]
@@ -287,14 +234,12 @@ mod tests {
         metrics.good_load();
         metrics.bad_load();
         metrics.sync_took(Duration::from_millis(4));
-        metrics.synced(Family::Ip, true);
-        metrics.repaired(Family::Ip);
-        metrics.is_in_step(Family::Ip, Some(true));
+        metrics.passed(Family::Ip, Outcome::Repaired);
         let mut counts = ConnectionCounts::default();
         counts.masquerade = 3;
         counts.non_masquerade = 4;
         counts.by_cidr = Some([("10.0.0.0/8".to_owned(), 4)].into());
-        metrics.counted_of(Family::Ip, &counts);
+        metrics.tell(Family::Ip, Some(true), &counts);
         let text = metrics.text().unwrap();
         let version = env!("CARGO_PKG_VERSION");
         let build = format!("build_info{{version=\"{version}\",libnftables=\"1.0.6\"}} 1");
@@ -331,14 +276,15 @@ mod tests {
     #[test]
     fn a_family_that_is_switched_off_is_in_step_with_nothing() {
         let metrics = Metrics::new(false);
-        metrics.is_in_step(Family::Ip6, Some(false));
+        let counts = ConnectionCounts::default();
+        metrics.tell(Family::Ip6, Some(false), &counts);
         assert!(
             metrics
                 .text()
                 .unwrap()
                 .contains("in_step{family=\"ip6\"} 0")
         );
-        metrics.is_in_step(Family::Ip6, None);
+        metrics.tell(Family::Ip6, None, &counts);
         assert!(!metrics.text().unwrap().contains("in_step{"));
     }
 }

@@ -1,13 +1,11 @@
-//! What the log says of repairs, so that someone who changes a table again and again does not fill the disk: of each table
-//! the first few at once, then at most one line each 15 s that sums up, and after a quiet minute the first few again.
+//! What the log says of a table's repairs, so that someone who changes it again and again does not fill the disk: the first
+//! few at once, then at most one line each 15 s that sums up, and after a quiet minute the first few again.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::ledger::processes;
 use crate::kernel::netlink::Commit;
-use crate::ruleset::Family;
 
 /// How many repairs are said at once.
 const SAID_AT_ONCE: u32 = 5;
@@ -19,9 +17,8 @@ const QUIET: Duration = Duration::from_secs(60);
 const MOST_KEPT: usize = 64;
 
 /// One line of the log: a repair, or what repairs were not said one by one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct RepairLine {
-    pub(super) family: Family,
     /// How many repairs it tells of.
     pub(super) repairs: u32,
     /// The time since the line before.
@@ -40,14 +37,15 @@ impl RepairLine {
 
 impl fmt::Display for RepairLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (table, differences, by) = (self.family.name(), &self.differences, self.changed_by());
-        write!(f, "table {table}: repaired and read back ")?;
+        let (differences, by) = (&self.differences, self.changed_by());
         match self.repairs {
-            1 => write!(f, "({differences}); changed by {by}"),
+            1 => write!(f, "repaired and read back ({differences}); changed by {by}"),
             more => {
                 let seconds = self.time.as_secs().max(1);
-                write!(f, "{more} more times in the last {seconds} s; ")?;
-                write!(f, "changed by {by}; last: {differences}")
+                write!(
+                    f,
+                    "repaired and read back {more} more times in the last {seconds} s; changed by {by}; last: {differences}"
+                )
             }
         }
     }
@@ -56,11 +54,6 @@ impl fmt::Display for RepairLine {
 /// What was said, and what is still to be said.
 #[derive(Debug, Default)]
 pub(super) struct RepairLines {
-    tables: HashMap<Family, TableLines>,
-}
-
-#[derive(Debug, Default)]
-struct TableLines {
     /// How many were said since the last quiet minute.
     said: u32,
     last_line: Option<Instant>,
@@ -69,26 +62,13 @@ struct TableLines {
 }
 
 impl RepairLines {
-    /// A change by others was undone, before which these had committed: [`Self::say`] may have to say it at once.
-    pub(super) fn repaired(
-        &mut self,
-        family: Family,
-        differences: String,
-        commits: &[Commit],
-        now: Instant,
-    ) {
-        let lines = self.tables.entry(family).or_default();
-        let before = lines.last_repair.replace(now);
+    /// A change by others was undone, before which these had committed: [`Self::next`] may have to say it at once.
+    pub(super) fn repaired(&mut self, differences: String, commits: &[Commit], now: Instant) {
+        let before = self.last_repair.replace(now);
         if before.is_none_or(|before| now.duration_since(before) >= QUIET) {
-            lines.said = 0;
+            self.said = 0;
         }
-        let unsaid = lines.unsaid.get_or_insert(RepairLine {
-            family,
-            repairs: 0,
-            time: Duration::ZERO,
-            differences: String::new(),
-            commits: Vec::new(),
-        });
+        let unsaid = self.unsaid.get_or_insert_default();
         unsaid.repairs = unsaid.repairs.saturating_add(1);
         unsaid.differences = differences;
         unsaid.commits.extend_from_slice(commits);
@@ -96,20 +76,8 @@ impl RepairLines {
         unsaid.commits.drain(..too_many);
     }
 
-    /// When [`Self::say`] has something to say: what was summed up is said also where there are no more repairs.
+    /// When [`Self::next`] has something to say: what was summed up is said also where there are no more repairs.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.tables.values().filter_map(TableLines::due).min()
-    }
-
-    /// What is to be said now.
-    pub(super) fn say(&mut self, now: Instant) -> Vec<RepairLine> {
-        let tables = self.tables.values_mut();
-        tables.filter_map(|lines| lines.say(now)).collect()
-    }
-}
-
-impl TableLines {
-    fn due(&self) -> Option<Instant> {
         self.unsaid.as_ref()?;
         match self.last_line {
             Some(last_line) if self.said >= SAID_AT_ONCE => last_line.checked_add(LINE_AGAIN),
@@ -117,7 +85,8 @@ impl TableLines {
         }
     }
 
-    fn say(&mut self, now: Instant) -> Option<RepairLine> {
+    /// What is to be said now.
+    pub(super) fn next(&mut self, now: Instant) -> Option<RepairLine> {
         self.due().filter(|due| *due <= now)?;
         self.said = self.said.saturating_add(1);
         let before = self.last_line.replace(now).unwrap_or(now);
@@ -130,8 +99,6 @@ impl TableLines {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
 
     fn commit(process_id: u32) -> Commit {
         Commit {
@@ -149,7 +116,7 @@ mod tests {
         let mut say_until = |lines: &mut RepairLines, until: Option<Instant>| {
             let is_now = |due: &Instant| until.is_none_or(|now| *due <= now);
             while let Some(due) = lines.due().filter(is_now) {
-                for line in lines.say(due) {
+                if let Some(line) = lines.next(due) {
                     said.push(((due - start).as_millis(), line.to_string()));
                 }
             }
@@ -158,7 +125,7 @@ mod tests {
             let now = start + Duration::from_millis(milliseconds);
             say_until(&mut lines, Some(now));
             let commits = [commit(number + 1)];
-            lines.repaired(Family::Ip, format!("x{number}"), &commits, now);
+            lines.repaired(format!("x{number}"), &commits, now);
             say_until(&mut lines, Some(now));
         }
         say_until(&mut lines, None);
@@ -168,7 +135,7 @@ mod tests {
     #[test]
     fn the_first_repairs_are_said_at_once() {
         let lines = said([0, 1, 2000]);
-        let first = "table ip: repaired and read back (x0); changed by nft (pid 1)";
+        let first = "repaired and read back (x0); changed by nft (pid 1)";
         assert_eq!(lines[0], (0, first.to_owned()));
         assert_eq!((lines[1].0, lines[2].0, lines.len()), (1, 2000, 3));
     }
@@ -177,7 +144,7 @@ mod tests {
     fn repairs_that_come_again_and_again_are_summed_up_also_after_the_last() {
         let lines = said((0..1000).map(|number| number * 10));
         assert_eq!(lines.len(), 6);
-        let sum = "table ip: repaired and read back 995 more times in the last 15 s; \
+        let sum = "repaired and read back 995 more times in the last 15 s; \
                    changed by nft (pid 1000), nft (pid 999), nft (pid 998) and 61 more; last: x999";
         assert_eq!(lines[5], (15_040, sum.to_owned()));
     }
@@ -202,19 +169,5 @@ mod tests {
     fn an_opponent_that_never_stops_costs_four_lines_a_minute() {
         let lines = said((0..36_000).map(|number| number * 100));
         assert!(lines.len() <= 5 + 4 * 60, "{} lines", lines.len());
-    }
-
-    #[test]
-    fn each_table_has_lines_of_its_own() {
-        let (mut lines, now) = (RepairLines::default(), Instant::now());
-        for _ in 0..100 {
-            lines.repaired(Family::Ip, "x".to_owned(), &[], now);
-            lines.say(now);
-        }
-        lines.repaired(Family::Ip6, "x".to_owned(), &[], now);
-        let said: Vec<String> = lines.say(now).iter().map(ToString::to_string).collect();
-        let expected = "table ip6: repaired and read back (x); changed by someone";
-        assert_eq!(said, [expected]);
-        assert_eq!(lines.due(), Some(now + 15 * SECOND));
     }
 }

@@ -1,98 +1,81 @@
-//! The worker between two passes and during one, and what a pass came to.
+//! What is done beside the event loop, one order at a time: passes, which the worker does, and readings of the counters, in a
+//! thread, for the kernel may take a second for a long list. While there is no order, the end of the worker is waited for.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::rc::Rc;
+use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::keeper::Outcome;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use super::connections::{self, Counters};
+use super::http::Reply;
 use super::worker::{Worker, WorkerError};
-use crate::kernel::error::KernelError;
 use crate::kernel::ownership::TableOwner;
-use crate::kernel::pass::{PassReport, TableReport};
+use crate::kernel::pass::PassReport;
 use crate::ruleset::{Family, Tables};
 
-/// A pass over the kernel's tables. It gives the worker back when it is done.
-type Pass = Pin<Box<dyn Future<Output = (Box<Worker>, PassEnd)>>>;
-
-/// How a pass ended.
-pub(super) struct PassEnd {
-    pub(super) tables: Rc<Tables>,
-    pub(super) report: Result<PassReport, WorkerError>,
-    pub(super) took: Duration,
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// A pass over the kernel's tables. Those of `repairs` may be repaired; others are only compared.
+    Pass {
+        tables: Arc<Tables>,
+        repairs: Vec<Family>,
+    },
+    /// To read what these tables have counted, for a page of metrics.
+    Count { tables: Arc<Tables>, reply: Reply },
 }
 
-/// The worker, or the pass that has it.
-pub(super) enum Work {
-    Idle(Box<Worker>),
-    UnderWay(Pass),
-    /// Between the two, for the length of a move.
-    Taken,
-}
-
+/// What has happened.
+#[derive(Debug)]
 pub(super) enum WorkEvent {
     Passed(PassEnd),
-    /// The worker ended while nothing was asked of it; how.
-    WorkerEnded(String),
+    Counted(io::Result<Vec<Counters>>, Reply),
+    /// The worker ended while nothing was asked of it.
+    WorkerEnded,
 }
 
-impl Work {
-    pub(super) fn begin(&mut self, tables: Rc<Tables>, repairs: Vec<Family>, owner: TableOwner) {
-        *self = match std::mem::replace(self, Self::Taken) {
-            Self::Idle(mut worker) => Self::UnderWay(Box::pin(async move {
-                let started = Instant::now();
-                let report = worker.pass(&tables, repairs, owner).await;
-                let took = started.elapsed();
-                (
-                    worker,
-                    PassEnd {
+/// How a pass ended.
+#[derive(Debug)]
+pub(super) struct PassEnd {
+    pub(super) tables: Arc<Tables>,
+    pub(super) report: Result<PassReport, WorkerError>,
+    pub(super) took: Duration,
+    /// How many workers have been started.
+    pub(super) worker_starts: u32,
+}
+
+/// Does what is ordered, until nobody listens any more.
+pub(super) async fn work(
+    mut worker: Worker,
+    table_owner: TableOwner,
+    mut orders: mpsc::Receiver<Order>,
+    events: mpsc::Sender<WorkEvent>,
+) {
+    loop {
+        let event = tokio::select! {
+            order = orders.recv() => match order {
+                None => return,
+                Some(Order::Pass { tables, repairs }) => {
+                    let started = Instant::now();
+                    WorkEvent::Passed(PassEnd {
+                        report: worker.pass(&tables, repairs, table_owner).await,
+                        took: started.elapsed(),
+                        worker_starts: worker.starts(),
                         tables,
-                        report,
-                        took,
-                    },
-                )
-            })),
-            // The keeper begins one pass at a time.
-            other => other,
+                    })
+                }
+                Some(Order::Count { tables, reply }) => {
+                    let read = spawn_blocking(move || connections::read(&tables)).await;
+                    let read = read.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+                    WorkEvent::Counted(read, reply)
+                }
+            },
+            () = worker.ended() => WorkEvent::WorkerEnded,
         };
-    }
-
-    pub(super) fn is_idle(&self) -> bool {
-        matches!(self, Self::Idle(_))
-    }
-
-    /// How many workers have been started; `None` during a pass.
-    pub(super) fn workers_started(&self) -> Option<u32> {
-        match self {
-            Self::Idle(worker) => Some(worker.starts()),
-            _ => None,
+        if events.send(event).await.is_err() {
+            return;
         }
-    }
-
-    /// Waits for the end of the pass, or of the idle worker.
-    pub(super) async fn happened(&mut self) -> WorkEvent {
-        match self {
-            Self::UnderWay(pass) => {
-                let (worker, end) = pass.await;
-                *self = Self::Idle(worker);
-                WorkEvent::Passed(end)
-            }
-            Self::Idle(worker) => WorkEvent::WorkerEnded(worker.ended().await),
-            Self::Taken => std::future::pending().await,
-        }
-    }
-}
-
-/// `is_known`: the kernel has had what is wanted before, so that what differed others have changed.
-pub(super) fn outcome(result: &Result<TableReport, KernelError>, is_known: bool) -> Outcome {
-    match result {
-        Ok(report) if report.is_withheld => Outcome::Withheld,
-        Ok(report) if report.differences.is_empty() => Outcome::InStep,
-        Ok(_) if is_known => Outcome::Repaired,
-        Ok(_) => Outcome::Applied,
-        Err(KernelError::OwnedByAnother { is_ending, .. }) => Outcome::Owned {
-            is_ending: *is_ending,
-        },
-        Err(_) => Outcome::Failed,
     }
 }

@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -108,7 +108,7 @@ pub struct Worker {
     name: &'static CStr,
     process: Option<Process>,
     /// The tables that the process knows.
-    tables: Option<Rc<Tables>>,
+    tables: Option<Arc<Tables>>,
     starts: u32,
     deadline: Duration,
 }
@@ -120,16 +120,6 @@ struct Process {
     answers: BufReader<ChildStdout>,
     standard_error: File,
     is_killed: bool,
-}
-
-/// Why an exchange gave no answer.
-enum Exchange {
-    /// A stream is at its end.
-    Over,
-    /// Nothing came for so long.
-    Late,
-    /// What came is no answer.
-    Wrong(WorkerError),
 }
 
 impl Worker {
@@ -167,20 +157,20 @@ impl Worker {
     /// Where there is no answer. Whether anything took effect is then unknown.
     pub async fn pass(
         &mut self,
-        tables: &Rc<Tables>,
+        tables: &Arc<Tables>,
         repairs: Vec<Family>,
         table_owner: TableOwner,
     ) -> Result<PassReport, WorkerError> {
-        self.run()?;
+        let process = self.take_process()?;
         let are_known = self.tables.as_ref() == Some(tables);
         let request = Request::Pass(Box::new(PassRequest {
             tables: (!are_known).then(|| Tables::clone(tables)),
             repairs,
             table_owner,
         }));
-        match self.ask(&request).await? {
+        match self.ask(process, &request).await? {
             Answer::Pass(report) => {
-                self.tables = Some(Rc::clone(tables));
+                self.tables = Some(Arc::clone(tables));
                 Ok(report)
             }
             other => Err(of_another_kind(&other)),
@@ -192,144 +182,108 @@ impl Worker {
     /// # Errors
     /// Where there is no answer. What libnftables refuses is an answer.
     pub async fn take(&mut self, document: &str, mode: Mode) -> Result<Said, WorkerError> {
-        self.run()?;
-        match self.ask(&Request::Take(document.to_owned(), mode)).await? {
+        let process = self.take_process()?;
+        let request = Request::Take(document.to_owned(), mode);
+        match self.ask(process, &request).await? {
             Answer::Said(said) => Ok(said),
             other => Err(of_another_kind(&other)),
         }
     }
 
-    async fn ask(&mut self, request: &Request) -> Result<Answer, WorkerError> {
+    /// The process has a place in here again when it may go on, or is stuck.
+    async fn ask(
+        &mut self,
+        mut process: Process,
+        request: &Request,
+    ) -> Result<Answer, WorkerError> {
         let mut line = serde_json::to_vec(request).map_err(WorkerError::Request)?;
         line.push(b'\n');
         let bytes = u64::try_from(line.len() / BYTES_PER_SECOND).unwrap_or(u64::MAX);
         let deadline = self.deadline.saturating_add(Duration::from_secs(bytes));
-        let Some(process) = &mut self.process else {
-            return Err(WorkerError::Answer("there is no worker".to_owned()));
-        };
         let asked = Instant::now();
-        let answered = match timeout(deadline, process.exchange(&line)).await {
-            Ok(answered) => answered,
-            Err(_elapsed) => Err(Exchange::Late),
-        };
-        let error = match answered {
-            Ok(Answer::Failed(error)) => return Err(WorkerError::Kernel(error)),
-            Ok(answer) => {
+        let error = match timeout(deadline, process.exchange(&line)).await {
+            Ok(Ok(Some(answer))) => {
+                self.process = Some(process);
+                if let Answer::Failed(error) = answer {
+                    return Err(WorkerError::Kernel(error));
+                }
                 // What takes long has as much time as it needs, or each pass would begin with the end of a worker.
                 self.deadline = FIRST_DEADLINE
                     .max(2 * asked.elapsed())
                     .min(LONGEST_DEADLINE);
                 return Ok(answer);
             }
-            Err(Exchange::Over) => self.end().await,
-            Err(Exchange::Wrong(error)) => {
-                self.kill().await;
-                error
-            }
-            Err(Exchange::Late) => {
+            Ok(Err(error)) => WorkerError::Answer(error.to_string()),
+            Ok(Ok(None)) => match timeout(ENDING, process.child.wait()).await {
+                Ok(Ok(status)) => {
+                    let said = process.last_words();
+                    return Err(WorkerError::Ended { status, said });
+                }
+                Ok(Err(error)) => WorkerError::Wait(error),
+                Err(_elapsed) => WorkerError::Answer("it closed its output".to_owned()),
+            },
+            Err(_elapsed) => {
                 self.deadline = (self.deadline * 2).min(LONGEST_DEADLINE);
                 let said = process.last_words();
-                self.kill().await;
                 WorkerError::Hung { deadline, said }
             }
         };
-        // One that does not end is told before all else.
-        self.see_whether_it_runs()?;
+        if process.kill().await {
+            return Err(error);
+        }
+        // This is told before all else.
+        let error = process.stuck();
+        self.process = Some(process);
         Err(error)
     }
 
-    /// Starts one where there is none.
-    fn run(&mut self) -> Result<(), WorkerError> {
-        self.see_whether_it_runs()?;
-        if self.process.is_none() {
-            let started = Process::start(&self.program, self.name);
-            let started = started.map_err(|error| WorkerError::Start {
-                program: self.program.clone(),
-                error,
-            })?;
-            self.process = Some(started);
-            self.tables = None;
-            self.starts = self.starts.saturating_add(1);
-        }
-        Ok(())
-    }
-
-    /// Forgets a process that has ended.
+    /// Takes the one that runs, or starts one where there is none.
     ///
     /// # Errors
-    /// Where it was killed, and is there still.
-    fn see_whether_it_runs(&mut self) -> Result<(), WorkerError> {
-        let Some(process) = &mut self.process else {
-            return Ok(());
-        };
-        match process.child.try_wait().map_err(WorkerError::Wait)? {
-            None if process.is_killed => Err(WorkerError::Stuck {
-                process_id: process.child.id().unwrap_or_default(),
-            }),
-            None => Ok(()),
-            Some(status) => {
-                if !process.is_killed {
-                    // Nothing was asked of it, so nothing has failed.
-                    warn!(
-                        "the worker {} while it was idle; it is replaced",
-                        how_it_ended(status)
-                    );
+    /// Where there is one that was killed, and is there still.
+    fn take_process(&mut self) -> Result<Process, WorkerError> {
+        if let Some(process) = &mut self.process {
+            match process.child.try_wait().map_err(WorkerError::Wait)? {
+                None if process.is_killed => return Err(process.stuck()),
+                Some(status) => {
+                    if !process.is_killed {
+                        say_that_it_ended(status);
+                    }
+                    self.process = None;
                 }
-                self.process = None;
-                Ok(())
+                None => {}
             }
         }
+        if let Some(process) = self.process.take() {
+            return Ok(process);
+        }
+        let started = Process::start(&self.program, self.name);
+        let started = started.map_err(|error| WorkerError::Start {
+            program: self.program.clone(),
+            error,
+        })?;
+        self.tables = None;
+        self.starts = self.starts.saturating_add(1);
+        Ok(started)
     }
 
-    /// Waits until the worker, of which nothing is asked, has ended, also one that is stuck; says how. For ever where there
-    /// is none.
-    pub async fn ended(&mut self) -> String {
+    /// Waits until the worker, of which nothing is asked, has ended, also one that is stuck. For ever where there is none.
+    pub async fn ended(&mut self) {
         let Some(process) = &mut self.process else {
             return std::future::pending().await;
         };
-        let ended = process.child.wait().await;
-        self.process = None;
-        match ended {
-            Ok(status) => how_it_ended(status),
-            Err(error) => format!("cannot be waited for: {error}"),
+        match process.child.wait().await {
+            Ok(status) => say_that_it_ended(status),
+            Err(error) => warn!("{}", WorkerError::Wait(error)),
         }
+        self.process = None;
     }
 
     /// Ends the worker, so that nothing is owned by its socket any more when this returns, if it ends in time: one that is
     /// in the middle of a commit ends when the kernel is done with that.
-    pub async fn close(mut self) {
-        self.kill().await;
-    }
-
-    /// What became of a worker whose output is at its end.
-    async fn end(&mut self) -> WorkerError {
-        let Some(process) = &mut self.process else {
-            return WorkerError::Answer("there is no worker".to_owned());
-        };
-        match timeout(ENDING, process.child.wait()).await {
-            Ok(Ok(status)) => {
-                let said = process.last_words();
-                self.process = None;
-                WorkerError::Ended { status, said }
-            }
-            Ok(Err(error)) => WorkerError::Wait(error),
-            Err(_elapsed) => {
-                self.kill().await;
-                WorkerError::Answer("it closed its output".to_owned())
-            }
-        }
-    }
-
-    async fn kill(&mut self) {
-        let Some(process) = &mut self.process else {
-            return;
-        };
-        process.is_killed = true;
-        if let Err(error) = process.child.start_kill() {
-            debug!("the worker cannot be killed: {error}");
-        }
-        if timeout(ENDING, process.child.wait()).await.is_ok() {
-            self.process = None;
+    pub async fn close(self) {
+        if let Some(mut process) = self.process {
+            process.kill().await;
         }
     }
 }
@@ -359,17 +313,30 @@ impl Process {
         })
     }
 
-    async fn exchange(&mut self, request: &[u8]) -> Result<Answer, Exchange> {
-        let sent = self.requests.write_all(request).await;
-        sent.map_err(|_broken| Exchange::Over)?;
+    /// `None`: a stream is at its end.
+    async fn exchange(&mut self, request: &[u8]) -> serde_json::Result<Option<Answer>> {
         let mut line = Vec::new();
-        let read = self.answers.read_until(b'\n', &mut line).await;
-        read.map_err(|_broken| Exchange::Over)?;
-        if !line.ends_with(b"\n") {
-            return Err(Exchange::Over);
+        let is_over = self.requests.write_all(request).await.is_err()
+            || self.answers.read_until(b'\n', &mut line).await.is_err();
+        if is_over || !line.ends_with(b"\n") {
+            return Ok(None);
         }
-        serde_json::from_slice(&line)
-            .map_err(|error| Exchange::Wrong(WorkerError::Answer(error.to_string())))
+        serde_json::from_slice(&line).map(Some)
+    }
+
+    /// Kills it, and tells whether it has ended soon after.
+    async fn kill(&mut self) -> bool {
+        self.is_killed = true;
+        if let Err(error) = self.child.start_kill() {
+            debug!("the worker cannot be killed: {error}");
+        }
+        timeout(ENDING, self.child.wait()).await.is_ok()
+    }
+
+    fn stuck(&self) -> WorkerError {
+        WorkerError::Stuck {
+            process_id: self.child.id().unwrap_or_default(),
+        }
     }
 
     /// The end of what it has said since it was asked. A courtesy: without it the status stands for itself.
@@ -385,6 +352,12 @@ impl Process {
 
 fn of_another_kind(answer: &Answer) -> WorkerError {
     WorkerError::Answer(format!("it is to another: {answer:?}"))
+}
+
+/// Nothing was asked of it, so nothing has failed.
+fn say_that_it_ended(status: ExitStatus) {
+    let how = how_it_ended(status);
+    warn!("the worker {how} while it was idle; it is replaced");
 }
 
 fn how_it_ended(status: ExitStatus) -> String {

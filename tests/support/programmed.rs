@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use nix::sys::socket::SockFlag;
 use non_masquerade_daemon::daemon::worker::{Worker, WorkerError};
@@ -129,7 +129,7 @@ impl Programmed {
     }
 
     fn pass(&mut self, tables: &Tables, repairs: Vec<Family>) -> Result<PassReport, WorkerError> {
-        let tables = Rc::new(tables.clone());
+        let tables = Arc::new(tables.clone());
         let pass = self.worker.pass(&tables, repairs, TableOwner::Auto);
         self.runtime.block_on(pass)
     }
