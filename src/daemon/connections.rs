@@ -11,9 +11,8 @@ use std::net::IpAddr;
 use nix::sys::socket::SockFlag;
 
 use crate::kernel::netlink::Netlink;
-use crate::kernel::observed::Observed;
-use crate::kernel::pass::Counted;
-use crate::ruleset::{AddressField, Family, Ruleset, Tables, in_words};
+use crate::kernel::observed::{Observed, ObservedElement};
+use crate::ruleset::{AddressField, Family, Ruleset, Tables};
 
 /// Connections of both families, and the socket on which they are read.
 pub(super) struct Connections {
@@ -62,7 +61,7 @@ impl Connections {
     }
 
     /// What sets have counted that are gone.
-    pub(super) fn note_gone(&mut self, family: Family, counted: &[Counted]) {
+    pub(super) fn note_gone(&mut self, family: Family, counted: &[ObservedElement]) {
         self.counts(family).note_gone(counted);
     }
 
@@ -116,19 +115,15 @@ impl ConnectionCounts {
         }
     }
 
-    fn note_gone(&mut self, counted: &[Counted]) {
+    fn note_gone(&mut self, counted: &[ObservedElement]) {
         if counted.is_empty() {
             return;
         }
         let last = std::mem::take(&mut self.last_of_elements);
         for element in counted {
             let before = last.get(&(element.first, element.last)).copied();
-            let origin = element.comment.clone();
-            let origin = origin.unwrap_or_else(|| in_words(element.first, element.last));
-            self.add(
-                growth(before.unwrap_or_default(), element.connections),
-                &origin,
-            );
+            let seen = element.connections.unwrap_or_default();
+            self.add(growth(before.unwrap_or_default(), seen), &element.origin());
         }
     }
 
@@ -165,12 +160,12 @@ mod tests {
 
     const EXEMPT: &str = "10.0.0.0/8";
 
-    fn counted(connections: u64) -> Counted {
-        Counted {
+    fn counted(connections: u64) -> ObservedElement {
+        ObservedElement {
             first: "10.0.0.0".parse().unwrap(),
             last: "10.255.255.255".parse().unwrap(),
             comment: None,
-            connections,
+            connections: Some(connections),
         }
     }
 
@@ -202,7 +197,7 @@ mod tests {
     fn what_anyone_writes_into_a_comment_is_no_cidr() {
         let mut counts = read(7);
         let comment = Some("anyone's".to_owned());
-        counts.note_gone(&[Counted {
+        counts.note_gone(&[ObservedElement {
             comment,
             ..counted(9)
         }]);

@@ -2,9 +2,8 @@
 
 use super::error::KernelError;
 use super::libnftables::{Context, Mode, Said};
-use super::observed::{self, Object, Observed};
+use super::observed::{self, Object, Observed, ObservedElement};
 use super::pass::{Found, Kernel};
-use super::report::Counted;
 use crate::ruleset::json::{self, Form, TableFlags};
 use crate::ruleset::transaction::{Command, Transaction, add_rules};
 use crate::ruleset::{AddressField, Chain, Ruleset, SetNames, names};
@@ -93,18 +92,12 @@ impl Kernel {
         if object.kind != "set" || !is_exempt {
             return;
         }
+        let elements = || self.reader.elements(family, table, &object.name, true);
         // What cannot be read any more is lost to the metrics, and to nothing else.
-        let elements = self.reader.elements(family, table, &object.name, true);
+        let elements = self.reader.while_nobody_commits(elements);
         let elements = elements.map(|elements| elements.readable);
-        let counted = elements.into_iter().flatten().filter_map(|element| {
-            let connections = element.connections.filter(|connections| *connections > 0)?;
-            Some(Counted {
-                first: element.first,
-                last: element.last,
-                comment: element.comment,
-                connections,
-            })
-        });
+        let has_counted = |of: &ObservedElement| of.connections.is_some_and(|number| number > 0);
+        let counted = elements.into_iter().flatten().filter(has_counted);
         self.memory(family).counted.extend(counted);
     }
 
