@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::observed::{
     NFT_OBJECT_COUNTER, Object, Observed, ObservedChain, ObservedElement, ObservedSet,
 };
-use crate::ruleset::{AddressField, Chain, Element, Ruleset, Set, SetNames, names};
+use crate::ruleset::{AddressField, Chain, Element, Family, Ruleset, Set, SetNames, names};
 use crate::{in_words, ruleset};
 
 /// One thing in which the kernel's table differs.
@@ -23,9 +23,8 @@ pub enum Difference {
     TableDormant,
     /// Of this kind and name there is none: of sets that take turns, none at all.
     Missing(String, String),
-    /// What has this kind and name is not as the daemon makes it: a set has another type, other flags or statements, a
-    /// timeout, a size or a policy; a chain is hooked elsewhere, or where it should not be; either, or a counter, has a
-    /// comment.
+    /// What has this kind and name is not as the daemon makes it: a set has another type, other flags or statements; a chain
+    /// is hooked elsewhere, or where it should not be; a chain or a counter has a comment.
     OfWrongKind(String, String),
     /// The set lacks these elements, in words, or they have another comment.
     ElementsMissing(String, String),
@@ -147,7 +146,7 @@ impl<'a> Comparison<'a> {
     fn compare_sets(&mut self, ruleset: &'a Ruleset, observed: &Observed) -> SetNames {
         let mut names_now = SetNames::first();
         for set in &ruleset.sets {
-            let (found, differences) = found(ruleset, observed, set);
+            let (found, differences) = found(ruleset.family, observed, set);
             let found = found.map(|found| found.name.clone());
             let next = match found.clone().filter(|_| differences.is_empty()) {
                 Some(right) => right,
@@ -268,35 +267,25 @@ fn foreign(object: &Object) -> Difference {
 /// The set that the rules look up, or could, and in what it differs from `wanted`. One that is right is preferred, and of
 /// two one that rules look up.
 fn found<'o>(
-    ruleset: &Ruleset,
+    family: Family,
     observed: &'o Observed,
     wanted: &Set,
 ) -> (Option<&'o ObservedSet>, Vec<Difference>) {
-    let base = wanted.field.set();
-    let is_numbered = |set: &&ObservedSet| set.name != base && names::is_one_of(base, &set.name);
-    let candidates = observed.sets.iter().filter(|set| !set.is_map);
-    let is_right = |set: &&ObservedSet| differences_of(ruleset, set, wanted).is_empty();
-    let mut right: Vec<_> = candidates.filter(is_numbered).filter(is_right).collect();
-    right.sort_by_key(|set| !observed.has_a_rule_that_names(&set.name));
-    if let Some(right) = right.first() {
-        return (Some(right), Vec::new());
-    }
-    match observed.set_in_use(wanted.field) {
-        None => (None, vec![missing("set", base)]),
-        Some(found) => {
-            let mut differences = differences_of(ruleset, found, wanted);
-            if differences.is_empty() {
-                // The first edition's, whose elements are right where none needs a comment.
-                differences.push(of_wrong_kind("set", &found.name));
-            }
-            (Some(found), differences)
-        }
+    let candidates = observed.sets.iter().filter(|set| set.is_for(wanted.field));
+    let compared = candidates.map(|set| (set, differences_of(family, set, wanted)));
+    let best = compared.min_by_key(|(set, differences)| {
+        let is_looked_up = observed.has_a_rule_that_names(&set.name);
+        (!differences.is_empty(), !is_looked_up)
+    });
+    match best {
+        Some((set, differences)) => (Some(set), differences),
+        None => (None, vec![missing("set", wanted.field.set())]),
     }
 }
 
 /// In what a set differs that is there.
-fn differences_of(ruleset: &Ruleset, found: &ObservedSet, wanted: &Set) -> Vec<Difference> {
-    if !found.is_of_the_kind(ruleset.family, wanted) {
+fn differences_of(family: Family, found: &ObservedSet, wanted: &Set) -> Vec<Difference> {
+    if !found.is_of_the_kind(family, wanted) {
         return vec![of_wrong_kind("set", &found.name)];
     }
     let name = || found.name.clone();
@@ -310,6 +299,10 @@ fn differences_of(ruleset: &Ruleset, found: &ObservedSet, wanted: &Set) -> Vec<D
     }
     if !missing.is_empty() {
         differences.push(Difference::ElementsMissing(name(), named(&missing)));
+    }
+    // The first edition's, whose elements are right where none needs a comment.
+    if differences.is_empty() && found.name == wanted.field.set() {
+        differences.push(of_wrong_kind("set", &found.name));
     }
     differences
 }

@@ -19,8 +19,8 @@ use nix::sys::socket::{
 use crate::ruleset::Family;
 pub use elements::Elements;
 pub(super) use message::{
-    attribute, attributes_in, attributes_of, big_endian, data_in, number_of, packets_of, text,
-    text_attribute, value_in, value_of,
+    attribute, attributes_in, attributes_of, big_endian, number_of, packets_of, text,
+    text_attribute, text_of, value_in, value_of,
 };
 use message::{
     end_of_answer, first_of, is_one_of_several, message, no_answer, of_nf_tables, port_of, type_of,
@@ -166,7 +166,7 @@ impl Netlink {
         self.while_nobody_commits(|| {
             let mut names = Vec::new();
             self.dump(libc::NFT_MSG_GETTABLE, family, &[], |table| {
-                names.extend(value_of(table, NFTA_TABLE_NAME).map(text));
+                names.push(text_of(table, NFTA_TABLE_NAME));
             })?;
             Ok(names)
         })
@@ -326,7 +326,7 @@ pub fn commit_of(message: &[u8]) -> Option<Commit> {
     Some(Commit {
         generation: value_of(message, NFTA_GEN_ID).and_then(big_endian)?,
         process_id: number_of(message, NFTA_GEN_PROC_PID),
-        process_name: text(value_of(message, NFTA_GEN_PROC_NAME).unwrap_or_default()),
+        process_name: text_of(message, NFTA_GEN_PROC_NAME),
         port: port_of(message),
     })
 }

@@ -17,9 +17,8 @@ use crate::ruleset::{AddressField, Family, Set, in_words, names};
 pub use object::Object;
 pub(super) use reading::{NFT_OBJECT_COUNTER, rules};
 
-/// Flags of a set, linux/netfilter/nf_tables.h.
+/// A flag of a set, linux/netfilter/nf_tables.h.
 const NFT_SET_INTERVAL: u32 = 4;
-const NFT_SET_EXPR: u32 = 0x100;
 /// libnftables' numbers of `ipv4_addr` and `ipv6_addr` (`enum datatypes`, include/datatype.h of nftables).
 const TYPE_IPADDR: u32 = 7;
 const TYPE_IP6ADDR: u32 = 8;
@@ -79,16 +78,15 @@ pub struct ObservedSet {
     pub strange_elements: usize,
 }
 
-/// What elements a set takes.
+/// What elements a set takes. How many, how the kernel stores them and what it is called besides is nothing to a set that
+/// is never changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct SetKind {
-    /// Without `NFT_SET_EXPR`, which says only that there are statements.
+    /// Without the one that says that there are statements.
     flags: u32,
     key_type: u32,
     key_bytes: u32,
     statements: Vec<String>,
-    /// It has a timeout, a size, a policy, `auto-merge`, a comment, or something else that the daemon never gives.
-    is_limited: bool,
 }
 
 /// An element of an interval set.
@@ -138,7 +136,7 @@ impl ObservedSet {
     }
 
     /// It is called as those that this field is looked up in.
-    fn is_for(&self, field: AddressField) -> bool {
+    pub(super) fn is_for(&self, field: AddressField) -> bool {
         !self.is_map && names::is_one_of(field.set(), &self.name)
     }
 
@@ -163,7 +161,6 @@ impl SetKind {
                 .then(|| "counter".to_owned())
                 .into_iter()
                 .collect(),
-            is_limited: false,
         }
     }
 }

@@ -6,9 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::message::{
-    attributes_in, attributes_of, big_endian, data_in, packets_of, text, value_in,
-};
+use super::message::{attributes_in, attributes_of, big_endian, packets_of, text, value_in};
 use crate::kernel::observed::ObservedElement;
 use crate::ruleset::Family;
 
@@ -147,10 +145,17 @@ fn address(family: Family, number: u128) -> IpAddr {
     }
 }
 
-/// The comment in `NFTA_SET_ELEM_USERDATA`.
+/// The comment in `NFTA_SET_ELEM_USERDATA`: type, length and value of each datum (libnftnl's udata.c).
 fn comment_in(userdata: &[u8]) -> Option<String> {
-    let (_, comment) = data_in(userdata).find(|(kind, _)| *kind == COMMENT)?;
-    Some(text(comment))
+    let mut rest = userdata;
+    while let &[kind, length, ref after @ ..] = rest {
+        let (value, after) = after.split_at_checked(usize::from(length))?;
+        if kind == COMMENT {
+            return Some(text(value));
+        }
+        rest = after;
+    }
+    None
 }
 
 /// What a counter has counted, `NFTA_SET_ELEM_EXPR`; `None`: it is another statement.

@@ -139,19 +139,6 @@ fn first_value<'a>(
     Some(value)
 }
 
-/// What libnftables keeps in user data: type and value of each datum (libnftnl's udata.c); what is cut ends them.
-pub(in crate::kernel) fn data_in(userdata: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
-    let mut rest = userdata;
-    std::iter::from_fn(move || {
-        let &[kind, length, ref after @ ..] = rest else {
-            return None;
-        };
-        let (value, after) = after.split_at_checked(usize::from(length))?;
-        rest = after;
-        Some((kind, value))
-    })
-}
-
 /// How many packets a counter has counted, by its attributes.
 pub(in crate::kernel) fn packets_of(counter: &[u8]) -> Option<u64> {
     let packets = value_in(counter, NFTA_COUNTER_PACKETS)?;
@@ -167,6 +154,11 @@ pub(in crate::kernel) fn big_endian(value: &[u8]) -> Option<u32> {
 pub(in crate::kernel) fn number_of(message: &[u8], kind: u16) -> u32 {
     let value = value_of(message, kind);
     value.and_then(big_endian).unwrap_or_default()
+}
+
+/// The text in the first attribute of this type, or none.
+pub(in crate::kernel) fn text_of(message: &[u8], kind: u16) -> String {
+    text(value_of(message, kind).unwrap_or_default())
 }
 
 /// A string up to its NUL.

@@ -5,12 +5,12 @@ use std::io;
 use nix::libc;
 
 use super::{
-    NFT_SET_EXPR, NFT_SET_INTERVAL, Object, Observed, ObservedChain, ObservedCounter, ObservedHook,
-    ObservedRule, ObservedSet, SetKind,
+    NFT_SET_INTERVAL, Object, Observed, ObservedChain, ObservedCounter, ObservedHook, ObservedRule,
+    ObservedSet, SetKind,
 };
 use crate::kernel::netlink::{
-    NFTA_TABLE, Netlink, attributes_in, attributes_of, big_endian, data_in, number_of, packets_of,
-    text, text_attribute, value_in, value_of,
+    NFTA_TABLE, Netlink, attributes_in, attributes_of, big_endian, number_of, packets_of, text,
+    text_attribute, text_of, value_in, value_of,
 };
 use crate::ruleset::Family;
 
@@ -27,19 +27,14 @@ pub(super) const NFTA_SET_NAME: u16 = 2;
 const NFTA_SET_FLAGS: u16 = 3;
 const NFTA_SET_KEY_TYPE: u16 = 4;
 const NFTA_SET_KEY_LEN: u16 = 5;
-const NFTA_SET_POLICY: u16 = 8;
-const NFTA_SET_DESC: u16 = 9;
-const NFTA_SET_TIMEOUT: u16 = 11;
-const NFTA_SET_GC_INTERVAL: u16 = 12;
-const NFTA_SET_USERDATA: u16 = 13;
 const NFTA_SET_EXPR: u16 = 17;
 const NFTA_SET_EXPRESSIONS: u16 = 18;
-const NFTA_SET_DESC_SIZE: u16 = 1;
 const NFTA_EXPR_NAME: u16 = 1;
 const NFT_SET_ANONYMOUS: u32 = 1;
 const NFT_SET_MAP: u32 = 8;
 /// A map to objects, which is not flagged as a map besides.
 const NFT_SET_OBJECT: u32 = 0x40;
+const NFT_SET_EXPR: u32 = 0x100;
 const NFTA_RULE_CHAIN: u16 = 2;
 const NFTA_RULE_EXPRESSIONS: u16 = 4;
 const NFTA_RULE_COMPAT: u16 = 5;
@@ -50,9 +45,6 @@ const NFTA_OBJ_DATA: u16 = 4;
 const NFTA_OBJ_USERDATA: u16 = 8;
 pub(in crate::kernel) const NFT_OBJECT_COUNTER: u32 = 1;
 pub(super) const NFTA_FLOWTABLE_NAME: u16 = 2;
-/// `NFTNL_UDATA_SET_MERGE_ELEMENTS` and `NFTNL_UDATA_SET_COMMENT`, libnftnl/udata.h.
-const UDATA_SET_MERGE_ELEMENTS: u8 = 2;
-const UDATA_SET_COMMENT: u8 = 7;
 /// `NF_ACCEPT`, linux/netfilter.h.
 const ACCEPT: u32 = 1;
 
@@ -125,8 +117,7 @@ impl Observed {
         family: Family,
         table: &str,
     ) -> io::Result<()> {
-        let is_of_table =
-            |object: &[u8]| value_of(object, NFTA_TABLE).is_some_and(|name| text(name) == table);
+        let is_of_table = |object: &[u8]| text_of(object, NFTA_TABLE) == table;
         self.chains.clear();
         netlink.dump(libc::NFT_MSG_GETCHAIN, family.name(), &[], |chain| {
             if is_of_table(chain) {
@@ -135,18 +126,18 @@ impl Observed {
         })?;
         netlink.dump(NFT_MSG_GETFLOWTABLE, family.name(), &[], |flowtable| {
             if is_of_table(flowtable) {
-                let name = text(value_of(flowtable, NFTA_FLOWTABLE_NAME).unwrap_or_default());
+                let name = text_of(flowtable, NFTA_FLOWTABLE_NAME);
                 self.others.push(Object::new("flowtable", &name));
             }
         })
     }
 
     fn read_chain(&mut self, message: &[u8]) {
-        let name = text(value_of(message, NFTA_CHAIN_NAME).unwrap_or_default());
+        let name = text_of(message, NFTA_CHAIN_NAME);
         let hook = value_of(message, NFTA_CHAIN_HOOK).map(|hook| {
             let number = |kind| value_in(hook, kind).and_then(big_endian);
             ObservedHook {
-                chain_type: text(value_of(message, NFTA_CHAIN_TYPE).unwrap_or_default()),
+                chain_type: text_of(message, NFTA_CHAIN_TYPE),
                 number: number(NFTA_HOOK_HOOKNUM).unwrap_or(u32::MAX),
                 priority: number(NFTA_HOOK_PRIORITY).map_or(i32::MAX, u32::cast_signed),
                 accepts: number_of(message, NFTA_CHAIN_POLICY) == ACCEPT,
@@ -164,21 +155,14 @@ impl Observed {
         if flags & NFT_SET_ANONYMOUS != 0 {
             return; // A part of a rule, whose bytes tell it.
         }
-        let is_limited = attributes_of(message).any(|(kind, value)| match kind {
-            NFTA_SET_TIMEOUT | NFTA_SET_GC_INTERVAL | NFTA_SET_POLICY => true,
-            NFTA_SET_DESC => value_in(value, NFTA_SET_DESC_SIZE).is_some(),
-            NFTA_SET_USERDATA => data_in(value).any(limits),
-            _ => false,
-        });
         self.sets.push(ObservedSet {
-            name: text(value_of(message, NFTA_SET_NAME).unwrap_or_default()),
+            name: text_of(message, NFTA_SET_NAME),
             is_map: flags & (NFT_SET_MAP | NFT_SET_OBJECT) != 0,
             kind: SetKind {
                 flags: flags & !NFT_SET_EXPR,
                 key_type: number_of(message, NFTA_SET_KEY_TYPE),
                 key_bytes: number_of(message, NFTA_SET_KEY_LEN),
                 statements: statements(message),
-                is_limited,
             },
             elements: Vec::new(),
             strange_elements: 0,
@@ -186,7 +170,7 @@ impl Observed {
     }
 
     fn read_object(&mut self, message: &[u8]) {
-        let name = text(value_of(message, NFTA_OBJ_NAME).unwrap_or_default());
+        let name = text_of(message, NFTA_OBJ_NAME);
         let object_type = number_of(message, NFTA_OBJ_TYPE);
         if object_type == NFT_OBJECT_COUNTER {
             let data = value_of(message, NFTA_OBJ_DATA).unwrap_or_default();
@@ -211,7 +195,7 @@ pub(in crate::kernel) fn rules(
     let of_table = text_attribute(NFTA_TABLE, table);
     netlink.dump(libc::NFT_MSG_GETRULE, family.name(), &of_table, |rule| {
         rules.push(ObservedRule {
-            chain: text(value_of(rule, NFTA_RULE_CHAIN).unwrap_or_default()),
+            chain: text_of(rule, NFTA_RULE_CHAIN),
             bytes: rule_bytes(rule),
         });
     })?;
@@ -246,10 +230,4 @@ fn statements(set: &[u8]) -> Vec<String> {
         }
     }
     names
-}
-
-/// Whether a set's user data say a comment or `auto-merge`.
-fn limits((kind, value): (u8, &[u8])) -> bool {
-    let merges = kind == UDATA_SET_MERGE_ELEMENTS && value.iter().any(|byte| *byte != 0);
-    kind == UDATA_SET_COMMENT || merges
 }
