@@ -10,7 +10,7 @@ use std::process::Stdio;
 use non_masquerade_daemon::config::{Config, Flags, PortRange, defaults};
 use non_masquerade_daemon::kernel::difference::Difference;
 use non_masquerade_daemon::policy::Policy;
-use non_masquerade_daemon::ruleset::json::{self, Form, TableFlags};
+use non_masquerade_daemon::ruleset::json::{self, Form};
 use non_masquerade_daemon::ruleset::{
     AddressField, ChosenNames, Family, Ruleset, SetNames, Tables, names,
 };
@@ -436,7 +436,7 @@ fn nft_takes_the_portable_document_of_both_families() {
             .iter()
             .flat_map(|ruleset| ruleset.creation(&set_names))
             .collect();
-        let document = json::document(&creation, Form::Portable, TableFlags::Plain).unwrap();
+        let document = json::document(&creation, Form::Portable).unwrap();
         let namespace = Namespace::new().unwrap();
         let mut nft = namespace
             .command("nft")

@@ -24,6 +24,7 @@ use crate::ruleset::{Family, Ruleset, Tables};
 
 /// How often the table is written before what still differs is an error: others may write as well.
 const ROUNDS: usize = 3;
+
 /// The conversation with nf_tables, and what it has taught. All of it ends with the worker, as its ownership does.
 pub struct Kernel {
     pub(super) context: Context,
@@ -191,7 +192,7 @@ impl Kernel {
         })
     }
 
-    fn observe(&self, ruleset: &Ruleset) -> io::Result<Option<Observed>> {
+    pub(super) fn observe(&self, ruleset: &Ruleset) -> io::Result<Option<Observed>> {
         let chains = ruleset.chains.iter().map(|chain| chain.name.as_str());
         Observed::read(&self.reader, ruleset.family, &ruleset.table, chains)
     }

@@ -10,8 +10,8 @@ use non_masquerade_daemon::kernel::difference::{Comparison, RulesAre};
 use non_masquerade_daemon::kernel::libnftables::{Context, Mode, Said};
 use non_masquerade_daemon::kernel::netlink::Netlink;
 use non_masquerade_daemon::kernel::observed::Observed;
-use non_masquerade_daemon::ruleset::json::{self, Form, TableFlags};
-use non_masquerade_daemon::ruleset::transaction::{Command, add_rules};
+use non_masquerade_daemon::ruleset::json::{self, Form};
+use non_masquerade_daemon::ruleset::transaction::{Command, TableFlags, add_rules};
 use non_masquerade_daemon::ruleset::{AddressField, Family, Ruleset, SetNames, names};
 use serde_json::json;
 
@@ -117,7 +117,7 @@ impl Yardstick {
         let chains = ruleset.chains.iter().map(Command::AddChain);
         let rules = ruleset.chains.iter().flat_map(add_rules);
         let rest = counters.chain(chains).chain(rules).collect();
-        [vec![Command::AddTable], sets, rest]
+        [vec![Command::AddTable(TableFlags::Plain)], sets, rest]
             .into_iter()
             .map(|commands| self.written(ruleset, Turn::First, commands))
             .collect()
@@ -226,7 +226,7 @@ impl Yardstick {
     ) -> io::Result<CString> {
         let set_names = in_use.set_names();
         let transaction = ruleset.transaction(&set_names, commands);
-        let document = json::document([&transaction], self.form, TableFlags::Plain)?;
+        let document = json::document([&transaction], self.form)?;
         Ok(CString::new(document)?)
     }
 }
@@ -262,7 +262,7 @@ fn form() -> io::Result<Form> {
     let set_names = SetNames::first();
     let mut context = Context::new().map_err(io::Error::other)?;
     let [objects, _] = ruleset.creation(&set_names);
-    let document = json::document([&objects], Form::Typeof, TableFlags::Plain)?;
+    let document = json::document([&objects], Form::Typeof)?;
     let document = CString::new(document)?;
     if !context.run(&document, Mode::Full).succeeded {
         return Ok(Form::Portable);
