@@ -82,27 +82,34 @@ fn written(
     })
 }
 
+/// The members of an object, as name and value.
+type Object = Vec<(&'static str, Value)>;
+
 /// The command that does what `verb` says to an object.
-fn command_of(verb: &str, kind: &str, object: Value) -> Value {
-    Value::from_iter([(verb, Value::from_iter([(kind, object)]))])
+fn command_of(verb: &str, kind: &str, object: Object) -> Value {
+    Value::from_iter([(verb, Value::from_iter([(kind, Value::from_iter(object))]))])
 }
 
 /// An object of the table.
-fn named(ruleset: &Ruleset, name: &str) -> Value {
-    json!({ "family": ruleset.family.name(), "table": ruleset.table, "name": name })
+fn named(ruleset: &Ruleset, name: &str) -> Object {
+    vec![
+        ("family", ruleset.family.name().into()),
+        ("table", ruleset.table.as_str().into()),
+        ("name", name.into()),
+    ]
 }
 
 /// ```text
 /// add table ip non-masquerade-daemon { flags owner,persist; comment "managed by …"; }
 /// ```
-fn table(ruleset: &Ruleset, flags: TableFlags) -> Value {
-    let mut table = json!({
-        "family": ruleset.family.name(),
-        "name": ruleset.table,
-        "comment": names::TABLE_COMMENT,
-    });
+fn table(ruleset: &Ruleset, flags: TableFlags) -> Object {
+    let mut table = vec![
+        ("family", ruleset.family.name().into()),
+        ("name", ruleset.table.as_str().into()),
+        ("comment", names::TABLE_COMMENT.into()),
+    ];
     if flags != TableFlags::Plain {
-        table["flags"] = flags.names().into();
+        table.push(("flags", flags.names().into()));
     }
     table
 }
@@ -113,15 +120,15 @@ fn table(ruleset: &Ruleset, flags: TableFlags) -> Value {
 ///
 /// Elements in the declaration: of those that follow it as a command of their own, libnftables first loads every interval
 /// set of every table on the host (design §2).
-fn set(ruleset: &Ruleset, set_names: &SetNames, of: &Set, form: Form) -> Value {
+fn set(ruleset: &Ruleset, set_names: &SetNames, of: &Set, form: Form) -> Object {
     let mut set = named(ruleset, set_names.of(of.field));
-    set["type"] = set_type(ruleset.family, of.field, form);
-    set["flags"] = json!(["interval"]);
+    set.push(("type", set_type(ruleset.family, of.field, form)));
+    set.push(("flags", json!(["interval"])));
     if of.counts {
-        set["stmt"] = json!([{ "counter": null }]);
+        set.push(("stmt", json!([{ "counter": null }])));
     }
     if !of.elements.is_empty() {
-        set["elem"] = of.elements.iter().map(element).collect();
+        set.push(("elem", of.elements.iter().map(element).collect()));
     }
     set
 }
@@ -142,13 +149,13 @@ fn element(of: &Element) -> Value {
 /// ```text
 /// add chain ip non-masquerade-daemon postrouting { type nat hook postrouting priority 110; policy accept; }
 /// ```
-fn chain(ruleset: &Ruleset, of: &Chain) -> Value {
+fn chain(ruleset: &Ruleset, of: &Chain) -> Object {
     let mut chain = named(ruleset, &of.name);
     if let Some(hook) = of.hook {
-        chain["type"] = "nat".into();
-        chain["hook"] = "postrouting".into();
-        chain["prio"] = hook.priority.into();
-        chain["policy"] = "accept".into();
+        chain.push(("type", "nat".into()));
+        chain.push(("hook", "postrouting".into()));
+        chain.push(("prio", hook.priority.into()));
+        chain.push(("policy", "accept".into()));
     }
     chain
 }
@@ -161,14 +168,14 @@ fn rule(
     set_names: &SetNames,
     chain: &str,
     of: &Rule,
-) -> serde_json::Result<Value> {
-    Ok(json!({
-        "family": ruleset.family.name(),
-        "table": ruleset.table,
-        "chain": chain,
-        "expr": statements(ruleset.family, set_names, of)?,
-        "comment": of.comment,
-    }))
+) -> serde_json::Result<Object> {
+    Ok(vec![
+        ("family", ruleset.family.name().into()),
+        ("table", ruleset.table.as_str().into()),
+        ("chain", chain.into()),
+        ("expr", statements(ruleset.family, set_names, of)?),
+        ("comment", (*of.comment).into()),
+    ])
 }
 
 #[cfg(test)]
