@@ -183,7 +183,7 @@ mod needs_root {
             assert!(listed(&namespace).contains("foreign"));
             let mut programmed = start(namespace.clone());
             let differences = programmed.sync(&wanted).unwrap().differences;
-            let wrong_kind = Difference::ChainOfWrongKind(chain.to_owned());
+            let wrong_kind = Difference::OfWrongKind("chain".to_owned(), chain.to_owned());
             assert!(differences.contains(&wrong_kind), "{differences:?}");
             assert!(!listed(&namespace).contains("foreign"));
         }

@@ -10,7 +10,7 @@ use std::process::Stdio;
 use non_masquerade_daemon::config::{Config, Flags, PortRange, defaults};
 use non_masquerade_daemon::kernel::difference::Difference;
 use non_masquerade_daemon::policy::Policy;
-use non_masquerade_daemon::ruleset::json::{self, Form, TableFlags};
+use non_masquerade_daemon::ruleset::json::{self, Form};
 use non_masquerade_daemon::ruleset::{
     AddressField, ChosenNames, Family, Ruleset, SetNames, Tables, names,
 };
@@ -217,7 +217,10 @@ fn switching_enforce_keeps_the_set_and_the_counter() {
     assert_eq!(before.len(), 2, "{before:?}");
     let on = programmed.sync(&with).unwrap().differences;
     assert!(
-        on.contains(&Difference::ChainMissing("enforce".to_owned())),
+        on.contains(&Difference::Missing(
+            "chain".to_owned(),
+            "enforce".to_owned()
+        )),
         "{on:?}"
     );
     assert_eq!(kept(&programmed), before);
@@ -258,7 +261,7 @@ fn a_set_of_the_wrong_kind_is_replaced_whichever_it_is() {
             );
             Nft::host().apply(&programmed.namespace, &hand).unwrap();
             let differences = programmed.sync(&ruleset).unwrap().differences;
-            let wrong_kind = Difference::SetOfWrongKind(set.clone());
+            let wrong_kind = Difference::OfWrongKind("set".to_owned(), set.clone());
             assert!(
                 differences.contains(&wrong_kind),
                 "{set} {wrong}: {differences:?}"
@@ -433,7 +436,7 @@ fn nft_takes_the_portable_document_of_both_families() {
             .iter()
             .flat_map(|ruleset| ruleset.creation(&set_names))
             .collect();
-        let document = json::document(&creation, Form::Portable, TableFlags::Plain).unwrap();
+        let document = json::document(&creation, Form::Portable).unwrap();
         let namespace = Namespace::new().unwrap();
         let mut nft = namespace
             .command("nft")

@@ -10,7 +10,7 @@ use non_masquerade_daemon::config::Config;
 use non_masquerade_daemon::daemon::worker::WorkerError;
 use non_masquerade_daemon::kernel::difference::Difference;
 use non_masquerade_daemon::kernel::error::KernelError;
-use non_masquerade_daemon::kernel::pass::Counted;
+use non_masquerade_daemon::kernel::observed::ObservedElement;
 use non_masquerade_daemon::policy::Policy;
 use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, Tables, names};
 
@@ -181,11 +181,11 @@ fn a_change_of_the_list_takes_three_transactions_and_tells_what_the_last_set_has
     assert_eq!(differences.len(), 2, "{differences:?}");
     let after = generation(&programmed.namespace).unwrap();
     assert_eq!(after, before + 3);
-    let counted = Counted {
+    let counted = ObservedElement {
         first: "10.0.0.0".parse().unwrap(),
         last: "10.255.255.255".parse().unwrap(),
         comment: None,
-        connections: 7,
+        connections: Some(7),
     };
     assert_eq!(pass.counted, [counted]);
     assert_eq!(

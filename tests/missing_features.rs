@@ -36,11 +36,18 @@ fn failure_where_is_refused(words: &str, reason: &str) -> KernelError {
     }
 }
 
-/// The kernel before Linux 6.9 refuses the flags, and with them whatever stands in the same transaction. Where that is
-/// thousands of elements, libnftables 1.1.3 tells only that it could not read the refusals.
+/// The kernel before Linux 6.9 refuses the flags, and with them whatever stands in the same transaction; before 5.12 it
+/// calls the table itself invalid. Where that is thousands of elements, libnftables 1.1.3 tells only that it could not read
+/// the refusals.
 #[test]
 fn a_kernel_that_refuses_the_flags_of_a_table_is_asked_for_them_before_there_are_elements() {
-    let hand = Hand::that_refuses(r#""owner""#, "Operation not supported");
+    for reason in ["Operation not supported", "Invalid argument"] {
+        has_a_table_without_flags_where_they_are_refused(reason);
+    }
+}
+
+fn has_a_table_without_flags_where_they_are_refused(reason: &str) {
+    let hand = Hand::that_refuses(r#""owner""#, reason);
     let mut programmed = Programmed::with_a_hand(DAEMON, hand).unwrap();
     let report = programmed.sync(&ruleset()).unwrap();
     assert_eq!(report.protection, Some(Protection::Unsupported));

@@ -130,7 +130,7 @@ fn what_others_do_to_one_table_during_a_step_of_the_other_does_not_count_as_the_
     let tables = tables_of(&config);
     let does = format!("nft flush chain ip {TABLE} {TABLE}");
     for at in [
-        r#""set":{"family":"ip6""#,
+        r#""family":"ip6","flags":["interval"]"#,
         r#""chain":{"family":"ip6""#,
         r#""family":"ip6","name":"non-masquerade-daemon""#,
     ] {
@@ -272,6 +272,25 @@ fn whoever_changes_the_table_after_each_write_is_told_and_the_table_stays() {
     assert_eq!(handle(), before);
 }
 
+/// Of a module that it lacks the kernel says the same.
+#[test]
+fn a_set_that_is_deleted_before_the_rules_look_it_up_is_told_as_gone() {
+    let does = format!("nft delete set ip {TABLE} non-masquerade-cidrs-2");
+    let mut programmed = Programmed::new(DAEMON).unwrap();
+    programmed.sync(&ruleset()).unwrap();
+    let namespace = programmed.namespace.clone();
+    drop(programmed);
+    let hand = Hand::before(RULES, &does).times(3);
+    let mut programmed = Programmed::with_a_hand_within(namespace, DAEMON, hand).unwrap();
+    let error = programmed.sync(&longer_list()).unwrap_err().to_string();
+    let told = format!(
+        "changing table ip {TABLE}: set non-masquerade-cidrs-2 is gone: another program has deleted it meanwhile"
+    );
+    assert_eq!(error, told);
+    programmed.sync(&longer_list()).unwrap();
+    assert_is_right(&mut programmed, &longer_list());
+}
+
 /// It matches nothing, and exempt traffic would be masqueraded.
 #[test]
 fn a_rule_that_is_replaced_by_one_that_is_listed_alike_before_it_is_read_is_undone() {
@@ -329,6 +348,19 @@ mod needs_root {
         let text = Nft::debian_13().list_table_text(&programmed.namespace, TABLE);
         let text = text.unwrap();
         assert!(text.contains("typeof ip daddr"), "{text}");
+    }
+
+    /// The next socket owns nothing yet.
+    #[test]
+    fn where_libnftables_lost_its_answers_the_table_is_claimed_again_in_the_same_pass() {
+        let hand = Hand::that_refuses(DECLARATION, "No buffer space available").times(1);
+        let mut programmed = Programmed::with_a_hand_on_debian_13(DAEMON, hand).unwrap();
+        let report = programmed.sync_all(&tables()).unwrap();
+        let table = programmed.observe(&ruleset()).unwrap().unwrap();
+        assert!(table.header.owner.is_some());
+        assert_eq!(table.header.owner, report.port);
+        let result = report.tables.first().unwrap().result.as_ref().unwrap();
+        assert_eq!(result.protection, Some(Protection::Owned));
     }
 
     #[test]

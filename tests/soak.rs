@@ -18,7 +18,7 @@ use std::ffi::CString;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use non_masquerade_daemon::kernel::libnftables::Context;
+use non_masquerade_daemon::kernel::libnftables::{Context, Mode};
 use support::foreign_hands::on_the_set_in_use;
 use support::http::get;
 use support::netns::Namespace;
@@ -115,7 +115,7 @@ fn change(
     let text = HANDS[(number / REPAIR_EVERY) as usize % HANDS.len()].replace("TABLE", TABLE);
     let text = on_the_set_in_use(&text, namespace).unwrap();
     let before = repairs(namespace);
-    let said = hand.run(&CString::new(text).unwrap());
+    let said = hand.run(&CString::new(text).unwrap(), Mode::Full);
     assert!(said.succeeded, "{}", said.error);
     // The log sums up what is alike.
     wait_until(PATIENCE, || repairs(namespace) > before).unwrap();

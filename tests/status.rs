@@ -164,7 +164,7 @@ fn out_of_step_is_exit_code_1_with_what_differs() {
     told.assert_code(1);
     let expected = format!(
         "IPv4: table ip {TABLE} is out of step with the configuration\n\
-         \x20 differs            set {set} lacks 10.0.0.0-10.255.255.255\n\
+         \x20 differs            set {set} lacks 10.0.0.0/8\n\
          \x20                    foreign counter foreign\n"
     );
     assert!(told.output.starts_with(&expected), "{}", told.output);

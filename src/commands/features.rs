@@ -45,7 +45,6 @@ pub(super) fn empty_table(family: Family) -> Ruleset {
     Ruleset {
         family,
         table: names::PROBE_TABLE.to_owned(),
-        comment: names::TABLE_COMMENT.into(),
         sets: Vec::new(),
         counters: Vec::new(),
         chains: Vec::new(),

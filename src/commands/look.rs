@@ -20,8 +20,8 @@ use crate::kernel::libnftables::Mode;
 use crate::kernel::netlink::{Netlink, TableHeader};
 use crate::kernel::notifications::Notifications;
 use crate::kernel::observed::Observed;
-use crate::ruleset::json::{self, Form, TableFlags};
-use crate::ruleset::transaction::{Command, Transaction};
+use crate::ruleset::json::{self, Form};
+use crate::ruleset::transaction::{Command, TableFlags, Transaction};
 use crate::ruleset::{Family, Ruleset, SetNames, names};
 
 /// How often a listing that is no JSON is asked for: one that a writer interrupted comes out cut.
@@ -163,7 +163,7 @@ impl Look {
         for probe in features::probes(ruleset) {
             let commands = probe.commands(&set_names);
             let transaction = probe.ruleset.transaction(&set_names, commands);
-            let said = self.judge(&transaction, TableFlags::Plain)?;
+            let said = self.judge(&transaction)?;
             if let Some(refusal) = said
                 && ABSENT.iter().any(|reason| refusal.contains(reason))
             {
@@ -177,17 +177,14 @@ impl Look {
     /// without a word, so that its answer says nothing.
     pub(super) fn takes_owner(&mut self, family: Family) -> Result<bool, WorkerError> {
         let (probe, set_names) = (features::empty_table(family), SetNames::first());
-        let creation = probe.transaction(&set_names, vec![Command::AddTable]);
-        Ok(self.judge(&creation, TableFlags::OwnerPersist)?.is_none())
+        let with_flags = vec![Command::AddTable(TableFlags::OwnerPersist)];
+        let creation = probe.transaction(&set_names, with_flags);
+        Ok(self.judge(&creation)?.is_none())
     }
 
     /// Why libnftables or the kernel would refuse it, if they would.
-    fn judge(
-        &mut self,
-        transaction: &Transaction<'_>,
-        flags: TableFlags,
-    ) -> Result<Option<String>, WorkerError> {
-        let document = json::document([transaction], Form::Portable, flags);
+    fn judge(&mut self, transaction: &Transaction<'_>) -> Result<Option<String>, WorkerError> {
+        let document = json::document([transaction], Form::Portable);
         let document = document.map_err(KernelError::from)?;
         let said = self
             .runtime

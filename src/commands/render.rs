@@ -4,7 +4,7 @@ use super::{ExitStatus, bad_configuration, load, print, print_warnings};
 use crate::cli::Options;
 use crate::policy::Policy;
 
-use crate::ruleset::json::{self, Form, TableFlags};
+use crate::ruleset::json::{self, Form};
 use crate::ruleset::transaction::Transaction;
 use crate::ruleset::{SetNames, Tables};
 
@@ -21,7 +21,7 @@ pub(super) fn render(options: &Options) -> ExitStatus {
         .wanted()
         .flat_map(|ruleset| ruleset.creation(&set_names))
         .collect();
-    match json::document(&creation, Form::Portable, TableFlags::Plain) {
+    match json::document(&creation, Form::Portable) {
         Ok(document) => print(&format!("{document}\n")),
         Err(error) => {
             tracing::error!("the table cannot be written as JSON: {error}");

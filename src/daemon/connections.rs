@@ -12,9 +12,9 @@ use nix::sys::socket::SockFlag;
 
 use crate::kernel::difference::Difference;
 use crate::kernel::netlink::Netlink;
-use crate::kernel::observed::Observed;
-use crate::kernel::pass::{Counted, TablePass};
-use crate::ruleset::{AddressField, Family, Ruleset, Tables, in_words};
+use crate::kernel::observed::{Observed, ObservedElement};
+use crate::kernel::pass::TablePass;
+use crate::ruleset::{AddressField, Family, Ruleset, Tables};
 
 /// What the kernel's table of a family has counted.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Counters {
     pub(super) family: Family,
     masqueraded: u64,
     /// The elements of exempt destinations, less those that have counted nothing.
-    elements: Vec<Counted>,
+    elements: Vec<ObservedElement>,
 }
 
 /// Reads what the kernel's tables have counted, those of `tables` that are there. It takes some 100 ms for 100,000
@@ -45,19 +45,11 @@ impl Counters {
     fn of(family: Family, table: &Observed) -> Self {
         let exempt = table.set_in_use(AddressField::Destination);
         let elements = exempt.map_or(&[][..], |set| &set.elements).iter();
-        let counted = elements.filter_map(|element| {
-            let connections = element.connections.filter(|connections| *connections > 0)?;
-            Some(Counted {
-                first: element.first,
-                last: element.last,
-                comment: element.comment.clone(),
-                connections,
-            })
-        });
+        let counted = elements.filter(|element| element.connections.is_some_and(|seen| seen > 0));
         Self {
             family,
             masqueraded: table.masqueraded().unwrap_or_default(),
-            elements: counted.collect(),
+            elements: counted.cloned().collect(),
         }
     }
 }
@@ -104,7 +96,10 @@ impl ConnectionCounts {
         self.last_masquerade = counters.masqueraded;
         self.add_growth(&counters.elements);
         let elements = counters.elements.iter();
-        let counted = elements.map(|element| ((element.first, element.last), element.connections));
+        let counted = elements.filter_map(|element| {
+            let connections = element.connections?;
+            Some(((element.first, element.last), connections))
+        });
         self.last_of_elements = counted.collect();
     }
 
@@ -123,18 +118,19 @@ impl ConnectionCounts {
         }
     }
 
-    fn add_growth(&mut self, counted: &[Counted]) {
+    fn add_growth(&mut self, counted: &[ObservedElement]) {
         for element in counted {
             let before = self.last_of_elements.get(&(element.first, element.last));
-            let grown = growth(before.copied().unwrap_or_default(), element.connections);
+            let grown = growth(
+                before.copied().unwrap_or_default(),
+                element.connections.unwrap_or_default(),
+            );
             self.non_masquerade += grown;
             let Some(by_cidr) = &mut self.by_cidr else {
                 continue;
             };
-            let comment = element.comment.clone();
-            let origin = comment.unwrap_or_else(|| in_words(element.first, element.last));
             // A comment is anyone's to choose: it need not be a CIDR that is configured.
-            if let Some(sum) = by_cidr.get_mut(&origin) {
+            if let Some(sum) = by_cidr.get_mut(&element.origin()) {
                 *sum += grown;
             }
         }
@@ -153,12 +149,12 @@ mod tests {
 
     const EXEMPT: &str = "10.0.0.0/8";
 
-    fn counted(connections: u64) -> Counted {
-        Counted {
+    fn counted(connections: u64) -> ObservedElement {
+        ObservedElement {
             first: "10.0.0.0".parse().unwrap(),
             last: "10.255.255.255".parse().unwrap(),
             comment: None,
-            connections,
+            connections: Some(connections),
         }
     }
 
@@ -181,7 +177,7 @@ mod tests {
     }
 
     /// A pass after which a set is gone that has counted this, or the table was there again.
-    fn pass(counted: Vec<Counted>, differences: Vec<Difference>) -> TablePass {
+    fn pass(counted: Vec<ObservedElement>, differences: Vec<Difference>) -> TablePass {
         let report = TableReport {
             differences,
             ..TableReport::default()
@@ -207,7 +203,7 @@ mod tests {
     #[test]
     fn what_anyone_writes_into_a_comment_is_no_cidr() {
         let mut counts = counts(0, 7);
-        let foreign = Counted {
+        let foreign = ObservedElement {
             comment: Some("anyone's".to_owned()),
             ..counted(9)
         };

@@ -6,19 +6,11 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::observed::{Object, Observed, ObservedChain, ObservedElement, ObservedSet};
-use crate::in_words;
-use crate::ruleset::{AddressField, Chain, Element, Ruleset, Set, SetNames, names};
-
-/// The addresses from the first to the last. Written out only where it is said: a set that was flushed lacks thousands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Interval(pub IpAddr, pub IpAddr);
-
-impl fmt::Display for Interval {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.0, self.1)
-    }
-}
+use super::observed::{
+    NFT_OBJECT_COUNTER, Object, Observed, ObservedChain, ObservedElement, ObservedSet,
+};
+use crate::ruleset::{AddressField, Chain, Element, Family, Ruleset, Set, SetNames, names};
+use crate::{in_words, ruleset};
 
 /// One thing in which the kernel's table differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,24 +21,17 @@ pub enum Difference {
     TableUnwanted,
     /// The table's base chains are not hooked.
     TableDormant,
-    /// None of the sets that take turns exists.
-    SetMissing(String),
-    /// The set has another type, other flags or statements, a timeout, a size, a policy or a comment.
-    SetOfWrongKind(String),
-    /// Elements are missing or have another comment.
-    ElementsMissing(String, Vec<Interval>),
-    /// Elements are there that should not be.
-    ElementsForeign(String, Vec<Interval>),
+    /// Of this kind and name there is none: of sets that take turns, none at all.
+    Missing(String, String),
+    /// What has this kind and name is not as the daemon makes it: a set has another type, other flags or statements; a chain
+    /// is hooked elsewhere, or where it should not be; a chain or a counter has a comment.
+    OfWrongKind(String, String),
+    /// The set lacks these elements, in words, or they have another comment.
+    ElementsMissing(String, String),
+    /// The set has these elements, in words, that it should not have.
+    ElementsForeign(String, String),
     /// So many elements are no intervals of addresses, expire, or do more than to count.
     ElementsStrange(String, usize),
-    /// The named counter does not exist.
-    CounterMissing(String),
-    /// The named counter has a comment.
-    CounterOfWrongKind(String),
-    /// The chain does not exist.
-    ChainMissing(String),
-    /// The chain is hooked elsewhere, or where it should not be, or has a comment.
-    ChainOfWrongKind(String),
     /// The chain's policy is not `accept`.
     PolicyDiffers(String),
     /// The chain's rules are others, more, fewer or in another order.
@@ -58,31 +43,21 @@ pub enum Difference {
 /// How many elements a message names.
 const ELEMENTS_NAMED: usize = 4;
 
-fn named(elements: &[Interval]) -> String {
-    in_words::first(elements, ELEMENTS_NAMED, ", ")
-}
-
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TableMissing => f.write_str("there is no table"),
             Self::TableUnwanted => f.write_str("there is a table"),
             Self::TableDormant => f.write_str("the table is dormant"),
-            Self::SetMissing(name) => write!(f, "set {name} is missing"),
-            Self::SetOfWrongKind(name) => write!(f, "set {name} is of a wrong kind"),
-            Self::ElementsMissing(set, elements) => {
-                write!(f, "set {set} lacks {}", named(elements))
-            }
+            Self::Missing(kind, name) => write!(f, "{kind} {name} is missing"),
+            Self::OfWrongKind(kind, name) => write!(f, "{kind} {name} is of a wrong kind"),
+            Self::ElementsMissing(set, elements) => write!(f, "set {set} lacks {elements}"),
             Self::ElementsForeign(set, elements) => {
-                write!(f, "set {set} has {} too many", named(elements))
+                write!(f, "set {set} has {elements} too many")
             }
             Self::ElementsStrange(set, number) => {
                 write!(f, "set {set} has {number} strange elements too many")
             }
-            Self::CounterMissing(name) => write!(f, "counter {name} is missing"),
-            Self::CounterOfWrongKind(name) => write!(f, "counter {name} is of a wrong kind"),
-            Self::ChainMissing(name) => write!(f, "chain {name} is missing"),
-            Self::ChainOfWrongKind(name) => write!(f, "chain {name} is of a wrong kind"),
             Self::PolicyDiffers(name) => write!(f, "chain {name} has a wrong policy"),
             Self::RulesDiffer(name) => write!(f, "chain {name} has other rules"),
             // Anyone's to choose, and not to forge a line of the log.
@@ -94,7 +69,7 @@ impl fmt::Display for Difference {
 }
 
 /// `NF_INET_POST_ROUTING`, linux/netfilter.h.
-const POSTROUTING: u32 = 4;
+pub(super) const POSTROUTING: u32 = 4;
 
 /// How a chain's rules compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,10 +122,11 @@ impl<'a> Comparison<'a> {
         if observed.header.is_dormant() {
             comparison.differences.push(Difference::TableDormant);
         }
-        let names_now = comparison.sets(ruleset, observed);
-        comparison.counters(ruleset, observed);
-        comparison.chains(ruleset, observed, |chain| rules_are(chain, &names_now));
-        comparison.foreign_objects(ruleset, observed, &names_now);
+        let names_now = comparison.compare_sets(ruleset, observed);
+        comparison.compare_counters(ruleset, observed);
+        comparison.compare_chains(ruleset, observed, |chain| rules_are(chain, &names_now));
+        comparison.find_foreign_sets(ruleset, observed, &names_now);
+        comparison.find_foreign_objects(ruleset, observed);
         comparison
     }
 
@@ -160,16 +136,17 @@ impl<'a> Comparison<'a> {
         self.differences.is_empty() && !self.rules_are_unknown
     }
 
-    fn differs_in_rules(&mut self, difference: Difference) {
+    /// Notes what is mended with the rules.
+    fn note_with_rules(&mut self, difference: Difference) {
         self.differences.push(difference);
         self.rules_are_to_be_written = true;
     }
 
     /// Gives the names of the sets that rules look up as it is.
-    fn sets(&mut self, ruleset: &'a Ruleset, observed: &Observed) -> SetNames {
+    fn compare_sets(&mut self, ruleset: &'a Ruleset, observed: &Observed) -> SetNames {
         let mut names_now = SetNames::first();
         for set in &ruleset.sets {
-            let (found, differences) = found(ruleset, observed, set);
+            let (found, differences) = found(ruleset.family, observed, set);
             let found = found.map(|found| found.name.clone());
             let next = match found.clone().filter(|_| differences.is_empty()) {
                 Some(right) => right,
@@ -186,41 +163,41 @@ impl<'a> Comparison<'a> {
         names_now
     }
 
-    fn counters(&mut self, ruleset: &Ruleset, observed: &Observed) {
+    fn compare_counters(&mut self, ruleset: &Ruleset, observed: &Observed) {
         for name in &ruleset.counters {
             match observed.counters.iter().find(|o| o.name == *name) {
-                None => self.differs_in_rules(Difference::CounterMissing(name.to_string())),
+                None => self.note_with_rules(missing("counter", name)),
                 // Who gave it one has begun to count anew, since no counter that is there takes one.
                 Some(found) if found.is_commented => {
-                    self.differs_in_rules(Difference::CounterOfWrongKind(name.to_string()));
+                    self.note_with_rules(of_wrong_kind("counter", name));
                 }
                 Some(_) => {}
             }
         }
     }
 
-    fn chains(
+    fn compare_chains(
         &mut self,
         ruleset: &Ruleset,
         observed: &Observed,
         rules_are: impl Fn(&Chain) -> RulesAre,
     ) {
         for chain in &ruleset.chains {
-            let name = chain.name.clone();
-            let Some(found) = observed.chains.iter().find(|o| o.name == name) else {
-                self.differs_in_rules(Difference::ChainMissing(name));
+            let name = &chain.name;
+            let Some(found) = observed.chains.iter().find(|o| o.name == *name) else {
+                self.note_with_rules(missing("chain", name));
                 continue;
             };
             if !found.is_right_for(chain) {
-                self.differs_in_rules(Difference::ChainOfWrongKind(name));
+                self.note_with_rules(of_wrong_kind("chain", name));
                 continue;
             }
             if found.hook.as_ref().is_some_and(|hook| !hook.accepts) {
-                self.differs_in_rules(Difference::PolicyDiffers(name.clone()));
+                self.note_with_rules(Difference::PolicyDiffers(name.clone()));
             }
             match rules_are(chain) {
                 RulesAre::Right => {}
-                RulesAre::Other => self.differs_in_rules(Difference::RulesDiffer(name)),
+                RulesAre::Other => self.note_with_rules(Difference::RulesDiffer(name.clone())),
                 RulesAre::Unknown => {
                     self.rules_are_unknown = true;
                     self.rules_are_to_be_written = true;
@@ -230,19 +207,15 @@ impl<'a> Comparison<'a> {
     }
 
     /// Maps first, which may name chains and objects.
-    fn foreign_objects(&mut self, ruleset: &Ruleset, observed: &Observed, names_now: &SetNames) {
-        let wants_set = |names: &SetNames, name: &str| {
-            let mut sets = ruleset.sets.iter();
-            sets.any(|set| names.of(set.field) == name)
-        };
-        let makes = self.sets_to_make.iter().map(|set| set.field);
-        let made: Vec<String> = makes
-            .map(|field| self.set_names.of(field).to_owned())
+    fn find_foreign_sets(&mut self, ruleset: &Ruleset, observed: &Observed, names_now: &SetNames) {
+        let is_made = |set: &Set| self.sets_to_make.iter().any(|made| made.field == set.field);
+        let kept = ruleset.sets.iter().filter(|set| !is_made(set));
+        let kept: Vec<String> = kept
+            .map(|set| self.set_names.of(set.field).to_owned())
             .collect();
         let (maps, sets): (Vec<_>, Vec<_>) = observed.sets.iter().partition(|set| set.is_map);
         for set in maps.into_iter().chain(sets) {
-            let is_kept = !set.is_map && wants_set(&self.set_names, &set.name);
-            if is_kept && !made.contains(&set.name) {
+            if !set.is_map && kept.contains(&set.name) {
                 continue;
             }
             match observed.has_a_rule_that_names(&set.name) {
@@ -250,114 +223,130 @@ impl<'a> Comparison<'a> {
                 false => self.unnamed_sets.push(set.object()),
             }
             // In what a set differs that is to be replaced is told already.
-            if set.is_map || !wants_set(names_now, &set.name) {
-                self.is_foreign(&set.object());
+            let mut told = ruleset.sets.iter().map(|set| names_now.of(set.field));
+            if set.is_map || !told.any(|told| told == set.name) {
+                self.differences.push(foreign(&set.object()));
             }
-        }
-        let chains = observed.chains.iter().map(|chain| &chain.name);
-        let chains = chains.filter(|name| ruleset.chains.iter().all(|own| own.name != **name));
-        let chains: Vec<Object> = chains.map(|name| Object::chain(name)).collect();
-        self.rules_are_to_be_written |= !chains.is_empty();
-        let counters = observed.counters.iter().map(|counter| &counter.name);
-        let counters = counters.filter(|name| ruleset.counters.iter().all(|own| own != *name));
-        let counters = counters.map(|name| Object::counter(name));
-        let others = observed.others.iter().cloned();
-        for object in chains.into_iter().chain(counters).chain(others) {
-            self.is_foreign(&object);
-            self.objects_to_delete.push(object);
         }
     }
 
-    fn is_foreign(&mut self, object: &Object) {
-        let difference = Difference::Foreign(object.kind.to_owned(), object.name.clone());
-        self.differences.push(difference);
+    fn find_foreign_objects(&mut self, ruleset: &Ruleset, observed: &Observed) {
+        let is_own_chain = |name: &str| ruleset.chains.iter().any(|own| own.name == name);
+        let is_own_counter = |name: &str| ruleset.counters.iter().any(|own| own == name);
+        let chains = observed.chains.iter().map(|chain| chain.name.as_str());
+        let chains = chains.filter(|name| !is_own_chain(name));
+        let chains: Vec<Object> = chains.map(|name| Object::new("chain", name)).collect();
+        // Rules go before the chain that they jump to.
+        self.rules_are_to_be_written |= !chains.is_empty();
+        let counters = observed
+            .counters
+            .iter()
+            .map(|counter| counter.name.as_str());
+        let counters = counters.filter(|name| !is_own_counter(name));
+        let counters = counters.map(|name| Object::of_type(NFT_OBJECT_COUNTER, name));
+        let others = observed.others.iter().cloned();
+        for object in chains.into_iter().chain(counters).chain(others) {
+            self.differences.push(foreign(&object));
+            self.objects_to_delete.push(object);
+        }
     }
+}
+
+fn missing(kind: &str, name: &str) -> Difference {
+    Difference::Missing(kind.to_owned(), name.to_owned())
+}
+
+fn of_wrong_kind(kind: &str, name: &str) -> Difference {
+    Difference::OfWrongKind(kind.to_owned(), name.to_owned())
+}
+
+fn foreign(object: &Object) -> Difference {
+    Difference::Foreign(object.kind.to_owned(), object.name.clone())
 }
 
 /// The set that the rules look up, or could, and in what it differs from `wanted`. One that is right is preferred, and of
 /// two one that rules look up.
 fn found<'o>(
-    ruleset: &Ruleset,
+    family: Family,
     observed: &'o Observed,
     wanted: &Set,
 ) -> (Option<&'o ObservedSet>, Vec<Difference>) {
-    let base = wanted.field.set();
-    let is_numbered = |set: &&ObservedSet| set.name != base && names::is_one_of(base, &set.name);
-    let candidates = observed.sets.iter().filter(|set| !set.is_map);
-    let is_right = |set: &&ObservedSet| differences_of(ruleset, set, wanted).is_empty();
-    let mut right: Vec<_> = candidates.filter(is_numbered).filter(is_right).collect();
-    right.sort_by_key(|set| !observed.has_a_rule_that_names(&set.name));
-    if let Some(right) = right.first() {
-        return (Some(right), Vec::new());
-    }
-    match observed.set_in_use(wanted.field) {
-        None => (None, vec![Difference::SetMissing(base.to_owned())]),
-        Some(found) => {
-            let mut differences = differences_of(ruleset, found, wanted);
-            if differences.is_empty() {
-                // The first edition's, whose elements are right where none needs a comment.
-                differences.push(Difference::SetOfWrongKind(found.name.clone()));
-            }
-            (Some(found), differences)
-        }
+    let candidates = observed.sets.iter().filter(|set| set.is_for(wanted.field));
+    let compared = candidates.map(|set| (set, differences_of(family, set, wanted)));
+    let best = compared.min_by_key(|(set, differences)| {
+        let is_looked_up = observed.has_a_rule_that_names(&set.name);
+        (!differences.is_empty(), !is_looked_up)
+    });
+    match best {
+        Some((set, differences)) => (Some(set), differences),
+        None => (None, vec![missing("set", wanted.field.set())]),
     }
 }
 
 /// In what a set differs that is there.
-fn differences_of(ruleset: &Ruleset, found: &ObservedSet, wanted: &Set) -> Vec<Difference> {
-    let name = || found.name.clone();
-    if !found.is_of_the_kind(ruleset.family, wanted) {
-        return vec![Difference::SetOfWrongKind(name())];
+fn differences_of(family: Family, found: &ObservedSet, wanted: &Set) -> Vec<Difference> {
+    if !found.is_of_the_kind(family, wanted) {
+        return vec![of_wrong_kind("set", &found.name)];
     }
+    let name = || found.name.clone();
     let mut differences = Vec::new();
     if found.strange_elements > 0 {
         differences.push(Difference::ElementsStrange(name(), found.strange_elements));
     }
     let (foreign, missing) = elements_too_many_and_missing(&found.elements, &wanted.elements);
     if !foreign.is_empty() {
-        differences.push(Difference::ElementsForeign(name(), foreign));
+        differences.push(Difference::ElementsForeign(name(), named(&foreign)));
     }
     if !missing.is_empty() {
-        differences.push(Difference::ElementsMissing(name(), missing));
+        differences.push(Difference::ElementsMissing(name(), named(&missing)));
+    }
+    // The first edition's, whose elements are right where none needs a comment.
+    if differences.is_empty() && found.name == wanted.field.set() {
+        differences.push(of_wrong_kind("set", &found.name));
     }
     differences
+}
+
+/// The first address in an element, and the last one.
+type Bounds = (IpAddr, IpAddr);
+
+fn named(elements: &[Bounds]) -> String {
+    let named = elements.iter().map(|of| ruleset::in_words(of.0, of.1));
+    in_words::first(&named.collect::<Vec<_>>(), ELEMENTS_NAMED, ", ")
 }
 
 /// Both in order. One with another comment is both.
 fn elements_too_many_and_missing(
     found: &[ObservedElement],
     wanted: &[Element],
-) -> (Vec<Interval>, Vec<Interval>) {
+) -> (Vec<Bounds>, Vec<Bounds>) {
     let (mut foreign, mut missing) = (Vec::new(), Vec::new());
+    let bounds = |element: &ObservedElement| (element.first, element.last);
     let mut found = found.iter().peekable();
     for wanted in wanted {
         let interval = (wanted.first, wanted.last);
-        while let Some(before) = found.next_if(|other| (other.first, other.last) < interval) {
-            foreign.push(Interval(before.first, before.last));
+        while let Some(before) = found.next_if(|other| bounds(other) < interval) {
+            foreign.push(bounds(before));
         }
-        match found.next_if(|other| (other.first, other.last) == interval) {
+        match found.next_if(|other| bounds(other) == interval) {
             Some(same) if same.comment == wanted.comment => {}
             Some(_) => {
-                foreign.push(Interval(wanted.first, wanted.last));
-                missing.push(Interval(wanted.first, wanted.last));
+                foreign.push(interval);
+                missing.push(interval);
             }
-            None => missing.push(Interval(wanted.first, wanted.last)),
+            None => missing.push(interval),
         }
     }
-    foreign.extend(found.map(|element| Interval(element.first, element.last)));
+    foreign.extend(found.map(bounds));
     (foreign, missing)
 }
 
 /// The first name that no rule holds, whatever else stands under it.
 fn free_name(observed: &Observed, field: AddressField) -> String {
-    let mut number = 1;
-    loop {
-        let name = names::numbered(field.set(), number);
-        if !observed.has_a_rule_that_names(&name) {
-            return name;
-        }
-        number += 1;
-    }
+    let mut names = (1..).map(|number| names::numbered(field.set(), number));
+    let free = names.find(|name| !observed.has_a_rule_that_names(name));
+    // There are more numbers than rules.
+    free.unwrap_or_default()
 }
 
 impl ObservedChain {

@@ -1,10 +1,12 @@
 //! Why a table could not be made right. It crosses from the worker to the daemon, so that causes are words.
 
+use std::fmt;
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
 use super::difference::Difference;
+use crate::in_words;
 
 /// Why the kernel's table could not be looked at or made right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -38,7 +40,7 @@ pub enum KernelError {
         is_ending: bool,
     },
     /// Objects of others that cannot be deleted. All else is right.
-    #[error("what others have made in the table cannot be deleted: {}", named(.0))]
+    #[error("what others have made in the table cannot be deleted: {}", listed(.0))]
     Undeletable(Vec<String>),
     /// What was applied is not what is there.
     #[error("after {rounds} rounds the kernel's table still differs: {}", listed(.differences))]
@@ -95,17 +97,9 @@ fn one_line(said: &str) -> String {
         .map(|line| line.chars().take(MESSAGE_CHARACTERS).collect())
         .collect();
     messages.dedup();
-    match messages.as_slice() {
-        [] => "refused without a reason".to_owned(),
-        messages => named(messages),
-    }
-}
-
-fn named(texts: &[String]) -> String {
-    let shown: Vec<&str> = texts.iter().take(MOST_NAMED).map(String::as_str).collect();
-    match texts.len().saturating_sub(MOST_NAMED) {
-        0 => shown.join("; "),
-        more => format!("{}; and {more} more", shown.join("; ")),
+    match messages.is_empty() {
+        true => "refused without a reason".to_owned(),
+        false => listed(&messages),
     }
 }
 
@@ -133,10 +127,9 @@ fn remedy(said: &str) -> &'static str {
         .map_or("", |(_, remedy)| remedy)
 }
 
-/// Differences, one behind the other.
-pub(crate) fn listed(differences: &[Difference]) -> String {
-    let texts: Vec<String> = differences.iter().map(ToString::to_string).collect();
-    named(&texts)
+/// The first ones, one behind the other.
+pub(crate) fn listed<T: fmt::Display>(messages: &[T]) -> String {
+    in_words::first(messages, MOST_NAMED, "; ")
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A safe libnftables context. Only the worker process makes one: libnftables may call `exit()`
 //! and may crash its caller (design §6).
 
-use std::ffi::{CStr, CString, NulError, c_char, c_uint};
+use std::ffi::{CStr, c_char};
 use std::fs;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -72,8 +72,7 @@ impl Context {
             unsafe { sys::nft_ctx_free(ctx.as_ptr()) };
             ContextError::Socket(error)
         })?;
-        let mut context = Self { ctx, socket };
-        context.set_output_flags(sys::NFT_CTX_OUTPUT_JSON);
+        let context = Self { ctx, socket };
         let ctx = context.ctx.as_ptr();
         // SAFETY: `ctx` came from nft_ctx_new and lives until `drop`.
         let failures = unsafe { sys::nft_ctx_buffer_output(ctx) | sys::nft_ctx_buffer_error(ctx) };
@@ -84,25 +83,20 @@ impl Context {
         }
     }
 
-    /// Runs one JSON document in a mode.
-    ///
-    /// # Errors
-    /// Where there is a NUL in it.
-    pub fn take(&mut self, document: &str, mode: Mode) -> Result<Said, NulError> {
-        let document = CString::new(document)?;
-        Ok(match mode {
-            Mode::Full => self.run(&document),
-            Mode::Terse => self.run_tersely(&document),
-            Mode::DryRun => self.check(&document),
-        })
-    }
-
-    /// Runs one JSON document: all its commands take effect, or none.
-    pub fn run(&mut self, document: &CStr) -> Said {
+    /// Runs one JSON document in a mode: all its commands take effect, or none.
+    pub fn run(&mut self, document: &CStr, mode: Mode) -> Said {
+        let terse = match mode {
+            Mode::Terse => sys::NFT_CTX_OUTPUT_TERSE,
+            Mode::Full | Mode::DryRun => 0,
+        };
         let ctx = self.ctx.as_ptr();
         // SAFETY: `ctx` is a live context that nobody else holds (`&mut self`); the document ends
         // with NUL and outlives the call.
-        let status = unsafe { sys::nft_run_cmd_from_buffer(ctx, document.as_ptr()) };
+        let status = unsafe {
+            sys::nft_ctx_output_set_flags(ctx, sys::NFT_CTX_OUTPUT_JSON | terse);
+            sys::nft_ctx_set_dry_run(ctx, mode == Mode::DryRun);
+            sys::nft_run_cmd_from_buffer(ctx, document.as_ptr())
+        };
         // Both buffers after every command: what is not read is still there after the next one.
         // SAFETY: as above; the buffers are owned by the context and copied before its next call.
         let (output, error) = unsafe {
@@ -118,37 +112,11 @@ impl Context {
         }
     }
 
-    /// The same; what `document` lists has no elements of named sets and maps.
-    pub fn run_tersely(&mut self, document: &CStr) -> Said {
-        self.set_output_flags(sys::NFT_CTX_OUTPUT_JSON | sys::NFT_CTX_OUTPUT_TERSE);
-        let said = self.run(document);
-        self.set_output_flags(sys::NFT_CTX_OUTPUT_JSON);
-        said
-    }
-
-    /// Has the kernel judge `document`, and apply nothing of it.
-    pub fn check(&mut self, document: &CStr) -> Said {
-        self.set_dry_run(true);
-        let said = self.run(document);
-        self.set_dry_run(false);
-        said
-    }
-
     /// The socket on which libnftables writes. It, and not the process, is what may own a table; between two commands
     /// nothing is under way on it.
     #[must_use]
     pub fn socket(&self) -> &Netlink {
         &self.socket
-    }
-
-    fn set_output_flags(&mut self, flags: c_uint) {
-        // SAFETY: the context is live, and nobody else holds it (`&mut self`).
-        unsafe { sys::nft_ctx_output_set_flags(self.ctx.as_ptr(), flags) }
-    }
-
-    fn set_dry_run(&mut self, is_dry_run: bool) {
-        // SAFETY: the context is live, and nobody else holds it (`&mut self`).
-        unsafe { sys::nft_ctx_set_dry_run(self.ctx.as_ptr(), is_dry_run) }
     }
 }
 

@@ -1,25 +1,22 @@
 //! What the worker remembers of a table from one pass to the next. It ends with the worker, as its ownership does.
 
 use super::difference::RulesAre;
-use super::observed::{Observed, ObservedRule};
-use super::report::Counted;
+use super::observed::{Observed, ObservedElement, ObservedRule};
 use crate::ruleset::{Chain, Ruleset, SetNames};
 
 /// What is remembered of a table.
 #[derive(Default)]
 pub(super) struct Memory {
-    /// What was written last, and nobody else can have written.
     written: Option<Written>,
-    /// What was read after a write, while others committed too. The same ruleset gives the same bytes each time, so that it
-    /// is ours if a second write gives the same.
-    read_once: Option<Written>,
+    /// Nobody else can have written those rules.
+    are_ours: bool,
     /// The netlink port id of another who owns the table, where its process was to be seen.
     pub(super) owner_seen: Option<u32>,
-    /// What sets have counted that are gone, since the last report.
-    pub(super) counted: Vec<Counted>,
+    /// Elements of sets that are gone since the last report, which have counted connections.
+    pub(super) counted: Vec<ObservedElement>,
 }
 
-/// Rules as the ruleset has them, and as the kernel shows them.
+/// What was written last: rules as the ruleset has them, and as the kernel shows them.
 #[derive(PartialEq, Eq)]
 struct Written {
     chains: Vec<Chain>,
@@ -28,7 +25,9 @@ struct Written {
 }
 
 impl Memory {
-    /// The rules were written, and then read as `rules`; `is_alone`: nobody else can have committed in between.
+    /// The rules were written, and then read as `rules`; `is_alone`: nobody else can have committed in between. Where others
+    /// have, the same is written once more: the same ruleset gives the same bytes each time, so that they are ours if a
+    /// second write gives them too.
     pub(super) fn wrote(
         &mut self,
         ruleset: &Ruleset,
@@ -36,16 +35,13 @@ impl Memory {
         rules: Vec<ObservedRule>,
         is_alone: bool,
     ) {
-        let written = Written {
+        let written = Some(Written {
             chains: ruleset.chains.clone(),
             set_names: set_names.clone(),
             rules,
-        };
-        if is_alone || self.read_once.as_ref() == Some(&written) {
-            (self.written, self.read_once) = (Some(written), None);
-        } else {
-            (self.written, self.read_once) = (None, Some(written));
-        }
+        });
+        self.are_ours = is_alone || self.written == written;
+        self.written = written;
     }
 
     /// How the rules of `chain` compare that are there now.
@@ -60,7 +56,7 @@ impl Memory {
         if now.len() != chain.rules.len() {
             return RulesAre::Other;
         }
-        let Some(written) = &self.written else {
+        let Some(written) = self.written.as_ref().filter(|_| self.are_ours) else {
             return RulesAre::Unknown;
         };
         let is_ours = written.set_names == *set_names

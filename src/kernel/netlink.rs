@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::libc::{self, c_int};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockname,
     recv, send, socket,
@@ -17,34 +18,15 @@ use nix::sys::socket::{
 
 use crate::ruleset::Family;
 pub use elements::Elements;
-use message::{
-    NLM_F_ACK, NLM_F_DUMP, SUBSYSTEM, end_of_dump, first_of, is_interrupted, message, port_of,
-    refusal_of,
-};
 pub(super) use message::{
     attribute, attributes_in, attributes_of, big_endian, number_of, packets_of, text,
-    text_attribute, type_of, value_of,
+    text_attribute, text_of, value_in, value_of,
+};
+use message::{
+    end_of_answer, first_of, is_one_of_several, message, no_answer, of_nf_tables, port_of, type_of,
 };
 
-/// `NFNL_MSG_BATCH_BEGIN` and `NFNL_MSG_BATCH_END`, around the messages of a transaction.
-const BATCH_BEGIN: u16 = 16;
-const BATCH_END: u16 = 17;
-/// Messages of linux/netfilter/nf_tables.h. That which answers a `GET` stands right before it.
-const NFT_MSG_GETTABLE: u16 = 1;
-const NFT_MSG_DELTABLE: u16 = 2;
-pub(super) const NFT_MSG_GETCHAIN: u16 = 4;
-pub(super) const NFT_MSG_DELCHAIN: u16 = 5;
-pub(super) const NFT_MSG_GETRULE: u16 = 7;
-pub(super) const NFT_MSG_GETSET: u16 = 10;
-pub(super) const NFT_MSG_DELSET: u16 = 11;
-const NFT_MSG_GETSETELEM: u16 = 13;
-const NFT_MSG_NEWGEN: u16 = 15;
-const NFT_MSG_GETGEN: u16 = 16;
-pub(super) const NFT_MSG_GETOBJ: u16 = 19;
-pub(super) const NFT_MSG_DELOBJ: u16 = 20;
-pub(super) const NFT_MSG_GETFLOWTABLE: u16 = 23;
-pub(super) const NFT_MSG_DELFLOWTABLE: u16 = 24;
-/// Attributes of linux/netfilter/nf_tables.h.
+/// Attributes of linux/netfilter/nf_tables.h, of which libc has none.
 const NFTA_TABLE_NAME: u16 = 1;
 const NFTA_TABLE_FLAGS: u16 = 2;
 const NFTA_TABLE_USE: u16 = 3;
@@ -55,17 +37,14 @@ const NFTA_SET_ELEM_LIST_SET: u16 = 2;
 const NFTA_GEN_ID: u16 = 1;
 const NFTA_GEN_PROC_PID: u16 = 2;
 const NFTA_GEN_PROC_NAME: u16 = 3;
-/// Larger than any answer to these requests: a table's user data are at most 256 bytes
-/// (`NFT_USERDATA_MAXLEN`).
-const ANSWER_BYTES: usize = 4096;
-/// The kernel puts at most so much of a dump into one piece, whatever the buffer (netlink_recvmsg in
+/// The kernel puts at most so much of an answer into one piece, whatever the buffer (netlink_recvmsg in
 /// net/netlink/af_netlink.c).
-const DUMP_BYTES: usize = 32 * 1024;
-/// How often what others commit to meanwhile is read again before it is taken as it is. Their commit leads to another look.
+const PIECE_BYTES: usize = 32 * 1024;
+/// How often what others commit to meanwhile is read before it is taken as it is. Their commit leads to another look.
 const MOST_READINGS: usize = 3;
 
 /// The type of a notification of a new generation, as it stands in a message.
-pub(super) const NEW_GENERATION: u16 = SUBSYSTEM << 8 | NFT_MSG_NEWGEN;
+pub(super) const NEW_GENERATION: c_int = of_nf_tables(libc::NFT_MSG_NEWGEN);
 
 /// A netlink socket of the netfilter family in this network namespace.
 pub struct Netlink {
@@ -140,12 +119,25 @@ impl Netlink {
     /// # Errors
     /// Where the kernel does not answer.
     pub fn generation(&self) -> io::Result<u32> {
-        self.send(&message(SUBSYSTEM << 8 | NFT_MSG_GETGEN, 0, 0, &[])?)?;
-        let mut answer = [0; ANSWER_BYTES];
-        let answer = self.receive(&mut answer)?;
-        match commit_of(answer) {
-            Some(commit) => Ok(commit.generation),
-            None => Err(refusal_of(answer)),
+        let mut commit = None;
+        let request = message(of_nf_tables(libc::NFT_MSG_GETGEN), 0, 0, &[])?;
+        self.ask(&request, |answer| commit = commit_of(answer))?;
+        Ok(commit.ok_or_else(no_answer)?.generation)
+    }
+
+    /// What is read while nobody commits: read once more where someone has, a few times.
+    ///
+    /// # Errors
+    /// Where the kernel does not answer, or reading fails although nobody commits.
+    pub fn while_nobody_commits<T>(&self, read: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        let mut readings = 1;
+        loop {
+            let before = self.generation()?;
+            let result = read();
+            if readings == MOST_READINGS || self.generation()? == before {
+                return result;
+            }
+            readings += 1;
         }
     }
 
@@ -154,22 +146,16 @@ impl Netlink {
     /// # Errors
     /// Where the kernel does not answer.
     pub fn table(&self, family: &str, name: &str) -> io::Result<Option<TableHeader>> {
-        let kind = SUBSYSTEM << 8 | NFT_MSG_GETTABLE;
-        let mut answer = [0; ANSWER_BYTES];
-        let name = text_attribute(NFTA_TABLE_NAME, name);
-        let Some(answer) = self.get(kind, protocol(family)?, &name, &mut answer)? else {
-            return Ok(None);
-        };
         let mut header = TableHeader::default();
-        for (kind, value) in attributes_of(answer) {
-            match kind {
-                NFTA_TABLE_FLAGS => header.flags = big_endian(value).unwrap_or_default(),
-                NFTA_TABLE_USE => header.uses = big_endian(value).unwrap_or_default(),
-                NFTA_TABLE_OWNER => header.owner = big_endian(value),
-                _ => {}
-            }
-        }
-        Ok(Some(header))
+        let name = text_attribute(NFTA_TABLE_NAME, name);
+        let is_there = self.get(libc::NFT_MSG_GETTABLE, family, &name, |table| {
+            header = TableHeader {
+                flags: number_of(table, NFTA_TABLE_FLAGS),
+                owner: value_of(table, NFTA_TABLE_OWNER).and_then(big_endian),
+                uses: number_of(table, NFTA_TABLE_USE),
+            };
+        })?;
+        Ok(is_there.then_some(header))
     }
 
     /// The names of a family's tables. `family` as nft(8) names it.
@@ -177,18 +163,17 @@ impl Netlink {
     /// # Errors
     /// Where the kernel does not answer.
     pub fn tables(&self, family: &str) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for _ in 0..MOST_READINGS {
-            names.clear();
-            let read = |table: &[u8]| names.extend(value_of(table, NFTA_TABLE_NAME).map(text));
-            if self.dump(NFT_MSG_GETTABLE, protocol(family)?, &[], read)? {
-                break;
-            }
-        }
-        Ok(names)
+        self.while_nobody_commits(|| {
+            let mut names = Vec::new();
+            self.dump(libc::NFT_MSG_GETTABLE, family, &[], |table| {
+                names.push(text_of(table, NFTA_TABLE_NAME));
+            })?;
+            Ok(names)
+        })
     }
 
-    /// The elements of a set, which has intervals or single addresses; none where there is no such set.
+    /// The elements of a set, which has intervals or single addresses; none where there is no such set. Some may be missing
+    /// where someone commits meanwhile: see [`Self::while_nobody_commits`].
     ///
     /// # Errors
     /// Where the kernel does not answer.
@@ -204,86 +189,39 @@ impl Netlink {
             text_attribute(NFTA_SET_ELEM_LIST_SET, set),
         ]
         .concat();
-        let protocol = protocol(family.name())?;
-        let mut elements = Elements::default();
-        for _ in 0..MOST_READINGS {
-            let mut bounds = elements::Bounds::new(family);
-            let read = |message: &[u8]| bounds.read(message);
-            match self.dump(NFT_MSG_GETSETELEM, protocol, &attributes, read) {
-                Ok(is_consistent) => elements = bounds.elements(has_intervals, is_consistent),
-                Err(error) if is_missing(&error) => return Ok(Elements::default()),
-                Err(error) => return Err(error),
-            }
-            if elements.is_consistent {
-                break;
-            }
+        let mut bounds = elements::Bounds::new(family);
+        let read = |message: &[u8]| bounds.read(message);
+        match self.dump(libc::NFT_MSG_GETSETELEM, family.name(), &attributes, read) {
+            Err(error) if is_missing(&error) => Ok(Elements::default()),
+            result => result.map(|()| bounds.elements(has_intervals)),
         }
-        Ok(elements)
     }
 
-    /// Has the answer to a request for one object read; false: there is none.
-    pub(super) fn read_one(
+    /// Has the one object read that is asked for, in a family that is named as nft(8) has it; false: there is none.
+    pub(super) fn get(
         &self,
-        kind: u16,
-        protocol: u8,
+        kind: c_int,
+        family: &str,
         attributes: &[u8],
-        read: impl FnOnce(&[u8]),
+        read: impl FnMut(&[u8]),
     ) -> io::Result<bool> {
-        let mut answer = [0; ANSWER_BYTES];
-        let found = self.get(SUBSYSTEM << 8 | kind, protocol, attributes, &mut answer)?;
-        Ok(found.map(read).is_some())
-    }
-
-    /// The answer to a request for one object; `None`: there is none.
-    fn get<'a>(
-        &self,
-        kind: u16,
-        protocol: u8,
-        attributes: &[u8],
-        answer: &'a mut [u8],
-    ) -> io::Result<Option<&'a [u8]>> {
-        self.send(&message(kind, 0, protocol, attributes)?)?;
-        let answer = self.receive(answer)?;
-        if type_of(answer) == kind.checked_sub(1) {
-            return Ok(Some(answer));
-        }
-        let refusal = refusal_of(answer);
-        if is_missing(&refusal) {
-            Ok(None)
-        } else {
-            Err(refusal)
+        let request = message(of_nf_tables(kind), 0, protocol(family)?, attributes)?;
+        match self.ask(&request, read) {
+            Err(error) if is_missing(&error) => Ok(false),
+            result => result.map(|()| true),
         }
     }
 
-    /// Has each message of the answer read. False: someone has changed the ruleset meanwhile.
+    /// Has each object of a kind read.
     pub(super) fn dump(
         &self,
-        kind: u16,
-        protocol: u8,
+        kind: c_int,
+        family: &str,
         attributes: &[u8],
-        mut read: impl FnMut(&[u8]),
-    ) -> io::Result<bool> {
-        self.send(&message(
-            SUBSYSTEM << 8 | kind,
-            NLM_F_DUMP,
-            protocol,
-            attributes,
-        )?)?;
-        let (mut piece, mut is_consistent) = (vec![0; DUMP_BYTES], true);
-        loop {
-            let mut rest = self.receive(&mut piece)?;
-            while let Some((message, after)) = first_of(rest) {
-                is_consistent &= !is_interrupted(message);
-                match end_of_dump(message) {
-                    Some(end) => return end.map(|()| is_consistent),
-                    None => read(message),
-                }
-                rest = after;
-            }
-            if !rest.is_empty() {
-                return Err(io::Error::other("an answer of nf_tables that is cut"));
-            }
-        }
+        read: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        let (kind, family) = (of_nf_tables(kind), protocol(family)?);
+        self.ask(&message(kind, libc::NLM_F_DUMP, family, attributes)?, read)
     }
 
     /// Deletes a table with all that stands in it. `family` as nft(8) names it.
@@ -292,24 +230,41 @@ impl Netlink {
     /// Where the kernel refuses: there is none (ENOENT), or another owns it (EPERM).
     pub fn delete_table(&self, family: &str, name: &str) -> io::Result<()> {
         let table = text_attribute(NFTA_TABLE_NAME, name);
-        self.delete(NFT_MSG_DELTABLE, protocol(family)?, &table)
+        self.delete(libc::NFT_MSG_DELTABLE, family, &table)
     }
 
     /// Deletes one object, in a transaction of its own.
-    pub(super) fn delete(&self, kind: u16, protocol: u8, attributes: &[u8]) -> io::Result<()> {
+    pub(super) fn delete(&self, kind: c_int, family: &str, attributes: &[u8]) -> io::Result<()> {
+        let (kind, family) = (of_nf_tables(kind), protocol(family)?);
         let transaction = [
-            message(BATCH_BEGIN, 0, 0, &[])?,
-            message(SUBSYSTEM << 8 | kind, NLM_F_ACK, protocol, attributes)?,
-            message(BATCH_END, 0, 0, &[])?,
+            message(libc::NFNL_MSG_BATCH_BEGIN, 0, 0, &[])?,
+            message(kind, libc::NLM_F_ACK, family, attributes)?,
+            message(libc::NFNL_MSG_BATCH_END, 0, 0, &[])?,
         ];
-        self.send(&transaction.concat())?;
-        let mut answer = [0; ANSWER_BYTES];
         // The kernel has answered when the request has returned (nfnetlink_rcv_batch).
-        let answer = refusal_of(self.receive(&mut answer)?);
-        if answer.raw_os_error() == Some(0) {
-            return Ok(());
+        self.ask(&transaction.concat(), |_| {})
+    }
+
+    /// Sends a request and has each message of its answer read, up to the end.
+    fn ask(&self, request: &[u8], mut read: impl FnMut(&[u8])) -> io::Result<()> {
+        send(self.socket.as_raw_fd(), request, MsgFlags::empty())?;
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            let mut rest = self.receive(&mut piece)?;
+            while let Some((message, after)) = first_of(rest) {
+                if let Some(end) = end_of_answer(message) {
+                    return end;
+                }
+                read(message);
+                if !is_one_of_several(message) {
+                    return Ok(());
+                }
+                rest = after;
+            }
+            if !rest.is_empty() {
+                return Err(io::Error::other("an answer of nf_tables that is cut"));
+            }
         }
-        Err(answer)
     }
 
     /// The next message, whole.
@@ -324,19 +279,14 @@ impl Netlink {
         }
         Ok(buffer.get(..length).unwrap_or_default())
     }
-
-    fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        send(self.socket.as_raw_fd(), bytes, MsgFlags::empty())?;
-        Ok(())
-    }
 }
 
-/// `NFPROTO_*`, linux/netfilter.h, by nft's names of those families that have chains of type nat.
-pub(super) fn protocol(family: &str) -> io::Result<u8> {
+/// By nft's names of those families that have chains of type nat.
+fn protocol(family: &str) -> io::Result<c_int> {
     match family {
-        "inet" => Ok(1),
-        "ip" => Ok(2),
-        "ip6" => Ok(10),
+        "inet" => Ok(libc::NFPROTO_INET),
+        "ip" => Ok(libc::NFPROTO_IPV4),
+        "ip6" => Ok(libc::NFPROTO_IPV6),
         _ => Err(io::Error::from(io::ErrorKind::Unsupported)),
     }
 }
@@ -373,21 +323,10 @@ pub fn commit_of(message: &[u8]) -> Option<Commit> {
     if type_of(message) != Some(NEW_GENERATION) {
         return None;
     }
-    let mut generation = None;
-    let mut process_id = 0;
-    let mut process_name = String::new();
-    for (kind, value) in attributes_of(message) {
-        match kind {
-            NFTA_GEN_ID => generation = big_endian(value),
-            NFTA_GEN_PROC_PID => process_id = big_endian(value).unwrap_or_default(),
-            NFTA_GEN_PROC_NAME => process_name = text(value),
-            _ => {}
-        }
-    }
     Some(Commit {
-        generation: generation?,
-        process_id,
-        process_name,
+        generation: value_of(message, NFTA_GEN_ID).and_then(big_endian)?,
+        process_id: number_of(message, NFTA_GEN_PROC_PID),
+        process_name: text_of(message, NFTA_GEN_PROC_NAME),
         port: port_of(message),
     })
 }

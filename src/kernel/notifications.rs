@@ -10,8 +10,8 @@ use tokio::io::unix::AsyncFd;
 
 use super::netlink::{Commit, NEW_GENERATION, Netlink, commit_of};
 
-/// `NFNLGRP_NFTABLES` (7, linux/netfilter/nfnetlink.h) as a bit of `nl_groups`, netlink(7).
-const NFTABLES_GROUP: u32 = 1 << (7 - 1);
+/// As a bit of `nl_groups`, netlink(7).
+const NFTABLES_GROUP: u32 = 1 << (libc::NFNLGRP_NFTABLES - 1);
 /// One notification has 44 bytes.
 const NOTIFICATION_BYTES: usize = 256;
 /// How many notifications are taken before other events get their turn.
@@ -91,7 +91,8 @@ fn pass_new_generations_only(socket: &Netlink) -> io::Result<()> {
     /// Offset of `nlmsg_type` in `struct nlmsghdr`.
     const TYPE_OFFSET: u32 = 4;
     // BPF_LD | BPF_H | BPF_ABS loads in network byte order what stands there in the host's.
-    let wanted = u32::from(u16::from_be_bytes(NEW_GENERATION.to_ne_bytes()));
+    let wanted = u16::try_from(NEW_GENERATION).map_err(io::Error::other)?;
+    let wanted = u32::from(wanted.to_be());
     let instruction = |code: u32, jump_if_false, k| {
         SockFilter::new(u16::try_from(code).unwrap_or_default(), 0, jump_if_false, k)
     };

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::netlink::TableHeader;
-use crate::ruleset::json::TableFlags;
+use crate::ruleset::transaction::TableFlags;
 
 /// `--table-owner`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,6 +5,7 @@
 //! the old policy or the new one (design §2 and §6 have the measured reasons).
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::io;
 
 use nix::sys::socket::SockFlag;
@@ -17,12 +18,13 @@ use super::netlink::Netlink;
 use super::observed::Observed;
 use super::owner;
 use super::ownership::{Claims, Standing, TableOwner, standing};
-pub use super::report::{Counted, PassReport, PassRequest, TablePass, TableReport};
+pub use super::report::{PassReport, PassRequest, TablePass, TableReport};
 use crate::ruleset::json::Form;
 use crate::ruleset::{Family, Ruleset, Tables};
 
 /// How often the table is written before what still differs is an error: others may write as well.
 const ROUNDS: usize = 3;
+
 /// The conversation with nf_tables, and what it has taught. All of it ends with the worker, as its ownership does.
 pub struct Kernel {
     pub(super) context: Context,
@@ -73,13 +75,14 @@ impl Kernel {
         })
     }
 
-    /// Has libnftables take a document of a command's.
+    /// Has libnftables take a document.
     ///
     /// # Errors
     /// Where there is a NUL in it.
     pub fn take(&mut self, document: &str, mode: Mode) -> Result<Said, KernelError> {
-        let nul = |error: std::ffi::NulError| KernelError::Encode(error.to_string());
-        self.context.take(document, mode).map_err(nul)
+        let document = CString::new(document);
+        let document = document.map_err(|error| KernelError::Encode(error.to_string()))?;
+        Ok(self.context.run(&document, mode))
     }
 
     /// Makes the kernel's tables the wanted ones, in place, and reads them back: each family by itself, so that what fails
@@ -118,9 +121,8 @@ impl Kernel {
     /// Listing the names of all tables reads nothing else.
     fn version(&mut self) -> Option<String> {
         if self.libnftables.is_none() {
-            let said = self
-                .context
-                .run(c"{\"nftables\":[{\"list\":{\"tables\":{}}}]}");
+            let names = c"{\"nftables\":[{\"list\":{\"tables\":{}}}]}";
+            let said = self.context.run(names, Mode::Full);
             let listing: serde_json::Value = serde_json::from_str(&said.output).ok()?;
             let version = listing.pointer("/nftables/0/metainfo/version")?;
             self.libnftables = version.as_str().map(str::to_owned);
@@ -190,7 +192,7 @@ impl Kernel {
         })
     }
 
-    fn observe(&self, ruleset: &Ruleset) -> io::Result<Option<Observed>> {
+    pub(super) fn observe(&self, ruleset: &Ruleset) -> io::Result<Option<Observed>> {
         let chains = ruleset.chains.iter().map(|chain| chain.name.as_str());
         Observed::read(&self.reader, ruleset.family, &ruleset.table, chains)
     }

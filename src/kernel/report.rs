@@ -1,12 +1,12 @@
 //! What a pass is asked for, and what it came to.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::difference::{Comparison, Difference};
 use super::error::{self, KernelError};
+use super::observed::ObservedElement;
 use super::ownership::{Protection, TableOwner};
 use crate::ruleset::{Family, Tables};
 
@@ -39,8 +39,8 @@ pub struct TablePass {
     pub family: Family,
     /// What was done, or found.
     pub result: Result<TableReport, KernelError>,
-    /// What sets have counted that are gone.
-    pub counted: Vec<Counted>,
+    /// Elements of sets that are gone, as they were last, which have counted connections.
+    pub counted: Vec<ObservedElement>,
 }
 
 /// What was found of a table, which is right now unless it is withheld.
@@ -58,19 +58,6 @@ pub struct TableReport {
     pub protection: Option<Protection>,
     /// All commits up to this generation have been taken into account.
     pub generation: u32,
-}
-
-/// How many connections met an element of a set that is gone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counted {
-    /// The element's first address.
-    pub first: IpAddr,
-    /// Its last one.
-    pub last: IpAddr,
-    /// Its comment.
-    pub comment: Option<String>,
-    /// At least 1.
-    pub connections: u64,
 }
 
 impl TableReport {

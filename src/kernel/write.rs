@@ -1,12 +1,13 @@
 //! The writing half of a pass: what makes a table right that was found wrong.
 
+use std::io;
+
 use super::error::KernelError;
 use super::libnftables::{Context, Mode, Said};
-use super::observed::{self, Object, Observed};
+use super::observed::{self, Object, Observed, ObservedElement};
 use super::pass::{Found, Kernel};
-use super::report::Counted;
-use crate::ruleset::json::{self, Form, TableFlags};
-use crate::ruleset::transaction::{Command, Transaction, add_rules};
+use crate::ruleset::json::{self, Form};
+use crate::ruleset::transaction::{Command, TableFlags, Transaction, add_rules};
 use crate::ruleset::{AddressField, Chain, Ruleset, SetNames, names};
 
 /// Of the type in a set's declaration (`json_parse_cmd_add_set`, src/parser_json.c of nftables).
@@ -17,6 +18,8 @@ const UNKNOWN_TYPE: &str = "Invalid set type";
 const ANSWERS_LOST: &str = "No buffer space available";
 /// strerror(3) of EOPNOTSUPP, the same.
 const NOT_SUPPORTED: &str = "Operation not supported";
+/// strerror(3) of ENOENT, the same.
+const NOT_THERE: &str = "No such file or directory";
 
 impl Kernel {
     /// One round. Gives what of others cannot be deleted.
@@ -27,21 +30,21 @@ impl Kernel {
             comparison,
             ..
         } = found;
-        let flags = self.claims.flags(found.standing);
         let transaction = |commands| ruleset.transaction(&comparison.set_names, commands);
         let mut left = self.delete(found, &comparison.unnamed_sets);
         if found.is_missing() || found.is_claimed || table.header.is_dormant() {
-            self.apply(&transaction(vec![Command::AddTable]), flags)?;
+            let flags = self.claims.flags(found.standing);
+            self.apply(&transaction(vec![Command::AddTable(flags)]))?;
             if found.is_claimed {
                 self.see_the_claim(ruleset)?;
             }
         }
         if !comparison.sets_to_make.is_empty() {
             let sets = comparison.sets_to_make.iter().copied();
-            self.apply(&transaction(sets.map(Command::AddSet).collect()), flags)?;
+            self.apply(&transaction(sets.map(Command::AddSet).collect()))?;
         }
         if comparison.rules_are_to_be_written {
-            self.write_rules(&transaction(rules_in_place_of(table, ruleset)), flags)?;
+            self.write_rules(&transaction(rules_in_place_of(table, ruleset)))?;
         }
         left.extend(self.delete(found, &comparison.objects_to_delete));
         Ok(left)
@@ -58,14 +61,10 @@ impl Kernel {
     }
 
     /// Writes the rules, and remembers how the kernel shows them.
-    fn write_rules(
-        &mut self,
-        transaction: &Transaction<'_>,
-        flags: TableFlags,
-    ) -> Result<(), KernelError> {
+    fn write_rules(&mut self, transaction: &Transaction<'_>) -> Result<(), KernelError> {
         let ruleset = transaction.ruleset;
         let before = self.reader.generation()?;
-        self.apply(transaction, flags)?;
+        self.apply(transaction)?;
         let rules = observed::rules(&self.reader, ruleset.family, &ruleset.table)?;
         let is_alone = self.reader.generation()? == before.wrapping_add(1);
         self.memory(ruleset.family)
@@ -93,29 +92,19 @@ impl Kernel {
         if object.kind != "set" || !is_exempt {
             return;
         }
+        let elements = || self.reader.elements(family, table, &object.name, true);
         // What cannot be read any more is lost to the metrics, and to nothing else.
-        let elements = self.reader.elements(family, table, &object.name, true);
+        let elements = self.reader.while_nobody_commits(elements);
         let elements = elements.map(|elements| elements.readable);
-        let counted = elements.into_iter().flatten().filter_map(|element| {
-            let connections = element.connections.filter(|connections| *connections > 0)?;
-            Some(Counted {
-                first: element.first,
-                last: element.last,
-                comment: element.comment,
-                connections,
-            })
-        });
+        let has_counted = |of: &ObservedElement| of.connections.is_some_and(|number| number > 0);
+        let counted = elements.into_iter().flatten().filter(has_counted);
         self.memory(family).counted.extend(counted);
     }
 
     /// Applies the transaction as a whole or not at all, in the form that libnftables takes.
     ///
     /// Trying is what tells: Debian and others port fixes to old versions, so a version number does not.
-    fn apply(
-        &mut self,
-        transaction: &Transaction<'_>,
-        flags: TableFlags,
-    ) -> Result<(), KernelError> {
+    fn apply(&mut self, transaction: &Transaction<'_>) -> Result<(), KernelError> {
         let doing = format!(
             "changing table {} {}",
             transaction.ruleset.family.name(),
@@ -123,12 +112,12 @@ impl Kernel {
         );
         // The daemon has it where the worker dies of what comes next.
         eprintln!("{doing}");
-        let mut said = self.run(transaction, self.form, flags)?;
+        let mut said = self.run(transaction, Mode::Full)?;
         if !said.succeeded && self.form == Form::Typeof && said.error.contains(UNKNOWN_TYPE) {
             // libnftables before 1.1.0 does not know `typeof` in JSON. After any other refusal, which may pass, all sets
             // would be declared by `type` from then on, of which older hosts' nft dies.
             self.form = Form::Portable;
-            said = self.run(transaction, self.form, flags)?;
+            said = self.run(transaction, Mode::Full)?;
         }
         if said.succeeded {
             return Ok(());
@@ -136,23 +125,40 @@ impl Kernel {
         if said.error.contains(ANSWERS_LOST) {
             self.start_anew()?;
         }
-        if flags == TableFlags::OwnerPersist && transaction.commands == [Command::AddTable] {
+        if transaction.commands == [Command::AddTable(TableFlags::OwnerPersist)] {
             self.try_the_flags_alone(transaction, &said)?;
+        }
+        if said.error.contains(NOT_THERE)
+            && let Some(gone) = self.what_is_gone(transaction)?
+        {
+            let said = format!("{gone} is gone: another program has deleted it meanwhile");
+            return Err(KernelError::refused(doing, &said));
         }
         Err(KernelError::refused(doing, &said.error))
     }
 
-    fn run(
-        &mut self,
-        transaction: &Transaction<'_>,
-        form: Form,
-        flags: TableFlags,
-    ) -> Result<Said, KernelError> {
-        let document = json::document([transaction], form, flags)?;
-        self.take(&document, Mode::Full)
+    /// What the transaction needs and another has deleted. The kernel says of it what it says of a module that it lacks.
+    fn what_is_gone(&self, refused: &Transaction<'_>) -> io::Result<Option<String>> {
+        let (ruleset, commands) = (refused.ruleset, &refused.commands);
+        if matches!(commands.as_slice(), [Command::AddTable(_)]) {
+            return Ok(None);
+        }
+        let Some(table) = self.observe(ruleset)? else {
+            return Ok(Some("the table".to_owned()));
+        };
+        let sets = ruleset.sets.iter();
+        let needed = sets.filter(|set| !commands.contains(&Command::AddSet(set)));
+        let mut needed = needed.map(|set| refused.set_names.of(set.field));
+        let gone = needed.find(|name| table.sets.iter().all(|found| found.name != *name));
+        Ok(gone.map(|name| format!("set {name}")))
     }
 
-    /// A kernel before Linux 6.9 refuses the flags wherever they stand; any kernel refuses them on a table that another has
+    fn run(&mut self, transaction: &Transaction<'_>, mode: Mode) -> Result<Said, KernelError> {
+        self.take(&json::document([transaction], self.form)?, mode)
+    }
+
+    /// A kernel before Linux 6.9 refuses the flags wherever they stand (before 5.12 with EINVAL, then with EOPNOTSUPP:
+    /// nf_tables_newtable, net/netfilter/nf_tables_api.c); any kernel refuses them on a table that another has
     /// made without them. A table whose owner has ended takes both; refused there, they were not written: libnftables before
     /// 1.1.0 drops them, and `persist` cannot be taken off.
     fn try_the_flags_alone(
@@ -172,9 +178,9 @@ impl Kernel {
             ..ruleset.clone()
         };
         let set_names = SetNames::first();
-        let probe = probe.transaction(&set_names, vec![Command::AddTable]);
-        let document = json::document([&probe], self.form, TableFlags::OwnerPersist)?;
-        if !self.take(&document, Mode::DryRun)?.succeeded {
+        let with_flags = vec![Command::AddTable(TableFlags::OwnerPersist)];
+        let probe = probe.transaction(&set_names, with_flags);
+        if !self.run(&probe, Mode::DryRun)?.succeeded {
             self.claims.give_up();
         }
         Ok(())

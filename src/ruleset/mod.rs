@@ -9,7 +9,7 @@ pub mod transaction;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::config::PortRange;
@@ -55,8 +55,6 @@ pub struct Ruleset {
     pub family: Family,
     /// The table's name.
     pub table: String,
-    /// The table's comment; dropped by libnftables' JSON before 1.0.8, so no drift.
-    pub comment: Cow<'static, str>,
     /// Interval sets of addresses, at most one for each of a packet's two.
     pub sets: Vec<Set>,
     /// Names of the named counters.
@@ -165,17 +163,12 @@ pub fn in_words(first: IpAddr, last: IpAddr) -> String {
 }
 
 fn prefix(first: IpAddr, last: IpAddr) -> Option<IpNet> {
-    let prefix = match (first, last) {
-        (IpAddr::V4(first), IpAddr::V4(last)) => {
-            let length = (first.to_bits() ^ last.to_bits()).leading_zeros();
-            IpNet::V4(Ipv4Net::new(first, u8::try_from(length).ok()?).ok()?)
-        }
-        (IpAddr::V6(first), IpAddr::V6(last)) => {
-            let length = (first.to_bits() ^ last.to_bits()).leading_zeros();
-            IpNet::V6(Ipv6Net::new(first, u8::try_from(length).ok()?).ok()?)
-        }
+    let length = match (first, last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => (first.to_bits() ^ last.to_bits()).leading_zeros(),
+        (IpAddr::V6(first), IpAddr::V6(last)) => (first.to_bits() ^ last.to_bits()).leading_zeros(),
         _ => return None,
     };
+    let prefix = IpNet::new(first, u8::try_from(length).ok()?).ok()?;
     (prefix.network() == first && prefix.broadcast() == last).then_some(prefix)
 }
 
@@ -322,15 +315,12 @@ impl Ruleset {
         Self {
             family,
             table: chosen.table.clone(),
-            comment: names::TABLE_COMMENT.into(),
             sets: sets(of_family),
             counters: vec![names::MASQUERADED_COUNTER.into()],
             chains: chains::chains(&of_family.sources, policy, &chosen.masq_chain),
         }
     }
-}
 
-impl Ruleset {
     /// The set that this field is looked up in.
     #[must_use]
     pub fn set(&self, field: AddressField) -> Option<&Set> {

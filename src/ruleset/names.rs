@@ -26,7 +26,7 @@ pub const POSTROUTING_PRIORITY: i32 = 100 + 10;
 /// `srcnat - 10`: before those. The first chain that gives a connection a mapping decides (design §3.2).
 pub const ENFORCE_PRIORITY: i32 = 100 - 10;
 
-/// The table's comment.
+/// The table's comment; libnftables' JSON before 1.0.8 drops it, so that it is no drift.
 pub const TABLE_COMMENT: &str =
     "managed by non-masquerade-daemon: change its configuration instead";
 
@@ -121,7 +121,7 @@ pub fn checked_masq_chain(name: &str) -> Result<String, NameError> {
 }
 
 /// `string` in nftables' src/scanner.l, less the quoted form.
-pub(super) fn checked_identifier(name: &str) -> Result<String, NameError> {
+fn checked_identifier(name: &str) -> Result<String, NameError> {
     let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let goes_on_well = name
         .chars()

@@ -7,12 +7,35 @@
 
 use super::{Chain, Rule, Ruleset, Set, SetNames};
 
+/// The flags with which the table is made, adopted or woken, nft(8) "TABLES". libnftables before 1.1.0 drops them from
+/// JSON without a word; the kernel before Linux 6.9 refuses `persist`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableFlags {
+    /// None.
+    Plain,
+    /// `persist`: of an owner that has ended.
+    Persist,
+    /// `owner,persist`: others cannot change the table, and it outlives its owner. Never `owner` alone: the table would
+    /// die with the socket that owns it.
+    OwnerPersist,
+}
+
+impl TableFlags {
+    pub(super) fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain => &[],
+            Self::Persist => &["persist"],
+            Self::OwnerPersist => &["owner", "persist"],
+        }
+    }
+}
+
 /// One change to the table, in the order in which libnftables is to see them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command<'a> {
     /// Makes the table, wakes a dormant one, or adopts one whose owner has ended. Refused where the table's flags are
     /// others than are written, `dormant` apart (EOPNOTSUPP, nf_tables_updtable in net/netfilter/nf_tables_api.c).
-    AddTable,
+    AddTable(TableFlags),
     /// Makes the set, with its elements.
     AddSet(&'a Set),
     /// Makes a named counter; one that exists keeps its value.
@@ -43,11 +66,13 @@ pub struct Transaction<'a> {
 }
 
 impl Ruleset {
-    /// What makes the whole table where there is none: the sets, and the rules after.
+    /// What makes the whole table where there is none, without flags: the sets, and the rules after.
     #[must_use]
     pub fn creation<'a>(&'a self, set_names: &'a SetNames) -> [Transaction<'a>; 2] {
         let sets = self.sets.iter().map(Command::AddSet);
-        let objects = [Command::AddTable].into_iter().chain(sets);
+        let objects = [Command::AddTable(TableFlags::Plain)]
+            .into_iter()
+            .chain(sets);
         let counters = self.counters.iter().map(|name| Command::AddCounter(name));
         let chains = self.chains.iter().map(Command::AddChain);
         let rules = self.chains.iter().flat_map(add_rules);

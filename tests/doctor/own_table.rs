@@ -53,7 +53,7 @@ fn a_running_daemon_is_in_step_and_what_is_out_of_step_fails() {
         "table",
         "failure",
         &[
-            "lacks 192.0.2.0-192.0.2.255",
+            "lacks 192.0.2.0/24",
             "start the daemon with the same options",
         ],
     );

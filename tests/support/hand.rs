@@ -77,7 +77,8 @@ int nft_run_cmd_from_buffer(struct nft_ctx *ctx, const char *document)
 	int (*real)(struct nft_ctx *, const char *) = dlsym(RTLD_NEXT, "nft_run_cmd_from_buffer");
 	int is_met = at && strstr(document, at);
 	refusal[0] = 0;
-	if (is_met && refuses) {
+	if (is_met && refuses && acts > 0) {
+		acts--;
 		/* Each message of a refused transaction has an answer, and of thousands some are lost. */
 		const char *reason = strstr(document, "\"elem\"") ? "No buffer space available" : refuses;
 		snprintf(refusal, sizeof(refusal), "internal:0:0-0: Error: Could not process rule: %s\n", reason);
@@ -127,7 +128,7 @@ pub struct Hand<'a> {
     pub is_late: bool,
     /// How often, in each worker.
     pub acts: u32,
-    /// Libnftables does not see the document at all: it is refused, each time, for this reason of the kernel's.
+    /// Libnftables does not see the document at all: it is refused, so often, for this reason of the kernel's.
     pub refuses: Option<&'a str>,
 }
 
@@ -164,12 +165,12 @@ impl<'a> Hand<'a> {
             at,
             does: None,
             is_late: false,
-            acts: 0,
+            acts: 1_000_000,
             refuses: Some(reason),
         }
     }
 
-    /// So often, in place of once.
+    /// So often, in place of once, or of each time.
     pub fn times(self, acts: u32) -> Self {
         Self { acts, ..self }
     }

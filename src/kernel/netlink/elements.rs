@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::message::{attributes_in, attributes_of, big_endian, packets_of, text};
+use super::message::{attributes_in, attributes_of, big_endian, packets_of, text, value_in};
 use crate::kernel::observed::ObservedElement;
 use crate::ruleset::Family;
 
@@ -31,8 +31,6 @@ pub struct Elements {
     pub readable: Vec<ObservedElement>,
     /// How many are no interval of addresses, expire, or carry something else than a counter.
     pub strange: usize,
-    /// Nobody has changed the ruleset while they were read, so that none is missing because of that.
-    pub is_consistent: bool,
 }
 
 /// Where intervals begin and end.
@@ -100,7 +98,7 @@ impl Bounds {
 
     /// An address of this family, `NFTA_SET_ELEM_KEY`.
     fn address_in(&self, key: &[u8]) -> Option<u128> {
-        let (_, value) = attributes_in(key).find(|(kind, _)| *kind == NFTA_DATA_VALUE)?;
+        let value = value_in(key, NFTA_DATA_VALUE)?;
         match self.family {
             Family::Ip => Some(u128::from(u32::from_be_bytes(value.try_into().ok()?))),
             Family::Ip6 => Some(u128::from_be_bytes(value.try_into().ok()?)),
@@ -109,7 +107,7 @@ impl Bounds {
 
     /// The elements that begin and end there: before the next end or the next start, or with the last address, which
     /// nothing is behind (`interval_map_decompose`, src/segtree.c of nftables).
-    pub(super) fn elements(mut self, has_intervals: bool, is_consistent: bool) -> Elements {
+    pub(super) fn elements(mut self, has_intervals: bool) -> Elements {
         self.starts.sort_by_key(|start| start.address);
         self.starts.dedup_by_key(|start| start.address);
         self.ends.sort_unstable();
@@ -135,7 +133,6 @@ impl Bounds {
         Elements {
             readable,
             strange: self.strange,
-            is_consistent,
         }
     }
 }
@@ -163,13 +160,8 @@ fn comment_in(userdata: &[u8]) -> Option<String> {
 
 /// What a counter has counted, `NFTA_SET_ELEM_EXPR`; `None`: it is another statement.
 fn packets_in(statement: &[u8]) -> Option<u64> {
-    let member = |kind| attributes_in(statement).find(|(found, _)| *found == kind);
-    let (_, name) = member(NFTA_EXPR_NAME)?;
-    if name != b"counter\0" {
-        return None;
-    }
-    let (_, counter) = member(NFTA_EXPR_DATA)?;
-    packets_of(counter)
+    let is_counter = value_in(statement, NFTA_EXPR_NAME)? == b"counter\0";
+    packets_of(value_in(statement, NFTA_EXPR_DATA)?).filter(|_| is_counter)
 }
 
 #[cfg(test)]

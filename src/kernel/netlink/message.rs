@@ -2,17 +2,10 @@
 
 use std::io;
 
-/// `NFNL_SUBSYS_NFTABLES`, linux/netfilter/nfnetlink.h.
-pub(super) const SUBSYSTEM: u16 = 10;
+use nix::libc::{self, c_int};
+
 /// `NLA_TYPE_MASK`, linux/netlink.h: the attribute's type without its two flags.
 const TYPE_MASK: u16 = 0x3fff;
-/// `NLM_F_REQUEST`, `NLM_F_ACK`, `NLM_F_DUMP`, `NLM_F_DUMP_INTR`, `NLMSG_ERROR` and `NLMSG_DONE`, linux/netlink.h.
-const NLM_F_REQUEST: u16 = 1;
-pub(super) const NLM_F_ACK: u16 = 4;
-pub(super) const NLM_F_DUMP: u16 = 0x300;
-const NLM_F_DUMP_INTR: u16 = 0x10;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
 /// linux/netfilter/nf_tables.h.
 pub(super) const NFTA_COUNTER_PACKETS: u16 = 2;
 /// `struct nlmsghdr`: length, type, flags, sequence, port.
@@ -22,17 +15,28 @@ const FAMILY_HEADER_BYTES: usize = 4;
 /// `struct nlattr`: length, type.
 const ATTRIBUTE_HEADER_BYTES: usize = 4;
 
+/// The type of a message of nf_tables, by its `NFT_MSG_*`.
+pub(super) const fn of_nf_tables(message: c_int) -> c_int {
+    libc::NFNL_SUBSYS_NFTABLES << 8 | message
+}
+
 /// A request. Sequence and port are 0: one request at a time, so there is nothing to tell apart.
-pub(super) fn message(kind: u16, flags: u16, family: u8, attributes: &[u8]) -> io::Result<Vec<u8>> {
+pub(super) fn message(
+    kind: c_int,
+    flags: c_int,
+    family: c_int,
+    attributes: &[u8],
+) -> io::Result<Vec<u8>> {
     let length = MESSAGE_HEADER_BYTES + FAMILY_HEADER_BYTES + attributes.len();
     let length = u32::try_from(length).map_err(io::Error::other)?;
+    let short = |number: c_int| u16::try_from(number).map_err(io::Error::other);
     let mut bytes = length.to_ne_bytes().to_vec();
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend((NLM_F_REQUEST | flags).to_ne_bytes());
+    bytes.extend(short(kind)?.to_ne_bytes());
+    bytes.extend(short(libc::NLM_F_REQUEST | flags)?.to_ne_bytes());
     bytes.extend([0; 8]);
-    bytes.extend([family, 0]);
+    bytes.extend([u8::try_from(family).map_err(io::Error::other)?, 0]);
     // The resource, by which a transaction says whom it is for; in other messages it says nothing.
-    bytes.extend(SUBSYSTEM.to_be_bytes());
+    bytes.extend(short(libc::NFNL_SUBSYS_NFTABLES)?.to_be_bytes());
     bytes.extend_from_slice(attributes);
     Ok(bytes)
 }
@@ -49,8 +53,14 @@ pub(super) fn first_of(messages: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((message, after.unwrap_or_default()))
 }
 
-pub(in crate::kernel) fn type_of(message: &[u8]) -> Option<u16> {
-    Some(u16::from_ne_bytes(*message.get(4..)?.first_chunk()?))
+pub(super) fn type_of(message: &[u8]) -> Option<c_int> {
+    short_at(message, 4)
+}
+
+/// The number of two bytes in the header.
+fn short_at(message: &[u8], offset: usize) -> Option<c_int> {
+    let bytes = message.get(offset..)?.first_chunk()?;
+    Some(u16::from_ne_bytes(*bytes).into())
 }
 
 /// The port that `nlmsg_pid` names: in a notification of nf_tables, that of the socket on which it was committed
@@ -60,29 +70,26 @@ pub(super) fn port_of(message: &[u8]) -> u32 {
     port.map_or(0, |port| u32::from_ne_bytes(*port))
 }
 
-/// Whether someone has changed the ruleset since the dump that the message is of began (nl_dump_check_consistent).
-pub(super) fn is_interrupted(message: &[u8]) -> bool {
-    let flags = message.get(6..).and_then(|flags| flags.first_chunk());
-    flags.is_some_and(|flags| u16::from_ne_bytes(*flags) & NLM_F_DUMP_INTR != 0)
+/// Whether others of the same answer follow; the last one of them says that it is.
+pub(super) fn is_one_of_several(message: &[u8]) -> bool {
+    short_at(message, 6).is_some_and(|flags| flags & libc::NLM_F_MULTI != 0)
 }
 
-/// How a dump has ended, if the message is its end: with an error where what was asked for went meanwhile.
-pub(super) fn end_of_dump(message: &[u8]) -> Option<io::Result<()>> {
-    match type_of(message) {
-        Some(NLMSG_DONE) if code_of(message).unwrap_or_default() == 0 => Some(Ok(())),
-        Some(NLMSG_DONE | NLMSG_ERROR) => Some(Err(refusal_of(message))),
+/// How an answer has ended, if the message is its end: with an error where the kernel refused, or where what was asked for
+/// went meanwhile.
+pub(super) fn end_of_answer(message: &[u8]) -> Option<io::Result<()>> {
+    match (type_of(message)?, code_of(message)) {
+        (libc::NLMSG_DONE, None) | (libc::NLMSG_DONE | libc::NLMSG_ERROR, Some(0)) => Some(Ok(())),
+        (libc::NLMSG_DONE | libc::NLMSG_ERROR, Some(code)) => {
+            Some(Err(io::Error::from_raw_os_error(code.saturating_neg())))
+        }
+        (libc::NLMSG_ERROR, None) => Some(Err(no_answer())),
         _ => None,
     }
 }
 
-/// What the kernel said in place of an answer.
-pub(super) fn refusal_of(message: &[u8]) -> io::Error {
-    match (type_of(message), code_of(message)) {
-        (Some(NLMSG_ERROR | NLMSG_DONE), Some(code)) => {
-            io::Error::from_raw_os_error(code.saturating_neg())
-        }
-        _ => io::Error::other("an answer of nf_tables that is none to the request"),
-    }
+pub(super) fn no_answer() -> io::Error {
+    io::Error::other("an answer of nf_tables that is none to the request")
 }
 
 fn code_of(message: &[u8]) -> Option<i32> {
@@ -114,15 +121,27 @@ pub(in crate::kernel) fn attributes_in(nested: &[u8]) -> impl Iterator<Item = (u
     })
 }
 
-/// The value of the first attribute of this type.
+/// The value of a message's first attribute of this type.
 pub(in crate::kernel) fn value_of(message: &[u8], kind: u16) -> Option<&[u8]> {
-    let (_, value) = attributes_of(message).find(|(found, _)| *found == kind)?;
+    first_value(attributes_of(message), kind)
+}
+
+/// The same of an attribute that consists of attributes.
+pub(in crate::kernel) fn value_in(nested: &[u8], kind: u16) -> Option<&[u8]> {
+    first_value(attributes_in(nested), kind)
+}
+
+fn first_value<'a>(
+    mut attributes: impl Iterator<Item = (u16, &'a [u8])>,
+    kind: u16,
+) -> Option<&'a [u8]> {
+    let (_, value) = attributes.find(|(found, _)| *found == kind)?;
     Some(value)
 }
 
 /// How many packets a counter has counted, by its attributes.
 pub(in crate::kernel) fn packets_of(counter: &[u8]) -> Option<u64> {
-    let (_, packets) = attributes_in(counter).find(|(kind, _)| *kind == NFTA_COUNTER_PACKETS)?;
+    let packets = value_in(counter, NFTA_COUNTER_PACKETS)?;
     Some(u64::from_be_bytes(packets.try_into().ok()?))
 }
 
@@ -135,6 +154,11 @@ pub(in crate::kernel) fn big_endian(value: &[u8]) -> Option<u32> {
 pub(in crate::kernel) fn number_of(message: &[u8], kind: u16) -> u32 {
     let value = value_of(message, kind);
     value.and_then(big_endian).unwrap_or_default()
+}
+
+/// The text in the first attribute of this type, or none.
+pub(in crate::kernel) fn text_of(message: &[u8], kind: u16) -> String {
+    text(value_of(message, kind).unwrap_or_default())
 }
 
 /// A string up to its NUL.

@@ -3,10 +3,9 @@
 use nix::sys::socket::socketpair;
 use proptest::prelude::*;
 
-use super::message::attribute;
 use super::*;
 
-fn message(kind: u16, attributes: &[u8]) -> Vec<u8> {
+fn message(kind: c_int, attributes: &[u8]) -> Vec<u8> {
     super::message::message(kind, 0, 0, attributes).unwrap()
 }
 
@@ -32,7 +31,10 @@ fn a_notification_names_the_generation_and_the_process() {
 fn the_messages_of_a_dump_are_read_one_by_one() {
     let table = |name: &str| {
         let name = [name.as_bytes(), &[0]].concat();
-        message(SUBSYSTEM << 8, &attribute(NFTA_TABLE_NAME, &name))
+        message(
+            of_nf_tables(libc::NFT_MSG_NEWTABLE),
+            &attribute(NFTA_TABLE_NAME, &name),
+        )
     };
     let dump = [table("nat"), table("filter")].concat();
     let (first, rest) = first_of(&dump).unwrap();
@@ -71,8 +73,8 @@ proptest! {
     ) {
         let _ = (commit_of(&tail), first_of(&tail), value_of(&tail, NFTA_TABLE_NAME));
         let mut bytes = message(NEW_GENERATION, &tail);
-        let _ = (commit_of(&bytes), refusal_of(&bytes));
+        let _ = (commit_of(&bytes), end_of_answer(&bytes));
         bytes.splice(0..head.len().min(bytes.len()), head.iter().copied());
-        let _ = (commit_of(&bytes), refusal_of(&bytes));
+        let _ = (commit_of(&bytes), end_of_answer(&bytes));
     }
 }

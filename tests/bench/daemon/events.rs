@@ -5,7 +5,7 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use non_masquerade_daemon::kernel::libnftables::Context;
+use non_masquerade_daemon::kernel::libnftables::{Context, Mode};
 use serde_json::{Value, json};
 
 use crate::configurations::{Flip, with_separators};
@@ -89,7 +89,7 @@ fn repairs(
     for _ in 0..n {
         thread::sleep(REST);
         let document = CString::new(damage(&exempt_set(namespace)?))?;
-        let repaired = watched.repair(|| match context.run(&document) {
+        let repaired = watched.repair(|| match context.run(&document, Mode::Full) {
             said if said.succeeded => Ok(()),
             said => Err(io::Error::other(said.error)),
         })?;

@@ -5,7 +5,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use non_masquerade_daemon::kernel::libnftables::Context;
+use non_masquerade_daemon::kernel::libnftables::{Context, Mode};
 
 use crate::DAEMON;
 use crate::samples::{Samples, milliseconds};
@@ -79,7 +79,7 @@ impl Without {
             for _ in 0..N {
                 thread::sleep(REST);
                 let hand = CString::new(on_the_set_in_use(hand, namespace)?)?;
-                samples.push(watched.repair(|| match context.run(&hand) {
+                samples.push(watched.repair(|| match context.run(&hand, Mode::Full) {
                     said if said.succeeded => Ok(()),
                     said => Err(io::Error::other(said.error)),
                 })?);

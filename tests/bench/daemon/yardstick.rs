@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::SockFlag;
 use non_masquerade_daemon::kernel::difference::{Comparison, RulesAre};
-use non_masquerade_daemon::kernel::libnftables::{Context, Said};
+use non_masquerade_daemon::kernel::libnftables::{Context, Mode, Said};
 use non_masquerade_daemon::kernel::netlink::Netlink;
 use non_masquerade_daemon::kernel::observed::Observed;
-use non_masquerade_daemon::ruleset::json::{self, Form, TableFlags};
-use non_masquerade_daemon::ruleset::transaction::{Command, add_rules};
+use non_masquerade_daemon::ruleset::json::{self, Form};
+use non_masquerade_daemon::ruleset::transaction::{Command, TableFlags, add_rules};
 use non_masquerade_daemon::ruleset::{AddressField, Family, Ruleset, SetNames, names};
 use serde_json::json;
 
@@ -117,7 +117,7 @@ impl Yardstick {
         let chains = ruleset.chains.iter().map(Command::AddChain);
         let rules = ruleset.chains.iter().flat_map(add_rules);
         let rest = counters.chain(chains).chain(rules).collect();
-        [vec![Command::AddTable], sets, rest]
+        [vec![Command::AddTable(TableFlags::Plain)], sets, rest]
             .into_iter()
             .map(|commands| self.written(ruleset, Turn::First, commands))
             .collect()
@@ -146,7 +146,7 @@ impl Yardstick {
 
     /// Damages the table and mends it: how long the mending took.
     pub(crate) fn mend(&mut self, damage: &str, mending: &Work) -> io::Result<Duration> {
-        succeeded(&self.context.run(&CString::new(damage)?))?;
+        succeeded(&self.context.run(&CString::new(damage)?, Mode::Full))?;
         let took = self.timed(mending)?;
         self.generations.take()?;
         Ok(took)
@@ -172,7 +172,7 @@ impl Yardstick {
     /// Lists the table: how long it took.
     pub(crate) fn list(&mut self) -> io::Result<Duration> {
         let started = Instant::now();
-        let said = self.context.run(&self.listing);
+        let said = self.context.run(&self.listing, Mode::Full);
         let took = started.elapsed();
         succeeded(&said)?;
         Ok(took)
@@ -190,7 +190,7 @@ impl Yardstick {
     pub(crate) fn apply(&mut self, documents: &[CString]) -> io::Result<()> {
         documents
             .iter()
-            .try_for_each(|document| succeeded(&self.context.run(document)))
+            .try_for_each(|document| succeeded(&self.context.run(document, Mode::Full)))
     }
 
     /// The next set with its elements, the rules that look it up, the deletion of the set before: three transactions.
@@ -226,7 +226,7 @@ impl Yardstick {
     ) -> io::Result<CString> {
         let set_names = in_use.set_names();
         let transaction = ruleset.transaction(&set_names, commands);
-        let document = json::document([&transaction], self.form, TableFlags::Plain)?;
+        let document = json::document([&transaction], self.form)?;
         Ok(CString::new(document)?)
     }
 }
@@ -262,12 +262,12 @@ fn form() -> io::Result<Form> {
     let set_names = SetNames::first();
     let mut context = Context::new().map_err(io::Error::other)?;
     let [objects, _] = ruleset.creation(&set_names);
-    let document = json::document([&objects], Form::Typeof, TableFlags::Plain)?;
+    let document = json::document([&objects], Form::Typeof)?;
     let document = CString::new(document)?;
-    if !context.run(&document).succeeded {
+    if !context.run(&document, Mode::Full).succeeded {
         return Ok(Form::Portable);
     }
-    succeeded(&context.run(&deletion()?))?;
+    succeeded(&context.run(&deletion()?, Mode::Full))?;
     Ok(Form::Typeof)
 }
 

@@ -7,7 +7,7 @@ use non_masquerade_daemon::config::{
     Config, Flags, Judged, MAX_FILE_BYTES, PortRange, Source, judge, judge_together,
 };
 use non_masquerade_daemon::policy::Policy;
-use non_masquerade_daemon::ruleset::json::{self, Form, TableFlags};
+use non_masquerade_daemon::ruleset::json::{self, Form};
 use non_masquerade_daemon::ruleset::{ChosenNames, SetNames, Tables};
 use serde_json::{Map, Value};
 
@@ -66,7 +66,7 @@ fn holds(judged: &Judged, flags: &Flags) {
     for ruleset in Tables::new(&Policy::new(&judged.config), &chosen).wanted() {
         let set_names = SetNames::first();
         let creation = ruleset.creation(&set_names);
-        let document = json::document(&creation, Form::Portable, TableFlags::Plain).unwrap();
+        let document = json::document(&creation, Form::Portable).unwrap();
         assert!(serde_json::from_str::<Value>(&document).is_ok());
     }
 }

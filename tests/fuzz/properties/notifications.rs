@@ -9,7 +9,7 @@ use non_masquerade_daemon::kernel::difference::{Comparison, RulesAre};
 use non_masquerade_daemon::kernel::netlink::{Commit, Elements, Netlink, commit_of};
 use non_masquerade_daemon::kernel::observed::{Observed, ObservedElement};
 use non_masquerade_daemon::policy::Policy;
-use non_masquerade_daemon::ruleset::json::{self, Form, TableFlags};
+use non_masquerade_daemon::ruleset::json::{self, Form};
 use non_masquerade_daemon::ruleset::transaction::Command;
 use non_masquerade_daemon::ruleset::{ChosenNames, Family, Ruleset, Tables, names};
 use serde_json::Value;
@@ -101,7 +101,7 @@ fn assert_can_be_made(ruleset: &Ruleset, table: &Observed, comparison: &Comparis
     let sets = comparison.sets_to_make.iter().copied();
     let commands = sets.map(Command::AddSet).collect();
     let declaration = ruleset.transaction(&comparison.set_names, commands);
-    let document = json::document([&declaration], Form::Portable, TableFlags::Plain).unwrap();
+    let document = json::document([&declaration], Form::Portable).unwrap();
     assert!(serde_json::from_str::<Value>(&document).is_ok());
 }
 

@@ -43,7 +43,7 @@ fn dump(elements: &[Vec<u8>]) -> Vec<u8> {
 fn read(family: Family, elements: &[Vec<u8>]) -> Elements {
     let mut bounds = Bounds::new(family);
     bounds.read(&dump(elements));
-    bounds.elements(true, true)
+    bounds.elements(true)
 }
 
 fn intervals(elements: &Elements) -> Vec<(String, String)> {
@@ -115,7 +115,7 @@ fn an_element_of_a_set_without_intervals_is_one_address() {
     let mut bounds = Bounds::new(Family::Ip6);
     bounds.read(&dump(&[key("fd00::1")]));
     assert_eq!(
-        intervals(&bounds.elements(false, true)),
+        intervals(&bounds.elements(false)),
         pairs(&[("fd00::1", "fd00::1")])
     );
 }
@@ -199,7 +199,7 @@ proptest! {
         let mut bounds = Bounds::new(Family::Ip);
         bounds.read(&pieces.concat());
         bounds.read(&dump(&pieces));
-        let elements = bounds.elements(has_intervals, true).readable;
+        let elements = bounds.elements(has_intervals).readable;
         prop_assert!(elements.iter().all(|element| element.first <= element.last));
         prop_assert!(elements.is_sorted_by(|one, next| one.last < next.first));
     }
