@@ -113,6 +113,7 @@ struct Signals {
     hangup: Signal,
     interrupt: Signal,
     terminate: Signal,
+    child: Signal,
 }
 
 impl Signals {
@@ -121,6 +122,7 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            child: signal(SignalKind::child())?,
         })
     }
 }
@@ -198,6 +200,7 @@ impl EventLoop {
                     self.reader.reload(Instant::now());
                     self.keeper.look(Instant::now());
                 }
+                _ = sources.signals.child.recv() => {} // Inherited ones are waited for in the next turn.
                 () = self.watch.changed() => self.reader.may_have_changed(Instant::now()),
                 arrived = arrived(&sources.notifications), if self.work.is_idle() => self.ledger.note(arrived),
                 () = until(deadline) => {}
@@ -213,6 +216,7 @@ impl EventLoop {
 
     fn do_what_is_due(&mut self, sources: &mut Sources) {
         let now = Instant::now();
+        self.work.reap_inherited();
         self.log.say_what_is_due(now);
         if self.reader.next(now) {
             self.read();

@@ -9,6 +9,7 @@ mod config_watch;
 mod connections;
 pub mod event_loop;
 mod http;
+mod inherited;
 mod keeper;
 mod ledger;
 mod log_lines;

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::inherited;
 use super::keeper::Outcome;
 use super::worker::{Worker, WorkerError};
 use crate::kernel::error::KernelError;
@@ -59,6 +60,14 @@ impl Work {
 
     pub(super) fn is_idle(&self) -> bool {
         matches!(self, Self::Idle(_))
+    }
+
+    /// Waits for what has ended of the processes that the daemon has inherited. Not during a pass, in which workers come
+    /// and go.
+    pub(super) fn reap_inherited(&self) {
+        if let Self::Idle(worker) = self {
+            inherited::reap(worker.process_id());
+        }
     }
 
     /// How many workers have been started; `None` during a pass.
