@@ -3,6 +3,7 @@
 mod address;
 mod environment;
 mod go_arguments;
+mod klog;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::config::port_range::parse_port_ranges;
@@ -21,6 +23,7 @@ use crate::ruleset::{ChosenNames, names};
 
 /// Where the configuration is, without `--config`.
 const DEFAULT_CONFIG: &str = "/etc/config/non-masquerade-daemon";
+const CONFIG_VARIABLE: &str = "NON_MASQUERADE_DAEMON_CONFIG";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -61,7 +64,7 @@ pub struct Options {
     /// merged; in the environment, paths are separated by ':'.
     #[arg(
         long, global = true, value_name = "PATH", default_value = DEFAULT_CONFIG,
-        env = "NON_MASQUERADE_DAEMON_CONFIG"
+        env = CONFIG_VARIABLE
     )]
     pub config: Vec<PathBuf>,
 
@@ -391,7 +394,7 @@ impl Options {
 pub struct Parsed {
     /// What was asked for.
     pub cli: Cli,
-    /// klog's flags, as written.
+    /// klog's flags that were given.
     pub klog_flags: Vec<String>,
     /// Variables that have the name of no option.
     pub unknown_variables: Vec<String>,
@@ -405,33 +408,27 @@ pub struct Parsed {
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, clap::Error> {
     let all = Cli::command();
     let unknown_variables = environment::unknown_variables(&all);
-    let command = environment::without_empty_variables(all);
-    let go_arguments::Normal {
-        arguments,
-        klog_flags,
-    } = go_arguments::normal(arguments, &command);
+    let command = klog::with_flags(environment::without_empty_variables(all));
+    let arguments = go_arguments::normal(arguments, &command);
     let matches = command.clone().try_get_matches_from(arguments);
     let mut matches =
         matches.map_err(|error| environment::naming_the_variable(error, command.clone()))?;
-    let from_environment = config_is_from_environment(&matches);
+    let of_command = matches
+        .subcommand()
+        .map_or(&matches, |(_, of_command)| of_command);
+    let klog_flags = klog::given(of_command);
+    let is_from_environment = of_command.value_source("config") == Some(ValueSource::EnvVariable);
     let mut cli = Cli::from_arg_matches_mut(&mut matches)
         .map_err(|error| error.format(&mut command.clone()))?;
-    if from_environment {
-        let split = cli.options.config.iter().flat_map(std::env::split_paths);
-        cli.options.config = split.collect();
+    if is_from_environment && let [paths] = cli.options.config.as_slice() {
+        let paths = environment::paths(CONFIG_VARIABLE, paths.as_os_str(), command)?;
+        cli.options.config = paths;
     }
     Ok(Parsed {
         cli,
         klog_flags,
         unknown_variables,
     })
-}
-
-fn config_is_from_environment(matches: &clap::ArgMatches) -> bool {
-    let of_command = matches
-        .subcommand()
-        .map_or(matches, |(_, of_command)| of_command);
-    of_command.value_source("config") == Some(clap::parser::ValueSource::EnvVariable)
 }
 
 #[cfg(test)]

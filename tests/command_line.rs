@@ -4,7 +4,9 @@
 
 mod support;
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -259,6 +261,92 @@ fn wrong_arguments_end_with_exit_code_2_and_the_reason() {
     }
 }
 
+/// The program without CAP_NET_ADMIN: where it would run the daemon, it ends with exit code 4.
+fn without_capability() -> Command {
+    // setpriv(1) of util-linux takes the capability from what it executes.
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-net_admin", "--inh-caps=-net_admin", DAEMON]);
+    command
+}
+
+#[test]
+fn what_go_or_klog_refuses_and_what_is_no_command_never_starts_the_daemon() {
+    for (arguments, reason) in [
+        (&["-v"][..], "a value is required for '-v <INTEGER>'"),
+        (
+            &["--v", "check"],
+            "'check' for '-v <INTEGER>': write an integer",
+        ),
+        (&["-v="], "-v"),
+        (&["-v2"], "'--v2'"),
+        (&["--logtostderr=maybe"], "write true or false"),
+        (&["--logtostderr", "false"], "'false'"),
+        (&["--stderrthreshold", "LOUD"], "'LOUD'"),
+        (&["--log_dir"], "--log-dir <PATH>"),
+        (&["--random-fully", "false"], "'false'"),
+        (&["-random-fully", "-bogus"], "-bogus' found"),
+        (&["--bogus", "run"], "'--bogus' found"),
+        (&["-=x"], "unexpected argument"),
+        (&["--=x"], "unexpected argument"),
+        (&["---x"], "'---x'"),
+        (&["---"], "'---'"),
+        (&["-"], "'-'"),
+        (&[""], "''"),
+        (&["chekc"], "'check'"),
+        (&["--once", "chekc"], "'check'"),
+        (&["run", "now"], "'now'"),
+        (&["--", "run"], "'run'"),
+    ] {
+        let wrong = outcome(without_capability().args(arguments));
+        assert_eq!(wrong.code, 2, "{arguments:?}: {}", wrong.errors);
+        assert!(
+            wrong.errors.contains(reason),
+            "{arguments:?}: {}",
+            wrong.errors
+        );
+    }
+    for started in [&[][..], &["run"], &["-v", "2"], &["--logtostderr"]] {
+        let refused = outcome(without_capability().args(started));
+        assert_eq!(refused.code, 4, "{started:?}: {}", refused.errors);
+    }
+}
+
+#[test]
+fn a_path_may_be_any_bytes() {
+    let directory = TemporaryDirectory::new().unwrap();
+    let path = directory.path().join(OsStr::from_bytes(b"caf\xe9"));
+    fs::write(&path, "nonMasqueradeCIDRs: [192.0.2.0/24]").unwrap();
+    let mut flag = OsStr::new("--config=").to_owned();
+    flag.push(&path);
+    let started = outcome(without_capability().arg(&flag));
+    assert_eq!(started.code, 4, "{}", started.errors);
+    let variable = "NON_MASQUERADE_DAEMON_CONFIG";
+    for command in [
+        daemon("check").arg(&flag),
+        daemon("").arg(&flag).arg("check"),
+        daemon("--config").arg(&path).arg("check"),
+        daemon("check").arg(&path),
+        daemon("check").env(variable, &path),
+    ] {
+        let good = outcome(command);
+        assert_eq!(good.code, 0, "{command:?}: {}", good.errors);
+        assert!(good.output.contains("192.0.2.0/24"), "{command:?}");
+    }
+}
+
+#[test]
+fn an_empty_path_in_the_variable_is_refused() {
+    for written in ["a:", ":a", "a::b", ":"] {
+        let mut command = daemon("check");
+        let wrong = outcome(command.env("NON_MASQUERADE_DAEMON_CONFIG", written));
+        assert_eq!(wrong.code, 2, "{written}: {}", wrong.errors);
+        let reason = format!("NON_MASQUERADE_DAEMON_CONFIG={written}: an empty path");
+        assert!(wrong.errors.contains(&reason), "{}", wrong.errors);
+    }
+    let none = outcome(daemon("check").env("NON_MASQUERADE_DAEMON_CONFIG", ""));
+    assert_eq!(none.code, 0, "{}", none.errors);
+}
+
 #[test]
 fn options_come_from_the_environment_and_the_command_line_counts_more() {
     let render = |arguments: &str, environment: &[(&str, &str)]| {
@@ -326,7 +414,7 @@ fn the_flags_of_ip_masq_agent_s_manifests_are_taken_with_one_warning() {
     assert!(
         taken
             .errors
-            .contains("--v=2 --logtostderr=true -stderrthreshold"),
+            .contains("have: -v --logtostderr --stderrthreshold"),
         "{}",
         taken.errors
     );
@@ -380,16 +468,8 @@ fn output_that_nobody_reads_is_no_crash() {
 
 #[test]
 fn without_cap_net_admin_run_ends_with_exit_code_4_and_the_remedy() {
-    // setpriv(1) of util-linux takes the capability from what it executes.
-    let no_capability = outcome(Command::new("setpriv").args([
-        "--bounding-set=-net_admin",
-        "--inh-caps=-net_admin",
-        DAEMON,
-        "run",
-        "--once",
-        "--config",
-        "/nonexistent",
-    ]));
+    let no_capability =
+        outcome(without_capability().args(["run", "--once", "--config", "/nonexistent"]));
     assert_eq!(no_capability.code, 4, "{}", no_capability.errors);
     for words in [
         "CAP_NET_ADMIN is missing",
@@ -399,13 +479,6 @@ fn without_cap_net_admin_run_ends_with_exit_code_4_and_the_remedy() {
         assert!(said.contains(words), "{said}");
     }
     // Commands that need no privilege have none.
-    let check = outcome(Command::new("setpriv").args([
-        "--bounding-set=-net_admin",
-        "--inh-caps=-net_admin",
-        DAEMON,
-        "check",
-        "--config",
-        "/nonexistent",
-    ]));
+    let check = outcome(without_capability().args(["check", "--config", "/nonexistent"]));
     assert_eq!(check.code, 0);
 }

@@ -264,6 +264,20 @@ enableIPv6: true
     }
 
     #[test]
+    fn in_the_default_pod_the_doctor_warns_of_nothing() {
+        let root = RootFileSystem::new(DAEMON).unwrap();
+        let node = Namespace::new().unwrap();
+        // As every node of a cluster has it.
+        node.sysctl("net/ipv4/ip_forward", "1").unwrap();
+        let container = Container::start(&root, &Manifest::base(), &node, "", &[]).unwrap();
+        assert_ready(&node);
+        let doctor = container.exec(&["doctor"]).unwrap();
+        doctor.assert_code(0);
+        let is_well = |line: &str| line.starts_with("ok ");
+        assert!(doctor.output.lines().all(is_well), "{}", doctor.output);
+    }
+
+    #[test]
     fn with_the_manifests_rights_it_hears_of_what_others_change_and_repairs_it() {
         let root = RootFileSystem::new(DAEMON).unwrap();
         let node = Namespace::new().unwrap();
@@ -280,20 +294,20 @@ enableIPv6: true
     }
 
     #[test]
-    fn without_the_file_capability_it_ends_with_exit_code_4_and_names_the_overlay_for_root() {
+    fn without_the_file_capability_it_ends_with_exit_code_4_and_names_the_component_for_root() {
         let root = RootFileSystem::new(DAEMON).unwrap();
         root.lose_file_capability().unwrap();
         let node = Namespace::new().unwrap();
         let manifest = Manifest::base();
         let (code, log) = Container::run_to_end(&root, &manifest, &node, "", &[]).unwrap();
         assert_eq!(code, 4, "{log}");
-        for words in ["CAP_NET_ADMIN is missing", "manifests/overlays/root"] {
+        for words in ["CAP_NET_ADMIN is missing", "manifests/components/root"] {
             assert!(log.contains(words), "{log}");
         }
 
-        let overlay = Manifest::root_overlay();
-        assert_eq!(overlay.security_context.run_as_user, 0);
-        let container = Container::start(&root, &overlay, &node, "", &[]).unwrap();
+        let component = Manifest::with_root();
+        assert_eq!(component.security_context.run_as_user, 0);
+        let container = Container::start(&root, &component, &node, "", &[]).unwrap();
         assert_ready(&node);
         assert_has_only_net_admin(container.daemon().unwrap(), 0);
         assert_has_only_net_admin(container.worker().unwrap(), 0);

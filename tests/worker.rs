@@ -349,9 +349,35 @@ fn a_set_that_crashes_libnftables_is_named_and_the_daemon_heals_when_it_is_gone(
     assert!(daemon.terminate().unwrap().success());
 }
 
-/// In a user namespace of its own, libnftables cannot send so much at once (EMSGSIZE).
+/// In a user namespace of its own, libnftables cannot send so much at once (EMSGSIZE), and there is no other user.
 mod needs_root {
+    use std::process::Command;
+
     use super::*;
+    use support::netns::succeed;
+    use support::outcome::Outcome;
+
+    #[test]
+    fn where_no_process_can_be_started_the_limit_is_named() {
+        // The processes of a user are counted, getrlimit(2): no other test has this one.
+        const AS_ANOTHER: &str = "--reuid=65531 --regid=65531 --clear-groups \
+             --inh-caps=-all,+net_admin --ambient-caps=+net_admin prlimit --nproc=1";
+        let namespace = Namespace::new().unwrap();
+        let directory = TemporaryDirectory::new().unwrap();
+        let copy = directory.path().join("daemon");
+        succeed(Command::new("cp").arg(DAEMON).arg(&copy)).unwrap();
+        for command in ["doctor", "run --once"] {
+            let mut limited = namespace.command("setpriv");
+            limited.args(AS_ANOTHER.split_whitespace()).arg(&copy);
+            limited.args(command.split_whitespace());
+            let limited = Outcome::of(limited.arg("--config=/nonexistent"));
+            limited.assert_code(1);
+            let said = limited.output + &limited.errors;
+            let reason = "the limit of processes is reached (podPidsLimit, RLIMIT_NPROC)";
+            assert!(said.contains(reason), "{command}: {said}");
+            assert!(!said.contains("mount"), "{command}: {said}");
+        }
+    }
 
     /// The kernel refuses each message of elements, and libnftables before 1.1.5 makes no room for thousands of answers:
     /// those that it has not read it would take for answers to the next request.

@@ -1,6 +1,9 @@
 //! Options from the environment.
 
-use clap::error::{ContextKind, ContextValue};
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Error};
 
 /// With which the name of each variable begins.
@@ -32,6 +35,26 @@ pub(super) fn unknown_variables(command: &Command) -> Vec<String> {
     let mut unknown: Vec<String> = names.filter(is_unknown).collect();
     unknown.sort();
     unknown
+}
+
+/// The paths that a variable holds, separated by ':'.
+///
+/// # Errors
+/// Where one of them is empty: a slip, which would otherwise be a file of no name.
+pub(super) fn paths(
+    variable: &str,
+    written: &OsStr,
+    mut command: Command,
+) -> Result<Vec<PathBuf>, Error> {
+    let paths: Vec<PathBuf> = std::env::split_paths(written).collect();
+    if paths.iter().any(|path| path.as_os_str().is_empty()) {
+        let reason = format!(
+            "{variable}={}: an empty path; write one ':' between two paths, and none at the ends",
+            written.to_string_lossy()
+        );
+        return Err(command.error(ErrorKind::InvalidValue, reason));
+    }
+    Ok(paths)
 }
 
 /// The error, which knows options only, with the variable that the wrong value stands in.

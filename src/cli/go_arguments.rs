@@ -1,39 +1,16 @@
 //! Arguments as Go's programs take them, made into what clap wants.
 //!
-//! Manifests written for ip-masq-agent hold Go's spellings (package flag: one dash or two) and the
-//! flags of klog. The command is put first, so that options before it and behind it are one list:
-//! clap lets the list behind a command replace that before it.
+//! Manifests written for ip-masq-agent hold Go's spellings (package flag: one dash or two; pflag: `_` for `-`). The command
+//! is put first, so that options before it and behind it are one list: clap lets the list behind a command replace that
+//! before it.
 
 use std::borrow::Cow;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::iter;
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use crate::config::duration::parse_resync_interval;
-
-/// klog's flags (k8s.io/klog/v2, `InitFlags`), and whether each stands without a value.
-const KLOG_FLAGS: [(&str, bool); 14] = [
-    ("v", false),
-    ("vmodule", false),
-    ("stderrthreshold", false),
-    ("log_dir", false),
-    ("log_file", false),
-    ("log_file_max_size", false),
-    ("log_backtrace_at", false),
-    ("logtostderr", true),
-    ("alsologtostderr", true),
-    ("add_dir_header", true),
-    ("skip_headers", true),
-    ("skip_log_headers", true),
-    ("one_output", true),
-    ("legacy_stderr_threshold_behavior", true),
-];
-
-/// Arguments for clap.
-pub(super) struct Normal {
-    pub(super) arguments: Vec<OsString>,
-    /// klog's flags, as written.
-    pub(super) klog_flags: Vec<String>,
-}
 
 /// A boolean as Go's `strconv.ParseBool` takes it.
 pub(super) fn boolean(written: &str) -> Result<bool, String> {
@@ -55,129 +32,126 @@ pub(super) fn resync_interval(written: &str) -> Result<Duration, String> {
     parse_resync_interval(&duration).map_err(|error| format!("{error}; {}", error.remedy()))
 }
 
-/// `program [OPTIONS] [COMMAND] [OPTIONS] [ARGUMENTS]` → `program COMMAND OPTIONS ARGUMENTS`.
+/// `program [OPTIONS] [COMMAND] [OPTIONS] [ARGUMENTS]` → `program COMMAND ARGUMENTS OPTIONS`, each option with its value.
 pub(super) fn normal(
     arguments: impl IntoIterator<Item = OsString>,
     command: &clap::Command,
-) -> Normal {
+) -> Vec<OsString> {
     let mut remaining = arguments.into_iter();
     let program = remaining.next();
-    let mut kept: Vec<OsString> = Vec::new();
-    let mut klog_flags = Vec::new();
-    let mut options: Vec<OsString> = Vec::new();
-    let mut words: Vec<OsString> = Vec::new();
-    while let Some(argument) = remaining.next() {
-        let Some(flag) = argument.to_str().and_then(Flag::of) else {
-            let is_end_of_options = argument == "--";
-            kept.push(argument.clone());
-            words.push(argument);
-            if is_end_of_options {
-                words.extend(remaining);
-                break;
-            }
-            continue;
-        };
-        if let Some(stands_alone) = flag.of_klog() {
-            klog_flags.push(argument.to_string_lossy().into_owned());
-            if !stands_alone && flag.value.is_none() {
-                remaining.next();
-            }
-            continue;
-        }
-        let Some(takes_value) = takes_value(command, flag.name) else {
-            // Whether the next word is its value or the command is not to be told: clap names it.
-            let as_written = program
-                .into_iter()
-                .chain(kept)
-                .chain([argument])
-                .chain(remaining);
-            return Normal {
-                arguments: as_written.collect(),
-                klog_flags,
-            };
-        };
-        let has_value = flag.value.is_some();
-        options.push(flag.for_clap().into());
-        kept.push(argument);
-        if takes_value && !has_value {
-            let value = remaining.next();
-            kept.extend(value.clone());
-            options.extend(value);
-        }
-    }
-    let sorted = command_first(options, words);
-    Normal {
-        arguments: program.into_iter().chain(sorted).collect(),
-        klog_flags,
-    }
+    let sorted = Sorted::read(remaining, command).in_order();
+    program.into_iter().chain(sorted).collect()
 }
 
-/// The command, `run` where there is none and no help is asked for; the options; the command's arguments.
-fn command_first(
+/// With how many dashes clap takes an option of this name.
+pub(super) fn dashed(name: &str) -> &'static str {
+    // Three dashes are no short name, and must not become the two that end the options.
+    let is_short = name.chars().count() == 1 && name != "-";
+    if is_short { "-" } else { "--" }
+}
+
+/// What stands behind the program's name.
+#[derive(Default)]
+struct Sorted {
+    /// The command and its arguments.
+    words: Vec<OsString>,
     options: Vec<OsString>,
-    mut words: Vec<OsString>,
-) -> impl Iterator<Item = OsString> {
-    let asks_for_help = |option: &OsString| {
-        ["--help", "-h", "--version", "-V"]
-            .iter()
-            .any(|help| option == help)
-    };
-    let command = if words.first().is_some_and(|word| word != "--") {
-        Some(words.remove(0))
-    } else {
-        (!options.iter().any(asks_for_help)).then(|| OsString::from("run"))
-    };
-    command.into_iter().chain(options).chain(words)
+    /// From `--` on.
+    behind: Vec<OsString>,
+    help: Option<OsString>,
+    version: Option<OsString>,
+}
+
+impl Sorted {
+    fn read(mut remaining: impl Iterator<Item = OsString>, command: &clap::Command) -> Self {
+        let mut sorted = Self::default();
+        while let Some(argument) = remaining.next() {
+            if argument == "--" {
+                sorted.behind = iter::once(argument).chain(remaining).collect();
+                break;
+            }
+            let Some(flag) = Flag::of(&argument) else {
+                sorted.words.push(argument);
+                continue;
+            };
+            let mut option = flag.for_clap();
+            match (flag.name.as_str(), flag.takes_value(command)) {
+                ("h" | "help", _) => sorted.help = Some(option),
+                ("V" | "version", _) => sorted.version = Some(option),
+                (_, Some(takes_value)) => {
+                    if takes_value
+                        && flag.value.is_none()
+                        && let Some(value) = remaining.next()
+                    {
+                        option.push("=");
+                        option.push(value);
+                    }
+                    sorted.options.push(option);
+                }
+                (_, None) => {
+                    // Whether the next word is its value or the command cannot be told: clap complains of this one.
+                    sorted.options.push(option);
+                    break;
+                }
+            }
+        }
+        sorted
+    }
+
+    /// `run` where there is no command. Help and version are told whatever else stands beside them.
+    fn in_order(mut self) -> Vec<OsString> {
+        if let Some(help) = self.help {
+            self.words.truncate(1);
+            self.words.push(help);
+            return self.words;
+        }
+        if let Some(version) = self.version {
+            return vec![version];
+        }
+        if self.words.is_empty() {
+            self.words.push("run".into());
+        }
+        [self.words, self.options, self.behind].concat()
+    }
 }
 
 /// `-name`, `--name`, `-name=value` or `--name=value`.
 struct Flag<'a> {
-    name: &'a str,
-    value: Option<&'a str>,
+    name: String,
+    value: Option<&'a OsStr>,
 }
 
 impl<'a> Flag<'a> {
-    fn of(argument: &'a str) -> Option<Self> {
-        let flag = argument.strip_prefix("--").or(argument.strip_prefix('-'))?;
-        if flag.is_empty() {
-            return None;
-        }
-        let (name, value) = match flag.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (flag, None),
-        };
-        Some(Self { name, value })
-    }
-
-    /// Whether it is one of klog's, and stands without a value.
-    fn of_klog(&self) -> Option<bool> {
-        let name = self.name.replace('-', "_");
-        let found = KLOG_FLAGS.iter().find(|(klog, _)| *klog == name);
-        found.map(|&(_, stands_alone)| stands_alone)
+    fn of(argument: &'a OsStr) -> Option<Self> {
+        let bytes = argument.as_bytes();
+        let flag = bytes.strip_prefix(b"--").or(bytes.strip_prefix(b"-"))?;
+        let mut parts = flag.splitn(2, |byte| *byte == b'=');
+        let name = parts.next().filter(|_| !flag.is_empty())?;
+        Some(Self {
+            name: String::from_utf8_lossy(name).replace('_', "-"),
+            value: parts.next().map(OsStr::from_bytes),
+        })
     }
 
     /// One dash before a short name, two before a long one.
-    fn for_clap(&self) -> String {
-        let dashes = if self.name.chars().count() == 1 {
-            "-"
-        } else {
-            "--"
-        };
-        match self.value {
-            Some(value) => format!("{dashes}{}={value}", self.name),
-            None => format!("{dashes}{}", self.name),
+    fn for_clap(&self) -> OsString {
+        let mut option = OsString::from(format!("{}{}", dashed(&self.name), self.name));
+        if let Some(value) = self.value {
+            option.push("=");
+            option.push(value);
         }
+        option
     }
-}
 
-/// Whether the option takes the next argument for its value; `None`: there is no such option.
-fn takes_value(command: &clap::Command, name: &str) -> Option<bool> {
-    if ["help", "h", "version", "V"].contains(&name) {
-        return Some(false);
+    /// Whether the next argument is its value where it has none; `None`: there is no such option.
+    fn takes_value(&self, command: &clap::Command) -> Option<bool> {
+        let all = [command].into_iter().chain(command.get_subcommands());
+        let option = all
+            .flat_map(clap::Command::get_arguments)
+            .find(|argument| {
+                let short = argument.get_short().map(String::from);
+                argument.get_long() == Some(&self.name) || short.as_ref() == Some(&self.name)
+            })?;
+        Some(option.get_action().takes_values() && !option.is_require_equals_set())
     }
-    let all = [command].into_iter().chain(command.get_subcommands());
-    let option = all
-        .flat_map(clap::Command::get_arguments)
-        .find(|argument| argument.get_long() == Some(name))?;
-    Some(option.get_action().takes_values() && !option.is_require_equals_set())
 }

@@ -174,7 +174,67 @@ fn klog_s_flags_are_passed_over() {
     );
     let files = vec![PathBuf::from("F")];
     assert_eq!(parsed.cli.command, Command::Check { files });
-    assert_eq!(parsed.klog_flags.len(), 7);
+    let names = "-v --vmodule --logtostderr --alsologtostderr --stderrthreshold --log-dir";
+    assert_eq!(parsed.klog_flags.join(" "), names);
+}
+
+#[test]
+fn klog_s_flags_take_the_values_that_klog_takes_and_no_others() {
+    for (flag, good, bad) in [
+        (
+            "v",
+            &["0", "10", "-1", "+2"][..],
+            &["", "check", "1.5", "99999999999"][..],
+        ),
+        (
+            "vmodule",
+            &["", "a=1", "a=1,b*=0,"],
+            &["a", "a=", "=1", "a=-1", "a=b", "a=1=2"],
+        ),
+        (
+            "stderrthreshold",
+            &["INFO", "warning", "Error", "FATAL", "2"],
+            &["", "LOUD", "INFO "],
+        ),
+        ("alsologtostderrthreshold", &["info"], &["x"]),
+        (
+            "log_backtrace_at",
+            &["main.go:10"],
+            &["", "main:10", "main.go", "main.go:0", "a.go:x", "a.go:1:2"],
+        ),
+        ("log_file_max_size", &["0", "1800"], &["", "-1", "1G"]),
+        ("log_dir", &["/x", "x=y"], &[]),
+        ("log_file", &["/x"], &[]),
+        ("logtostderr", &["true", "F"], &["", "maybe", "yes"]),
+        ("alsologtostderr", &["1"], &["2"]),
+        ("skip_headers", &["T"], &["on"]),
+        ("skip_log_headers", &["0"], &["no"]),
+        ("add_dir_header", &["FALSE"], &["x"]),
+        ("one_output", &["True"], &["x"]),
+        ("legacy_stderr_threshold_behavior", &["false"], &["x"]),
+    ] {
+        let dashed = flag.replace('_', "-");
+        for value in good {
+            for line in [
+                format!("--{flag}={value}"),
+                format!("check -{dashed}={value}"),
+            ] {
+                assert_eq!(parsed(&line).klog_flags.len(), 1, "{line}");
+            }
+        }
+        for value in bad {
+            let arguments = [
+                "non-masquerade-daemon".to_owned(),
+                format!("--{flag}={value}"),
+            ];
+            let error = parse(arguments.map(OsString::from)).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{flag}={value}");
+            assert!(error.to_string().contains(&dashed), "{error}");
+        }
+    }
+    // As Go: what a boolean does not take is the next word, and the value of any other flag may begin with a dash.
+    assert!(refused("--logtostderr false").contains("'false'"));
+    assert_eq!(parsed("-v -4 check").klog_flags, ["-v"]);
 }
 
 #[test]
@@ -200,21 +260,50 @@ fn the_http_address_is_checked() {
 }
 
 #[test]
-fn help_is_not_taken_for_a_run() {
-    for line in [
-        "--help",
-        "-h",
-        "--version",
-        "help",
-        "help check",
-        "check --help",
+fn help_and_version_are_told_wherever_they_stand() {
+    for (line, words) in [
+        ("-h", "[COMMAND]"),
+        ("--help", "[COMMAND]"),
+        ("-help", "[COMMAND]"),
+        ("help", "[COMMAND]"),
+        ("--once -h", "[COMMAND]"),
+        ("-h --once --table nat", "[COMMAND]"),
+        ("--v=2 --help", "[COMMAND]"),
+        ("help check", "check [OPTIONS]"),
+        ("check --help", "check [OPTIONS]"),
+        ("--help check FILE", "check [OPTIONS]"),
+        ("check --table nat FILE -h", "check [OPTIONS]"),
+        ("run -h", "run [OPTIONS]"),
+        ("--version", "non-masquerade-daemon 0"),
+        ("-version", "non-masquerade-daemon 0"),
+        ("-V", "non-masquerade-daemon 0"),
+        ("check -V FILE", "non-masquerade-daemon 0"),
+        ("--once --version", "non-masquerade-daemon 0"),
     ] {
-        let words = ["non-masquerade-daemon"].into_iter().chain(line.split(' '));
-        let error = parse(words.map(OsString::from)).unwrap_err();
+        let arguments = ["non-masquerade-daemon"].into_iter().chain(line.split(' '));
+        let error = parse(arguments.map(OsString::from)).unwrap_err();
         assert_eq!(error.exit_code(), 0, "{line}");
+        assert!(error.to_string().contains(words), "{line}: {error}");
     }
-    assert!(refused("chekc").contains("check"));
-    assert!(refused("--tabel x").contains("--table"));
-    let mistaken = refused("--table x --v=2 --bogus");
-    assert!(mistaken.contains("'--bogus' found"), "{mistaken}");
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    assert!(refused("chekc").contains("'check'"));
+    assert!(refused("chekc --help").contains("'check'"));
+    assert!(refused("--tabel x").contains("'--table'"));
+    for (line, named) in [
+        ("--table x --v=2 --bogus", "'--bogus'"),
+        ("-random-fully -bogus", "'--bogus'"),
+        ("-random-fully --bogus=1 check", "'--bogus'"),
+        ("--bogus check", "'--bogus'"),
+        ("check -b", "'-b'"),
+        ("-v2", "'--v2'"),
+        ("run x", "'x'"),
+        ("-- check", "'check'"),
+        ("check F --config", "'--config <PATH>'"),
+    ] {
+        let said = refused(line);
+        assert!(said.contains(named), "{line}: {said}");
+    }
 }

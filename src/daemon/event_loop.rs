@@ -77,7 +77,8 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         let (orders, ordered) = mpsc::channel(2);
         let (tell, events) = mpsc::channel(1);
         let worker = Worker::new(settings.program.clone());
-        let work = work(worker, settings.table_owner, ordered, tell);
+        let children = signal(SignalKind::child()).map_err(StartError::Signals)?;
+        let work = work(worker, settings.table_owner, children, ordered, tell);
         let event_loop = EventLoop::new(settings, signals, orders, events);
         tokio::select! {
             () = event_loop.run() => {}

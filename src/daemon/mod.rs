@@ -10,6 +10,7 @@ mod configuration;
 mod connections;
 pub mod event_loop;
 mod http;
+mod inherited;
 mod keeper;
 mod ledger;
 mod metrics;

@@ -5,11 +5,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::connections::{self, Counters};
 use super::http::Reply;
+use super::inherited;
 use super::worker::{Worker, WorkerError};
 use crate::kernel::ownership::TableOwner;
 use crate::kernel::pass::PassReport;
@@ -46,14 +48,17 @@ pub(super) struct PassEnd {
     pub(super) worker_starts: u32,
 }
 
-/// Does what is ordered, until nobody listens any more.
+/// Does what is ordered, until nobody listens any more. `children`: SIGCHLD, also of processes that the daemon inherits.
+/// They are waited for between two orders, for in a pass workers come and go.
 pub(super) async fn work(
     mut worker: Worker,
     table_owner: TableOwner,
+    mut children: Signal,
     mut orders: mpsc::Receiver<Order>,
     events: mpsc::Sender<WorkEvent>,
 ) {
     loop {
+        inherited::reap(worker.process_id());
         let event = tokio::select! {
             order = orders.recv() => match order {
                 None => return,
@@ -73,6 +78,7 @@ pub(super) async fn work(
                 }
             },
             () = worker.ended() => WorkEvent::WorkerEnded,
+            _ = children.recv() => continue,
         };
         if events.send(event).await.is_err() {
             return;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
@@ -38,12 +39,14 @@ const ENDING: Duration = Duration::from_millis(500);
 const LAST_WORDS_BYTES: i64 = 4 * 1024;
 /// What libnftables ("Memory allocation failure") and Rust's `handle_alloc_error` say before they end the process.
 const NO_MEMORY: &str = "emory allocation";
+/// EAGAIN: there may be no more processes, fork(2).
+pub const PROCESS_LIMIT: io::ErrorKind = io::ErrorKind::WouldBlock;
 
 /// Why a request has no answer. The next request starts another worker.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// It did not start.
-    #[error("the worker {} did not start: {error}; is /proc mounted?", .program.display())]
+    #[error("the worker {} did not start: {}{error}", .program.display(), why_it_did_not_start(.error))]
     Start {
         /// What was to be run.
         program: PathBuf,
@@ -149,6 +152,12 @@ impl Worker {
     #[must_use]
     pub fn starts(&self) -> u32 {
         self.starts
+    }
+
+    /// Of the one that runs, or has ended and was not waited for yet.
+    pub(super) fn process_id(&self) -> Option<Pid> {
+        let id = self.process.as_ref()?.child.id()?;
+        i32::try_from(id).ok().map(Pid::from_raw)
     }
 
     /// Has it make the kernel's tables these, and only compare those of families that are not in `repairs`.
@@ -358,6 +367,14 @@ fn of_another_kind(answer: &Answer) -> WorkerError {
 fn say_that_it_ended(status: ExitStatus) {
     let how = how_it_ended(status);
     warn!("the worker {how} while it was idle; it is replaced");
+}
+
+fn why_it_did_not_start(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "is /proc mounted? ",
+        PROCESS_LIMIT => "the limit of processes is reached (podPidsLimit, RLIMIT_NPROC): ",
+        _ => "",
+    }
 }
 
 fn how_it_ended(status: ExitStatus) -> String {

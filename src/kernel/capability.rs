@@ -35,14 +35,14 @@ pub fn remedy() -> Result<&'static str, caps::errors::CapsError> {
 fn remedy_where(is_granted: bool, gains_nothing: bool) -> &'static str {
     match (is_granted, gains_nothing) {
         (true, false) => {
-            "the process may have it, but neither its user nor its program brings it: run as root (Kubernetes: the patch \
-             manifests/overlays/root/root.yaml, where a registry or a copy has lost the file capability of the image's \
+            "the process may have it, but neither its user nor its program brings it: run as root (Kubernetes: the \
+             component manifests/components/root, where a registry or a copy has lost the file capability of the image's \
              program), or setcap cap_net_admin+p on the program; systemd: AmbientCapabilities=CAP_NET_ADMIN"
         }
         (true, true) => {
             "the process may have it, but neither its user nor its program brings it, and under no_new_privs (Kubernetes: \
              allowPrivilegeEscalation: false; systemd: NoNewPrivileges=yes) a file capability alone does not either: run as \
-             root (Kubernetes: the patch manifests/overlays/root/root.yaml, where a registry or a copy has lost the file \
+             root (Kubernetes: the component manifests/components/root, where a registry or a copy has lost the file \
              capability of the image's program, or the runtime gives users other than root none), or start it with the \
              capability (systemd: AmbientCapabilities=CAP_NET_ADMIN)"
         }
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn who_is_granted_it_needs_root_or_a_file_capability_and_who_is_not_needs_the_grant() {
-        assert!(remedy_where(true, false).contains("manifests/overlays/root"));
+        assert!(remedy_where(true, false).contains("manifests/components/root"));
         assert!(remedy_where(true, false).contains("setcap cap_net_admin+p"));
         for gains_nothing in [true, false] {
             let remedy = remedy_where(false, gains_nothing);
@@ -73,7 +73,7 @@ mod tests {
         let remedy = remedy_where(true, true);
         assert!(!remedy.contains("setcap"));
         for words in [
-            "manifests/overlays/root",
+            "manifests/components/root",
             "AmbientCapabilities",
             "no_new_privs",
         ] {

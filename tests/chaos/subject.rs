@@ -265,11 +265,14 @@ impl Libnftables {
                 Family::V4 => listed?,
                 Family::V6 => listed.unwrap_or_default(),
             };
-            let chains_of_family = listed
-                .find("\tchain ")
-                .map(|begin| listed.split_at(begin).1);
-            let chains_of_family = chains_of_family.unwrap_or_default();
-            chains += &format!("{family}\n{}", without_set_numbers(chains_of_family));
+            // A chain that was made anew stands last, which is nothing to packets.
+            let mut of_family: Vec<&str> = listed.split("\tchain ").skip(1).collect();
+            let end = |chain: &str| chain.find("\n\t}").unwrap_or(chain.len());
+            of_family
+                .iter_mut()
+                .for_each(|chain| *chain = &chain[..end(chain)]);
+            of_family.sort_unstable();
+            chains += &format!("{family}\n{}\n", without_set_numbers(&of_family.join("\n")));
         }
         Ok(chains)
     }

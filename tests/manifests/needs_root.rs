@@ -118,6 +118,54 @@ fn each_overlay_is_one_that_a_test_here_knows() {
     }
 }
 
+/// In either order, with the base and with each overlay that has a resource of its own.
+#[test]
+fn components_go_together() {
+    let directory = TemporaryDirectory::new().unwrap();
+    let mut copy = Command::new("cp");
+    copy.arg("-a").arg(repository().join("manifests"));
+    succeed(copy.arg(directory.path())).unwrap();
+    for (resource, components) in [
+        ("base", &["ipv6", "projected", "root"][..]),
+        ("base", &["root", "projected", "ipv6"]),
+        ("base", &["projected", "ipv6"]),
+        ("overlays/monitoring", &["ipv6", "root"]),
+        ("overlays/root", &["ipv6"]),
+    ] {
+        let components: String = components
+            .iter()
+            .map(|name| format!("- manifests/components/{name}\n"))
+            .collect();
+        let text = format!("resources:\n- manifests/{resource}\ncomponents:\n{components}");
+        fs::write(directory.path().join("kustomization.yaml"), &text).unwrap();
+        let built = built_in(directory.path(), ".");
+        let set: DaemonSet = typed(built.first().unwrap()).unwrap();
+        let has = |component: &str| text.contains(&format!("/{component}\n"));
+        let container = container_of(&set);
+        let config = if has("projected") {
+            "/etc/config"
+        } else {
+            "/etc/config/non-masquerade-daemon"
+        };
+        assert_eq!(variable(container, "CONFIG"), Some(config), "{text}");
+        assert_eq!(
+            pod_of(&set).volumes.as_ref().unwrap()[0]
+                .projected
+                .is_some(),
+            has("projected"),
+            "{text}"
+        );
+        assert_eq!(
+            variable(container, "ENABLE_IPV6"),
+            has("ipv6").then_some("true"),
+            "{text}"
+        );
+        let user = pod_of(&set).security_context.as_ref().unwrap().run_as_user;
+        assert_eq!(user == Some(0), has("root"), "{text}");
+        assert_options_are_the_binarys(container.env.as_deref().unwrap());
+    }
+}
+
 /// The image that README's kustomizations name.
 const OWN_IMAGE: &str = "registry.example.org/team/non-masquerade-daemon:v0.1.0";
 
@@ -129,7 +177,7 @@ fn the_kustomization_of_the_readme_is_the_base_with_the_image_that_it_names() {
 }
 
 #[test]
-fn the_patches_of_the_readme_go_together() {
+fn the_components_of_the_readme_go_together() {
     let built = built_as_in_the_readme("manifests/overlays/monitoring");
     let kinds: Vec<&str> = built
         .iter()

@@ -188,9 +188,9 @@ impl Manifest {
         Self::of(&pod_spec("base/non-masquerade-daemon.yaml"), &Value::Null)
     }
 
-    /// `manifests/overlays/root`: a patch of the base, of which only the pod's rights are read.
-    pub fn root_overlay() -> Self {
-        let patch = pod_spec("overlays/root/root.yaml");
+    /// With `manifests/components/root`, a patch of which only the pod's rights are read.
+    pub fn with_root() -> Self {
+        let patch = pod_spec("components/root/root.yaml");
         assert_eq!(patch["containers"], Value::Null, "not read here");
         Self::of(
             &pod_spec("base/non-masquerade-daemon.yaml"),

@@ -50,7 +50,9 @@ fn nothing_in_nftables(check: &'static str, legacy_nat: &LegacyNat) -> Finding {
     const NONE: &str = "nftables has no chain IP-MASQ-AGENT";
     match (legacy_nat, legacy::caveat(legacy_nat)) {
         (_, None) => Finding::ok(check, "nothing is left of it (chain IP-MASQ-AGENT)"),
-        (LegacyNat::Loaded(_), Some(caveat)) => Finding::ok(check, format!("{NONE}; {caveat}")),
+        (LegacyNat::Loaded(_) | LegacyNat::Hidden(_), Some(caveat)) => {
+            Finding::ok(check, format!("{NONE}; {caveat}"))
+        }
         (_, Some(caveat)) => {
             Finding::unchecked(check, format!("{NONE}, but {caveat}"), legacy::ON_THE_NODE)
         }
@@ -215,6 +217,11 @@ mod tests {
             ),
             (
                 LegacyNat::Hidden(String::new()),
+                Outcome::Ok,
+                "cannot be listed here",
+            ),
+            (
+                LegacyNat::Unknown(String::new()),
                 Outcome::Warning,
                 "not checked",
             ),

@@ -2,7 +2,7 @@
 
 use super::finding::Finding;
 use crate::commands::features::Feature;
-use crate::daemon::worker::WorkerError;
+use crate::daemon::worker::{PROCESS_LIMIT, WorkerError};
 use crate::kernel::difference::Difference;
 use crate::kernel::error;
 use crate::kernel::netlink::TableHeader;
@@ -203,6 +203,9 @@ fn lacking(said: String, support: OwnerSupport) -> Finding {
 /// What could not be looked at, and why.
 pub(super) fn unanswered(check: &'static str, error: &WorkerError) -> Finding {
     let remedy = match error {
+        WorkerError::Start { error, .. } if error.kind() == PROCESS_LIMIT => {
+            "end processes, or raise the limit (Kubernetes: podPidsLimit of the kubelet; systemd: TasksMax)"
+        }
         WorkerError::Start { .. } => "mount -t proc proc /proc",
         WorkerError::Kernel(refusal) => {
             return Finding::unchecked(
