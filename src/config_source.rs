@@ -3,6 +3,7 @@
 mod origin;
 mod paths;
 mod read;
+mod volume;
 
 use std::fmt;
 use std::fs;
@@ -14,7 +15,9 @@ use std::time::{Duration, Instant, SystemTime};
 use thiserror::Error;
 
 use crate::config::provenance::{self, CidrPlace, ListedCidr};
-use crate::config::{self, Config, ConfigErrors, Finding, Flags, MAX_FILE_BYTES, Source};
+use crate::config::{
+    self, Config, ConfigErrors, Finding, Flags, MAX_BYTES_TOGETHER, MAX_FILE_BYTES, Source,
+};
 
 pub use origin::{Origin, absence};
 pub use paths::{MAX_FILES, candidates};
@@ -29,17 +32,17 @@ pub struct Loaded {
     pub warnings: Vec<Finding>,
     /// The files that were found, in the order read; without any, `config` is the defaults.
     pub files: Vec<PathBuf>,
-    /// Those of them without a byte: whether one of these is there makes no difference, and editors make them for a
-    /// moment.
-    pub empty_files: Vec<PathBuf>,
+    /// Those of them that hold no key: whether one of these is there makes no difference, and editors make empty ones for
+    /// a moment.
+    pub silent_files: Vec<PathBuf>,
 }
 
 impl Loaded {
-    /// The files that hold something.
+    /// The files that say something.
     #[must_use]
     pub fn files_with_contents(&self) -> Vec<PathBuf> {
         let mut files = self.files.clone();
-        files.retain(|file| !self.empty_files.contains(file));
+        files.retain(|file| !self.silent_files.contains(file));
         files
     }
 }
@@ -145,7 +148,7 @@ const READINGS: usize = 3;
 /// [`Failure`], with all that is wrong at once. Never blocks on a FIFO, opens no device, reads at most
 /// [`MAX_FILE_BYTES`] of all files and a byte.
 pub fn load(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, Failure> {
-    Reading::of_one_moment(paths)?.judged(flags)
+    Reading::of_one_moment(paths)?.judged(paths, flags)
 }
 
 /// As [`load`], for a command that runs once: what may be half written is read again, for at most a second.
@@ -163,7 +166,7 @@ pub fn load_patiently(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadEr
 pub fn load_with_texts(paths: &[PathBuf], flags: &Flags) -> Result<(Loaded, Texts), LoadError> {
     patiently(|| {
         let mut reading = Reading::of_one_moment(paths)?;
-        let loaded = reading.judged(flags)?;
+        let loaded = reading.judged(paths, flags)?;
         Ok((loaded, Texts(reading.files)))
     })
 }
@@ -256,16 +259,15 @@ impl Reading {
     /// # Errors
     /// Where it is not known which files there are.
     fn of(paths: &[PathBuf]) -> Result<Self, LoadError> {
-        let mut files = Vec::new();
-        let mut errors = Vec::new();
-        let mut left = MAX_FILE_BYTES + 1;
+        let (mut files, mut errors) = (Vec::new(), Vec::new());
+        let mut left = MAX_BYTES_TOGETHER + 1;
         for path in paths::files(paths)? {
-            // The byte beyond the limit is read: that is told, and the rest is not looked at.
-            let (identity, bytes) = match left {
+            // The byte beyond a limit is read: that is told, and the rest is not looked at.
+            let (identity, bytes) = match left.min(MAX_FILE_BYTES + 1) {
                 0 => (identity(&path), None),
-                _ => match read::read(&path, left) {
-                    Ok(Some((identity, bytes))) => (Some(identity), Some(bytes)),
+                limit => match read::read(&path, limit) {
                     Ok(None) => continue,
+                    Ok(Some((identity, bytes))) => (Some(identity), Some(bytes)),
                     Err(error) => {
                         errors.push(error);
                         (identity(&path), None)
@@ -295,9 +297,30 @@ impl Reading {
         Ok(read.eq(now))
     }
 
-    fn judged(&mut self, flags: &Flags) -> Result<Loaded, Failure> {
-        let judged = self.judged_as_it_is(flags);
-        judged.map_err(|error| self.failed(error))
+    fn judged(&mut self, paths: &[PathBuf], flags: &Flags) -> Result<Loaded, Failure> {
+        let mut errors = std::mem::take(&mut self.errors);
+        let judged = match config::judge_together(&sources(&self.files), flags) {
+            Ok(judged) if errors.is_empty() => judged,
+            judged => {
+                errors.extend(judged.err().map(LoadError::from));
+                return Err(self.failed(one_or_several(errors)));
+            }
+        };
+        let path = |file: &Found| file.path.clone();
+        let mut warnings = judged.warnings;
+        warnings.extend(volume::without_files(
+            paths,
+            &self.files.iter().map(path).collect::<Vec<_>>(),
+        ));
+        let silent = judged.silent_files.iter();
+        Ok(Loaded {
+            config: judged.config,
+            warnings,
+            files: self.files.iter().map(path).collect(),
+            silent_files: silent
+                .filter_map(|index| self.files.get(*index).map(path))
+                .collect(),
+        })
     }
 
     /// None of the files has changed for a moment, while it was judged neither. A time of modification in the future says
@@ -311,26 +334,6 @@ impl Reading {
         self.files.iter().all(|file| {
             let modified = file.identity.and_then(|identity| identity.modified);
             file.identity == identity(&file.path) && modified.is_none_or(is_old)
-        })
-    }
-
-    fn judged_as_it_is(&mut self, flags: &Flags) -> Result<Loaded, LoadError> {
-        let errors = std::mem::take(&mut self.errors);
-        let judged = match config::judge_together(&sources(&self.files), flags) {
-            Ok(judged) if errors.is_empty() => judged,
-            Ok(_) => return Err(one_or_several(errors)),
-            Err(bad) => {
-                let all = errors.into_iter().chain([bad.into()]);
-                return Err(one_or_several(all.collect()));
-            }
-        };
-        let is_empty = |file: &&Found| file.bytes.as_ref().is_some_and(Vec::is_empty);
-        let path = |file: &Found| file.path.clone();
-        Ok(Loaded {
-            config: judged.config,
-            warnings: judged.warnings,
-            files: self.files.iter().map(path).collect(),
-            empty_files: self.files.iter().filter(is_empty).map(path).collect(),
         })
     }
 }

@@ -218,3 +218,19 @@ fn help_is_not_taken_for_a_run() {
     let mistaken = refused("--table x --v=2 --bogus");
     assert!(mistaken.contains("'--bogus' found"), "{mistaken}");
 }
+
+#[test]
+fn each_option_written_as_a_key_of_the_file_is_said_to_be_one() {
+    let command = Cli::command();
+    let options: Vec<&str> = command
+        .get_arguments()
+        .filter_map(clap::Arg::get_long)
+        .collect();
+    assert!(options.len() > 10, "{options:?}");
+    for option in options.into_iter().filter(|option| *option != "once") {
+        let text = format!("{option}: x");
+        let bad = crate::config::judge("f", text.as_bytes(), &Flags::default());
+        let said = bad.unwrap_err().to_string();
+        assert!(!said.contains("remove it"), "{said}");
+    }
+}
