@@ -35,6 +35,8 @@ pub struct Loaded {
     /// Those of them that hold no key: whether one of these is there makes no difference, and editors make empty ones for
     /// a moment.
     pub silent_files: Vec<PathBuf>,
+    /// What the files held.
+    found: Vec<Found>,
 }
 
 impl Loaded {
@@ -44,6 +46,12 @@ impl Loaded {
         let mut files = self.files.clone();
         files.retain(|file| !self.silent_files.contains(file));
         files
+    }
+
+    /// Where each of these CIDRs stands first in the files.
+    #[must_use]
+    pub fn places(&self, listed: &[ListedCidr]) -> Vec<Option<CidrPlace>> {
+        provenance::places(&sources(&self.found), listed)
     }
 }
 
@@ -156,42 +164,14 @@ pub fn load(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, Failure> {
 /// # Errors
 /// [`LoadError`], all of them at once.
 pub fn load_patiently(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadError> {
-    patiently(|| load(paths, flags))
-}
-
-/// As [`load_patiently`], with the texts that were judged, of which [`provenance`] tells where something stands.
-///
-/// # Errors
-/// As [`load_patiently`].
-pub fn load_with_texts(paths: &[PathBuf], flags: &Flags) -> Result<(Loaded, Texts), LoadError> {
-    patiently(|| {
-        let mut reading = Reading::of_one_moment(paths)?;
-        let loaded = reading.judged(paths, flags)?;
-        Ok((loaded, Texts(reading.files)))
-    })
-}
-
-fn patiently<T>(mut load: impl FnMut() -> Result<T, Failure>) -> Result<T, LoadError> {
     let started = Instant::now();
     loop {
-        match load() {
+        match load(paths, flags) {
             Err(failure) if failure.may_be_half_written && started.elapsed() < PATIENCE => {
                 thread::sleep(SETTLED_AFTER);
             }
             settled => return settled.map_err(|failure| failure.error),
         }
-    }
-}
-
-/// What the files held.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Texts(Vec<Found>);
-
-impl Texts {
-    /// Where each of these CIDRs stands first.
-    #[must_use]
-    pub fn places(&self, listed: &[ListedCidr]) -> Vec<Option<CidrPlace>> {
-        provenance::places(&sources(&self.0), listed)
     }
 }
 
@@ -297,7 +277,7 @@ impl Reading {
         Ok(read.eq(now))
     }
 
-    fn judged(&mut self, paths: &[PathBuf], flags: &Flags) -> Result<Loaded, Failure> {
+    fn judged(mut self, paths: &[PathBuf], flags: &Flags) -> Result<Loaded, Failure> {
         let mut errors = std::mem::take(&mut self.errors);
         let judged = match config::judge_together(&sources(&self.files), flags) {
             Ok(judged) if errors.is_empty() => judged,
@@ -306,20 +286,18 @@ impl Reading {
                 return Err(self.failed(one_or_several(errors)));
             }
         };
-        let path = |file: &Found| file.path.clone();
+        let files: Vec<PathBuf> = self.files.iter().map(|file| file.path.clone()).collect();
         let mut warnings = judged.warnings;
-        warnings.extend(volume::without_files(
-            paths,
-            &self.files.iter().map(path).collect::<Vec<_>>(),
-        ));
+        warnings.extend(volume::without_files(paths, &files));
         let silent = judged.silent_files.iter();
         Ok(Loaded {
             config: judged.config,
             warnings,
-            files: self.files.iter().map(path).collect(),
             silent_files: silent
-                .filter_map(|index| self.files.get(*index).map(path))
+                .filter_map(|index| files.get(*index).cloned())
                 .collect(),
+            files,
+            found: self.files,
         })
     }
 

@@ -111,19 +111,25 @@ type Order = (usize, Option<usize>);
 /// A place in one of the files.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spot<'a> {
-    /// Index of the file.
-    pub(super) file: usize,
+    /// Of the file.
+    pub(super) index: usize,
     pub(super) name: &'a str,
     /// None where the file as a whole is meant.
     pub(super) line: Option<usize>,
 }
 
 impl Spot<'_> {
-    fn order(&self) -> Order {
-        (self.file, self.line)
+    /// Another line of the same file.
+    pub(super) fn on(self, line: usize) -> Self {
+        let line = Some(line);
+        Self { line, ..self }
     }
 
-    fn place(&self, finding: Finding) -> Finding {
+    fn order(self) -> Order {
+        (self.index, self.line)
+    }
+
+    fn place(self, finding: Finding) -> Finding {
         Finding {
             file: Some(self.name.to_owned()),
             line: self.line,

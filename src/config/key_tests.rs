@@ -137,7 +137,7 @@ fn a_list_that_is_no_list_is_not_the_default_list() {
 
 #[test]
 fn integers_in_the_forms_of_go_s_reader_are_taken_with_a_warning() {
-    for (text, limit) in [("64.0", 64), ("1e2", 100), ("1_000", 1_000), ("0100", 64)] {
+    for (text, limit) in [("64.0", 64), ("1_000", 1_000), ("0100", 64)] {
         let text = format!("\ncidrLimit: {text}");
         let warnings = warnings(&text);
         assert_eq!(warnings.len(), 1);

@@ -91,7 +91,7 @@ impl<'a> Files<'a> {
             let reason = format!("without effect, because this key is true{at}");
             let advice = Advice::new(reason, SAY_THE_SAME);
             let finding = advice.about(key.name.to_owned(), Some(without_effect.shown.clone()));
-            findings.warning(said.spot(without_effect.line), finding);
+            findings.warning(said.file.on(without_effect.line), finding);
         }
         first_true
             .or(first_false)
@@ -105,7 +105,7 @@ impl<'a> Files<'a> {
             .filter(|(_, stated)| stated.value.is_some());
         let (first, value) = all.next()?;
         for (said, other) in all.filter(|(_, other)| other.value != value.value) {
-            findings.error(said.spot(other.line), || {
+            findings.error(said.file.on(other.line), || {
                 let at = first.at(value.line, said);
                 let reason = format!("not the value that this key has{at}");
                 let advice = Advice::new(reason, SAY_THE_SAME);
@@ -151,7 +151,7 @@ impl<'a> Files<'a> {
         let Some((said, stated)) = passed else {
             return;
         };
-        findings.error(said.spot(stated.line), || {
+        findings.error(said.file.on(stated.line), || {
             let shown = match self.stated(key).count() {
                 1 => format!("{length} items"),
                 files => format!("{length} items in {files} files"),
@@ -159,7 +159,7 @@ impl<'a> Files<'a> {
             let elsewhere = self
                 .stated(CIDR_LIMIT)
                 .next()
-                .filter(|(limit, _)| limit.file != said.file);
+                .filter(|(limit, _)| limit.file.index != said.file.index);
             let at = elsewhere.map(|(limit, stated)| limit.at(stated.line, said));
             let at = at.unwrap_or_default();
             let reason = format!("longer than {CIDR_LIMIT}, which is {limit}{at}");
@@ -171,7 +171,7 @@ impl<'a> Files<'a> {
     fn refuse_ipv6(self, key: &str, findings: &mut Findings) {
         for (said, _, item) in self.items(key) {
             if let Some(cidr @ IpNet::V6(_)) = item.cidr {
-                findings.error(said.spot(item.line), || {
+                findings.error(said.file.on(item.line), || {
                     let remedy = format!(
                         "write {ENABLE_IPV6}: true, give --enable-ipv6, or remove the item"
                     );
@@ -202,7 +202,7 @@ impl<'a> Files<'a> {
             else {
                 continue;
             };
-            findings.error(said.spot(item.line), || {
+            findings.error(said.file.on(item.line), || {
                 let advice = match other {
                     Some((exempt, line)) => Advice::new(
                         format!(

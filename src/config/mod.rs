@@ -175,7 +175,7 @@ pub fn judge_together(files: &[Source<'_>], flags: &Flags) -> Result<Judged, Con
     warnings.extend(oversights::oversights(&config));
     let silent = said.iter().flatten().filter(|said| said.is_silent);
     Ok(Judged {
-        silent_files: silent.map(|said| said.file).collect(),
+        silent_files: silent.map(|said| said.file.index).collect(),
         config,
         warnings,
     })

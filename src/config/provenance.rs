@@ -76,7 +76,7 @@ pub fn places(files: &[Source<'_>], listed: &[ListedCidr]) -> Vec<Option<CidrPla
             let cidr = item.cidr.map(|cidr| ListedCidr { list, cidr });
             if let Some(found) = cidr.and_then(|cidr| first.get_mut(&cidr)) {
                 found.get_or_insert_with(|| CidrPlace {
-                    file: said.name.to_owned(),
+                    file: said.file.name.to_owned(),
                     line: item.line,
                     item: index,
                     list,

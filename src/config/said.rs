@@ -10,9 +10,7 @@ use super::{MAX_BYTES_TOGETHER, Source};
 /// What a file says.
 #[derive(Debug)]
 pub(super) struct Said<'a> {
-    /// Index of the file.
-    pub(super) file: usize,
-    pub(super) name: &'a str,
+    pub(super) file: Spot<'a>,
     /// Of each key of [`KEYS`].
     pub(super) stated: [Option<Stated>; KEYS.len()],
     /// It holds no key at all.
@@ -29,26 +27,24 @@ pub(super) struct Stated {
     pub(super) value: Option<Value>,
 }
 
-impl<'a> Said<'a> {
-    pub(super) fn spot(&self, line: usize) -> Spot<'a> {
-        let (file, name, line) = (self.file, self.name, Some(line));
-        Spot { file, name, line }
-    }
-
+impl Said<'_> {
     /// As the end of a reason: ` in b:2` in what is said of another file, ` on line 2` of this one.
     pub(super) fn at(&self, line: usize, from: &Said<'_>) -> String {
-        if self.file == from.file {
+        let Spot { index, name, .. } = self.file;
+        if index == from.file.index {
             return format!(" on line {line}");
         }
-        format!(" in {}:{line}", self.name)
+        format!(" in {name}:{line}")
     }
 }
 
 /// What each of the files says; none of one that cannot be read.
 pub(super) fn all<'a>(files: &[Source<'a>], findings: &mut Findings) -> Vec<Option<Said<'a>>> {
     let mut bytes_before = 0;
-    let read = files.iter().enumerate().map(|(file, source)| {
-        let (bytes, name) = (source.bytes?, source.name);
+    let read = files.iter().enumerate().map(|(index, source)| {
+        let bytes = source.bytes?;
+        let (name, line) = (source.name, None);
+        let file = Spot { index, name, line };
         bytes_before += bytes.len();
         let said = document::text(bytes).and_then(|text| {
             let entries = document::entries(&text)?;
@@ -56,15 +52,12 @@ pub(super) fn all<'a>(files: &[Source<'a>], findings: &mut Findings) -> Vec<Opti
                 let reason = "larger than 8 MiB together with the files before";
                 return Err(Unreadable::file(reason, "write shorter files"));
             }
-            Ok(Judging {
-                file,
-                name,
-                findings: &mut *findings,
-            }
-            .said(&entries))
+            let findings = &mut *findings;
+            Ok(Judging { file, findings }.said(&entries))
         });
         said.map_err(|Unreadable { line, advice }| {
-            findings.error(Spot { file, name, line }, || advice.about(None, None));
+            let spot = line.map_or(file, |line| file.on(line));
+            findings.error(spot, || advice.about(None, None));
         })
         .ok()
     });
@@ -73,8 +66,7 @@ pub(super) fn all<'a>(files: &[Source<'a>], findings: &mut Findings) -> Vec<Opti
 
 /// One file, and what is found in it.
 struct Judging<'a, 'f> {
-    file: usize,
-    name: &'a str,
+    file: Spot<'a>,
     findings: &'f mut Findings,
 }
 
@@ -82,7 +74,6 @@ impl<'a> Judging<'a, '_> {
     fn said(mut self, entries: &[Entry<'_>]) -> Said<'a> {
         let mut said = Said {
             file: self.file,
-            name: self.name,
             stated: std::array::from_fn(|_| None),
             is_silent: entries.is_empty(),
         };
@@ -178,16 +169,11 @@ impl<'a> Judging<'a, '_> {
     }
 
     fn error(&mut self, line: usize, finding: impl FnOnce() -> Finding) {
-        self.findings.error(self.spot(line), finding);
+        self.findings.error(self.file.on(line), finding);
     }
 
     fn warning(&mut self, line: usize, finding: Finding) {
-        self.findings.warning(self.spot(line), finding);
-    }
-
-    fn spot(&self, line: usize) -> Spot<'a> {
-        let (file, name, line) = (self.file, self.name, Some(line));
-        Spot { file, name, line }
+        self.findings.warning(self.file.on(line), finding);
     }
 }
 

@@ -224,42 +224,64 @@ fn integer(node: &Node<'_>) -> Read<Value> {
     }
 }
 
-/// The integer from 0 up that yaml.v2 of Go (`resolve`), `encoding/json` after it, makes of what is no integer in YAML 1.2: `64.0` and
-/// `6.4e1` (it writes a whole float without a fraction), `1_000` (it leaves out each `_`), `0100` (octal, as in Go).
+/// The integer from 0 up that yaml.v2 of Go (`resolve`), `encoding/json` after it, makes of what is no integer in YAML 1.2: `64.0` (it
+/// writes a whole float without a fraction), `1_000` (it leaves out each `_`), `0100` (octal, as in Go).
 fn go_integer(text: &str) -> Option<u64> {
-    let digits = text
-        .strip_prefix('+')
-        .unwrap_or(text)
-        .replace('_', "")
-        .to_ascii_lowercase();
-    let (radix, significant) = match digits.get(..2) {
-        Some("0x") => (16, 2),
-        Some("0b") => (2, 2),
-        Some("0o") => (8, 2),
-        Some(prefix) if prefix.starts_with('0') => (8, 1),
+    let digits = text.strip_prefix('+').unwrap_or(text).replace('_', "");
+    if let Some((whole, fraction)) = digits.split_once('.') {
+        return whole
+            .parse()
+            .ok()
+            .filter(|_| fraction.bytes().all(|digit| digit == b'0'));
+    }
+    let (radix, significant) = match digits.as_bytes() {
+        [b'0', b'x' | b'X', ..] => (16, 2),
+        [b'0', b'b' | b'B', ..] => (2, 2),
+        [b'0', b'o' | b'O', ..] => (8, 2),
+        [b'0', _, ..] => (8, 1),
         _ => (10, 0),
     };
-    let significant = digits.get(significant..).unwrap_or_default();
-    if significant.chars().all(|c| c.is_digit(radix)) && !text.starts_with('_') {
-        return u64::from_str_radix(significant, radix).ok();
-    }
-    let is_float = digits
-        .bytes()
-        .all(|b| b.is_ascii_digit() || b"+-.e".contains(&b));
-    let starts_with_digit = digits.starts_with(|c: char| c.is_ascii_digit());
-    let value: f64 = digits
-        .parse()
+    let significant = digits.get(significant..)?;
+    // It takes a sign as well.
+    let are_digits = significant.chars().all(|c| c.is_digit(radix));
+    u64::from_str_radix(significant, radix)
         .ok()
-        .filter(|_| is_float && starts_with_digit)?;
-    whole(value)
+        .filter(|_| are_digits)
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "whole, and from 0 to 2^53, up to which a float holds each integer"
-)]
-fn whole(value: f64) -> Option<u64> {
-    let is_whole = (0.0..=9_007_199_254_740_992.0).contains(&value) && value.fract() == 0.0;
-    is_whole.then_some(value as u64)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_those_of_go_s_reader() {
+        for (text, meant) in [
+            ("64.0", Some(64)),
+            ("1_000", Some(1_000)),
+            ("+64_", Some(64)),
+            ("0100", Some(64)),
+            ("0_1_0", Some(8)),
+            ("0x4_0", Some(64)),
+            ("0B1000000", Some(64)),
+            ("0o100", Some(64)),
+            ("6_4.00", Some(64)),
+            ("18446744073709551615_", Some(u64::MAX)),
+            ("18446744073709551616_", None),
+            ("-64", None),
+            ("++64", None),
+            ("0x", None),
+            ("0x+1", None),
+            ("0o+7", None),
+            ("09", None),
+            ("64 ", None),
+            ("6_4.5", None),
+            (".0", None),
+            ("-1.0", None),
+            ("inf", None),
+            ("", None),
+            ("64a", None),
+        ] {
+            assert_eq!(go_integer(text), meant, "{text}");
+        }
+    }
 }

@@ -61,6 +61,7 @@ fn without_file() -> Loaded {
         warnings: Vec::new(),
         files: Vec::new(),
         silent_files: Vec::new(),
+        found: Vec::new(),
     }
 }
 
@@ -192,7 +193,7 @@ fn a_command_waits_for_what_is_half_written_and_no_longer_than_it_must() {
             file.write_all(piece.as_bytes()).unwrap();
         }
     });
-    let (loaded, _) = load_with_texts(&paths, &FLAGS).unwrap();
+    let loaded = load_patiently(&paths, &FLAGS).unwrap();
     assert_eq!(loaded.config.non_masquerade_cidrs.len(), 2);
     writer.join().unwrap();
 }
