@@ -24,7 +24,7 @@ impl Manifest {
             let entry = entries.find(|entry| entry.key.text() == Some(name));
             entry.map(|entry| &entry.value)
         };
-        let found = ["apiVersion", "kind", "metadata", "data"].map(|name| value(name));
+        let found = ["apiVersion", "kind", "metadata", "data"].map(value);
         if found.iter().flatten().count() < 2 {
             return None;
         }
