@@ -10,16 +10,19 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, StrInput, Tag};
 use serde::de::IgnoredAny;
 use serde_yaml::Value;
 
-use super::MAX_FILE_BYTES;
 use super::finding::{Advice, shown_message, shown_text};
 use super::lookalike::Lookalike;
 use super::manifest::Manifest;
+use super::{MAX_BYTES_TOGETHER, MAX_FILE_BYTES};
 
 /// How many `[` and `{` a text may hold that is no JSON: the YAML reader looks at each open one again for each token.
 const MAX_BRACKETS: usize = 256;
 
-/// How many keys, values and items a file may hold: room for a list of distinct CIDRs of [`MAX_FILE_BYTES`].
+/// How many keys, values and items a file may hold, at any depth: room for a list of distinct CIDRs of [`MAX_FILE_BYTES`].
 const MAX_NODES: usize = MAX_FILE_BYTES / 4;
+
+/// How many of them all files may hold together: room for [`MAX_BYTES_TOGETHER`] of `1.0.0.0/8,`, the shortest form of an IPv4 CIDR.
+pub(super) const MAX_NODES_TOGETHER: usize = MAX_BYTES_TOGETHER / 8;
 
 /// How deep nodes are kept: a file, its values, their items, and the keys within an item. Of what is deeper, nothing is.
 const MAX_DEPTH: usize = 3;
@@ -171,17 +174,20 @@ impl Unreadable {
     }
 }
 
-/// The keys and values of a file, duplicates included; none of a file that says nothing.
+/// The keys and values of a file, duplicates included; none of a file that says nothing. What it holds is taken from `nodes_left`.
 ///
 /// # Errors
 /// [`Unreadable`]
-pub(super) fn entries(text: &str) -> Result<Vec<Entry<'_>>, Unreadable> {
+pub(super) fn entries<'a>(
+    text: &'a str,
+    nodes_left: &mut usize,
+) -> Result<Vec<Entry<'a>>, Unreadable> {
     let looks_like_json = text.trim_start().starts_with(['{', '[']);
     let json = looks_like_json.then(|| serde_json::from_str::<IgnoredAny>(text));
     if !matches!(json, Some(Ok(_))) {
         refuse_costly(text)?;
     }
-    let root = Reader::new(text, json.and_then(Result::err)).root()?;
+    let root = Reader::new(text, json.and_then(Result::err), nodes_left).root()?;
     if let Some(manifest) = Manifest::of(&root) {
         return Err(manifest.unreadable());
     }
@@ -246,18 +252,20 @@ fn refuse_costly(text: &str) -> Result<(), Unreadable> {
 }
 
 /// A walk over the events of one text.
-struct Reader<'a> {
+struct Reader<'a, 'n> {
     events: Parser<'a, StrInput<'a>>,
     /// The index of the first character of each line.
     lines: Vec<usize>,
-    nodes_left: usize,
+    nodes_left: &'n mut usize,
+    /// What must be left of them for the files behind this one.
+    reserved: usize,
     text: &'a str,
     /// Why a text that looks like JSON is none.
     not_json: Option<serde_json::Error>,
 }
 
-impl<'a> Reader<'a> {
-    fn new(text: &'a str, not_json: Option<serde_json::Error>) -> Self {
+impl<'a, 'n> Reader<'a, 'n> {
+    fn new(text: &'a str, not_json: Option<serde_json::Error>, nodes_left: &'n mut usize) -> Self {
         // What is behind the last one is no line of its own: where a text ends too early, its last line is meant.
         let lines = text.trim_end();
         let breaks = lines.chars().enumerate().filter(|(_, c)| *c == '\n');
@@ -267,7 +275,8 @@ impl<'a> Reader<'a> {
                 .into_iter()
                 .chain(breaks.map(|(at, _)| at + 1))
                 .collect(),
-            nodes_left: MAX_NODES,
+            reserved: nodes_left.saturating_sub(MAX_NODES),
+            nodes_left,
             text,
             not_json,
         }
@@ -307,6 +316,19 @@ impl<'a> Reader<'a> {
 
     /// The next event, and the line where it begins.
     fn event(&mut self) -> Result<(Event<'a>, usize), Unreadable> {
+        if *self.nodes_left <= self.reserved {
+            let reason = match self.reserved {
+                0 => format!(
+                    "more than {MAX_NODES_TOGETHER} keys and items together with the files before"
+                ),
+                _ => format!("more than {MAX_NODES} keys and items, which no list of CIDRs has"),
+            };
+            return Err(Unreadable::file(
+                reason,
+                "write keys with values, and lists of CIDRs",
+            ));
+        }
+        *self.nodes_left -= 1;
         match self.events.next() {
             Some(Ok((event, span))) => {
                 // Saphyr has the place of what comes next, where a block scalar holds no line.
@@ -328,15 +350,6 @@ impl<'a> Reader<'a> {
         line: usize,
         depth: usize,
     ) -> Result<Node<'a>, Unreadable> {
-        let Some(left) = self.nodes_left.checked_sub(1) else {
-            let reason =
-                format!("more than {MAX_NODES} keys and items, which no list of CIDRs has");
-            return Err(Unreadable::file(
-                reason,
-                "write keys with values, and lists of CIDRs",
-            ));
-        };
-        self.nodes_left = left;
         let content = match event {
             Event::Scalar(text, style, _, tag) => {
                 let is_string = tag.as_ref().is_some_and(|tag| tag.suffix == "str");

@@ -286,6 +286,21 @@ fn files_are_at_most_8_mib_together() {
     );
 }
 
+#[test]
+fn many_files_cost_no_more_than_one() {
+    let dense = format!("a: [{}]", "1,".repeat(200_000));
+    let source = Source {
+        name: "f",
+        bytes: Some(dense.as_bytes()),
+    };
+    let said = judge_together(&[source; 7], &FLAGS)
+        .unwrap_err()
+        .to_string();
+    let together = "more than 1048576 keys and items together with the files before";
+    assert_eq!(said.matches("a: unknown key").count(), 5, "{said}");
+    assert_eq!(said.matches(together).count(), 2, "{said}");
+}
+
 /// A line that a file may hold.
 fn line() -> impl Strategy<Value = String> {
     let cidr = prop::sample::select(vec![

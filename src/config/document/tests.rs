@@ -29,7 +29,7 @@ fn is_same(node: &Node<'_>, value: &Value, depth: usize) -> bool {
 fn assert_same(text: &str) -> Result<(), TestCaseError> {
     let value: Value = serde_yaml::from_str(text)
         .map_err(|error| TestCaseError::fail(format!("{error}: {text:?}")))?;
-    let root = Reader::new(text, None).root();
+    let root = Reader::new(text, None, &mut MAX_NODES.clone()).root();
     let root = root.map_err(|error| TestCaseError::fail(format!("{error:?}: {text:?}")))?;
     prop_assert!(
         is_same(&root, &value, 0),
@@ -110,7 +110,7 @@ type Item = ((String, String), &'static str);
 #[test]
 fn what_holds_no_line_stands_on_that_of_its_key_or_its_dash() {
     let text = "a: |\nb:\n- |\n- >\n- ''\n-\nc: >\n";
-    let root = Reader::new(text, None)
+    let root = Reader::new(text, None, &mut MAX_NODES.clone())
         .root()
         .unwrap_or_else(|error| panic!("{error:?}"));
     let mut lines = Vec::new();
@@ -132,7 +132,8 @@ fn tabs_are_taken_where_yaml_takes_them() {
     ] {
         let text = text.replace("- b", "'- b'");
         let taken = super::text(text.as_bytes()).unwrap_or_else(|error| panic!("{error:?}"));
-        let entries = entries(&taken).unwrap_or_else(|error| panic!("{text:?}: {error:?}"));
+        let entries = entries(&taken, &mut MAX_NODES.clone())
+            .unwrap_or_else(|error| panic!("{text:?}: {error:?}"));
         assert_eq!(entries[0].key.text(), Some("a"), "{text:?}");
     }
 }
@@ -254,7 +255,7 @@ proptest! {
             text = text.replace('\n', "\r\n");
         }
         assert_same(&text)?;
-        let root = Reader::new(&text, None).root().map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
+        let root = Reader::new(&text, None, &mut MAX_NODES.clone()).root().map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
         let mut lines = Vec::new();
         lines_of(&root, &mut lines);
         prop_assert_eq!(lines.len(), expected.len(), "{:?} {:?}", text, expected);
@@ -274,14 +275,14 @@ proptest! {
         prop_assert!(written.is_ok());
         let text = String::from_utf8(text).unwrap_or_default().replace('/', "\\/");
         let value: Value = serde_yaml::to_value(value).unwrap_or_default();
-        let root = Reader::new(&text, None).root().map_err(|error| TestCaseError::fail(format!("{error:?}: {text}")))?;
+        let root = Reader::new(&text, None, &mut MAX_NODES.clone()).root().map_err(|error| TestCaseError::fail(format!("{error:?}: {text}")))?;
         prop_assert!(is_same(&root, &value, 0), "{}\n{:?}", text, root);
     }
 
     #[test]
     fn what_both_read_of_any_text_is_the_same(text in "[a-c:\\[\\]{}, \n'\"#-]{0,40}") {
         let value = serde_yaml::from_str::<Value>(&text);
-        if let (Ok(value), Ok(root)) = (value, Reader::new(&text, None).root()) {
+        if let (Ok(value), Ok(root)) = (value, Reader::new(&text, None, &mut MAX_NODES.clone()).root()) {
             prop_assert!(is_same(&root, &value, 0), "{:?}\n{:?}\n{:?}", text, value, root);
         }
     }
