@@ -3,6 +3,7 @@
 mod origin;
 mod paths;
 mod read;
+mod volume;
 
 use std::fmt;
 use std::fs;
@@ -14,7 +15,9 @@ use std::time::{Duration, Instant, SystemTime};
 use thiserror::Error;
 
 use crate::config::provenance::{self, CidrPlace, ListedCidr};
-use crate::config::{self, Config, ConfigErrors, Finding, Flags, MAX_FILE_BYTES, Source};
+use crate::config::{
+    self, Config, ConfigErrors, Finding, Flags, MAX_BYTES_TOGETHER, MAX_FILE_BYTES, Source,
+};
 
 pub use origin::{Origin, absence};
 pub use paths::{MAX_FILES, candidates};
@@ -29,18 +32,26 @@ pub struct Loaded {
     pub warnings: Vec<Finding>,
     /// The files that were found, in the order read; without any, `config` is the defaults.
     pub files: Vec<PathBuf>,
-    /// Those of them without a byte: whether one of these is there makes no difference, and editors make them for a
-    /// moment.
-    pub empty_files: Vec<PathBuf>,
+    /// Those of them that hold no key: whether one of these is there makes no difference, and editors make empty ones for
+    /// a moment.
+    pub silent_files: Vec<PathBuf>,
+    /// What the files held.
+    found: Vec<Found>,
 }
 
 impl Loaded {
-    /// The files that hold something.
+    /// The files that say something.
     #[must_use]
     pub fn files_with_contents(&self) -> Vec<PathBuf> {
         let mut files = self.files.clone();
-        files.retain(|file| !self.empty_files.contains(file));
+        files.retain(|file| !self.silent_files.contains(file));
         files
+    }
+
+    /// Where each of these CIDRs stands first in the files.
+    #[must_use]
+    pub fn places(&self, listed: &[ListedCidr]) -> Vec<Option<CidrPlace>> {
+        provenance::places(&sources(&self.found), listed)
     }
 }
 
@@ -145,7 +156,7 @@ const READINGS: usize = 3;
 /// [`Failure`], with all that is wrong at once. Never blocks on a FIFO, opens no device, reads at most
 /// [`MAX_FILE_BYTES`] of all files and a byte.
 pub fn load(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, Failure> {
-    Reading::of_one_moment(paths)?.judged(flags)
+    Reading::of_one_moment(paths)?.judged(paths, flags)
 }
 
 /// As [`load`], for a command that runs once: what may be half written is read again, for at most a second.
@@ -153,42 +164,14 @@ pub fn load(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, Failure> {
 /// # Errors
 /// [`LoadError`], all of them at once.
 pub fn load_patiently(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadError> {
-    patiently(|| load(paths, flags))
-}
-
-/// As [`load_patiently`], with the texts that were judged, of which [`provenance`] tells where something stands.
-///
-/// # Errors
-/// As [`load_patiently`].
-pub fn load_with_texts(paths: &[PathBuf], flags: &Flags) -> Result<(Loaded, Texts), LoadError> {
-    patiently(|| {
-        let mut reading = Reading::of_one_moment(paths)?;
-        let loaded = reading.judged(flags)?;
-        Ok((loaded, Texts(reading.files)))
-    })
-}
-
-fn patiently<T>(mut load: impl FnMut() -> Result<T, Failure>) -> Result<T, LoadError> {
     let started = Instant::now();
     loop {
-        match load() {
+        match load(paths, flags) {
             Err(failure) if failure.may_be_half_written && started.elapsed() < PATIENCE => {
                 thread::sleep(SETTLED_AFTER);
             }
             settled => return settled.map_err(|failure| failure.error),
         }
-    }
-}
-
-/// What the files held.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Texts(Vec<Found>);
-
-impl Texts {
-    /// Where each of these CIDRs stands first.
-    #[must_use]
-    pub fn places(&self, listed: &[ListedCidr]) -> Vec<Option<CidrPlace>> {
-        provenance::places(&sources(&self.0), listed)
     }
 }
 
@@ -256,16 +239,15 @@ impl Reading {
     /// # Errors
     /// Where it is not known which files there are.
     fn of(paths: &[PathBuf]) -> Result<Self, LoadError> {
-        let mut files = Vec::new();
-        let mut errors = Vec::new();
-        let mut left = MAX_FILE_BYTES + 1;
+        let (mut files, mut errors) = (Vec::new(), Vec::new());
+        let mut left = MAX_BYTES_TOGETHER + 1;
         for path in paths::files(paths)? {
-            // The byte beyond the limit is read: that is told, and the rest is not looked at.
-            let (identity, bytes) = match left {
+            // The byte beyond a limit is read: that is told, and the rest is not looked at.
+            let (identity, bytes) = match left.min(MAX_FILE_BYTES + 1) {
                 0 => (identity(&path), None),
-                _ => match read::read(&path, left) {
-                    Ok(Some((identity, bytes))) => (Some(identity), Some(bytes)),
+                limit => match read::read(&path, limit) {
                     Ok(None) => continue,
+                    Ok(Some((identity, bytes))) => (Some(identity), Some(bytes)),
                     Err(error) => {
                         errors.push(error);
                         (identity(&path), None)
@@ -295,9 +277,28 @@ impl Reading {
         Ok(read.eq(now))
     }
 
-    fn judged(&mut self, flags: &Flags) -> Result<Loaded, Failure> {
-        let judged = self.judged_as_it_is(flags);
-        judged.map_err(|error| self.failed(error))
+    fn judged(mut self, paths: &[PathBuf], flags: &Flags) -> Result<Loaded, Failure> {
+        let mut errors = std::mem::take(&mut self.errors);
+        let judged = match config::judge_together(&sources(&self.files), flags) {
+            Ok(judged) if errors.is_empty() => judged,
+            judged => {
+                errors.extend(judged.err().map(LoadError::from));
+                return Err(self.failed(one_or_several(errors)));
+            }
+        };
+        let files: Vec<PathBuf> = self.files.iter().map(|file| file.path.clone()).collect();
+        let mut warnings = judged.warnings;
+        warnings.extend(volume::without_files(paths, &files));
+        let silent = judged.silent_files.iter();
+        Ok(Loaded {
+            config: judged.config,
+            warnings,
+            silent_files: silent
+                .filter_map(|index| files.get(*index).cloned())
+                .collect(),
+            files,
+            found: self.files,
+        })
     }
 
     /// None of the files has changed for a moment, while it was judged neither. A time of modification in the future says
@@ -311,26 +312,6 @@ impl Reading {
         self.files.iter().all(|file| {
             let modified = file.identity.and_then(|identity| identity.modified);
             file.identity == identity(&file.path) && modified.is_none_or(is_old)
-        })
-    }
-
-    fn judged_as_it_is(&mut self, flags: &Flags) -> Result<Loaded, LoadError> {
-        let errors = std::mem::take(&mut self.errors);
-        let judged = match config::judge_together(&sources(&self.files), flags) {
-            Ok(judged) if errors.is_empty() => judged,
-            Ok(_) => return Err(one_or_several(errors)),
-            Err(bad) => {
-                let all = errors.into_iter().chain([bad.into()]);
-                return Err(one_or_several(all.collect()));
-            }
-        };
-        let is_empty = |file: &&Found| file.bytes.as_ref().is_some_and(Vec::is_empty);
-        let path = |file: &Found| file.path.clone();
-        Ok(Loaded {
-            config: judged.config,
-            warnings: judged.warnings,
-            files: self.files.iter().map(path).collect(),
-            empty_files: self.files.iter().filter(is_empty).map(path).collect(),
         })
     }
 }

@@ -53,6 +53,22 @@ fn check(text: &str) -> Outcome {
 }
 
 #[test]
+fn check_warns_of_a_file_that_says_nothing() {
+    for text in ["", "# enforce: true\n"] {
+        let silent = check(text);
+        assert_eq!(silent.code, 0, "{}", silent.errors);
+        assert!(
+            silent
+                .errors
+                .contains("config: no key in it, so that it says nothing; write keys"),
+            "{}",
+            silent.errors
+        );
+    }
+    assert_eq!(check("enforce: true").errors, "");
+}
+
+#[test]
 fn check_prints_the_effective_policy() {
     let good = check("nonMasqueradeCIDRs: [10.0.0.0/8, 10.1.0.0/16]\nresyncInterval: 1h15m30.5s\n");
     assert_eq!(good.code, 0, "{}", good.errors);

@@ -1,5 +1,6 @@
 //! Goldens: a configuration file, the JSON that `render` makes of it, and the table as the real nft
-//! lists it once the daemon has applied it; one listing for each version of libnftables.
+//! lists it once the daemon has applied it; one listing for each version of libnftables. And files that are bad (`bad/`) or odd
+//! (`odd/`), each with all that is said of it.
 //!
 //! `make golden` rewrites them.
 
@@ -12,6 +13,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use non_masquerade_daemon::config::{Finding, Flags, judge};
 use support::daemon::{Daemon, TemporaryDirectory};
 use support::lab::Family;
 use support::netns::{Namespace, succeed};
@@ -27,7 +29,11 @@ fn directory() -> PathBuf {
 
 /// The configuration files, each with the name that its goldens have.
 fn configurations() -> Vec<(String, PathBuf)> {
-    let mut found: Vec<(String, PathBuf)> = fs::read_dir(directory())
+    configurations_in("")
+}
+
+fn configurations_in(subdirectory: &str) -> Vec<(String, PathBuf)> {
+    let mut found: Vec<(String, PathBuf)> = fs::read_dir(directory().join(subdirectory))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| {
@@ -102,6 +108,32 @@ fn render_prints_each_golden() {
         let mut pretty = serde_json::to_string_pretty(&document).unwrap();
         pretty.push('\n');
         compare(&format!("{name}.json"), &pretty);
+    }
+}
+
+fn lines(findings: &[Finding]) -> String {
+    let lines = findings.iter().map(|finding| format!("{finding}\n"));
+    lines.collect()
+}
+
+#[test]
+fn each_bad_file_is_said_to_be_what_it_is() {
+    for (name, path) in configurations_in("bad") {
+        let bytes = fs::read(&path).unwrap();
+        let Err(bad) = judge("f", &bytes, &Flags::default()) else {
+            panic!("{name} is good");
+        };
+        compare(&format!("bad/{name}.txt"), &lines(&bad.errors));
+    }
+}
+
+#[test]
+fn what_is_odd_about_a_good_file_is_said() {
+    for (name, path) in configurations_in("odd") {
+        let bytes = fs::read(&path).unwrap();
+        let judged = judge("f", &bytes, &Flags::default());
+        let judged = judged.unwrap_or_else(|errors| panic!("{name}: {errors}"));
+        compare(&format!("odd/{name}.txt"), &lines(&judged.warnings));
     }
 }
 

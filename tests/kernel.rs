@@ -4,8 +4,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use non_masquerade_daemon::config::Config;
 use non_masquerade_daemon::daemon::worker::WorkerError;
 use non_masquerade_daemon::kernel::difference::Difference;
@@ -26,16 +24,9 @@ fn ruleset(cidrs: &[&str]) -> Ruleset {
     let config = Config {
         non_masquerade_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
         non_masquerade_cidrs_are_default: false,
-        masquerade_cidrs: Vec::new(),
-        source_cidrs: Vec::new(),
-        masq_node_traffic: true,
         masq_link_local: true,
         masq_link_local_ipv6: true,
-        enable_ipv6: false,
-        random_fully: true,
-        to_ports: Vec::new(),
-        enforce: false,
-        resync_interval: Duration::from_secs(60),
+        ..Config::default()
     };
     let names = ChosenNames {
         table: names::DEFAULT_TABLE.to_owned(),

@@ -160,13 +160,13 @@ fn that_the_defaults_apply_for_want_of_a_file_is_said_once_and_so_is_the_file_wh
     assert!(origins(&daemon)[2].ends_with(&read), "{}", daemon.log());
     daemon.replace_configuration("").unwrap();
     daemon
-        .wait_for_log("is empty, so the defaults apply")
+        .wait_for_log("says nothing, so the defaults apply")
         .unwrap();
     daemon.kill_and_restart(DAEMON).unwrap();
     support::wait_until(Duration::from_secs(5), || origins(&daemon).len() == 5).unwrap();
     assert!(origins(&daemon)[4].contains(" INFO "), "{}", daemon.log());
     assert!(
-        origins(&daemon)[4].ends_with("is empty, so the defaults apply"),
+        origins(&daemon)[4].ends_with("says nothing, so the defaults apply"),
         "{}",
         daemon.log()
     );

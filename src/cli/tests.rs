@@ -307,3 +307,19 @@ fn what_is_wrong_is_named() {
         assert!(said.contains(named), "{line}: {said}");
     }
 }
+
+#[test]
+fn each_option_written_as_a_key_of_the_file_is_said_to_be_one() {
+    let command = Cli::command();
+    let options: Vec<&str> = command
+        .get_arguments()
+        .filter_map(clap::Arg::get_long)
+        .collect();
+    assert!(options.len() > 10, "{options:?}");
+    for option in options.into_iter().filter(|option| *option != "once") {
+        let text = format!("{option}: x");
+        let bad = crate::config::judge("f", text.as_bytes(), &Flags::default());
+        let said = bad.unwrap_err().to_string();
+        assert!(!said.contains("remove it"), "{said}");
+    }
+}

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{ExitStatus, bad_configuration, load, print, print_warnings};
 use crate::cli::Options;
 use crate::config::Config;
-use crate::config_source;
+use crate::config_source::{self, Loaded};
 use crate::in_words;
 use crate::policy::prefix_table::Origin;
 use crate::policy::{FamilyPolicy, NOT_ENFORCED, Policy, Sources};
@@ -22,12 +22,26 @@ pub(super) fn check(options: &Options, files: &[PathBuf]) -> ExitStatus {
     match loaded {
         Ok(loaded) => {
             print_warnings(&loaded.warnings);
+            print_warnings(&silent(&loaded));
             let is_without_file = loaded.files.is_empty();
             let absence = is_without_file.then(|| config_source::absence(paths));
             print(&described(&loaded.config, absence.as_deref()))
         }
         Err(error) => bad_configuration(&error),
     }
+}
+
+/// A file that says nothing is as good as none, and hardly ever what was to be checked: `jsonpath` of a wrong key writes one.
+fn silent(loaded: &Loaded) -> Vec<String> {
+    let silent = loaded.silent_files.iter();
+    silent
+        .map(|file| {
+            format!(
+                "{}: no key in it, so that it says nothing; write keys with values, such as masqLinkLocal: false",
+                file.display()
+            )
+        })
+        .collect()
 }
 
 /// `absence`: that there is no file, in words.

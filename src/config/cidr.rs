@@ -18,6 +18,14 @@ pub enum CidrError {
     /// White space around a CIDR that is right without it.
     #[error("white space around a CIDR")]
     Spaced(String),
+    /// `10.0.0.0/8,`
+    #[error("{} beside a CIDR", name(*beside))]
+    Beside {
+        /// The first mark that does not belong there.
+        beside: char,
+        /// What is right without such marks.
+        cidr: String,
+    },
     /// Several CIDRs in one item.
     #[error("several CIDRs in one item")]
     Several,
@@ -44,7 +52,7 @@ impl CidrError {
         match self {
             Self::Empty => "write a CIDR such as 10.0.0.0/8, or remove the item".into(),
             Self::BareAddress(address) => format!("write {}", IpNet::from(*address)),
-            Self::Spaced(trimmed) => format!("write {trimmed}"),
+            Self::Spaced(cidr) | Self::Beside { cidr, .. } => format!("write {cidr}"),
             Self::Several => "write each CIDR as an item of its own".into(),
             Self::PrefixLength { .. } | Self::NotACidr => "write a CIDR such as 10.0.0.0/8".into(),
             Self::HostBits(aligned) => format!("use {aligned}"),
@@ -87,25 +95,15 @@ fn parse_as_go(text: &str) -> Result<IpNet, CidrError> {
         return Err(not_a_cidr(text));
     };
     let largest = if address.is_ipv4() { 32 } else { 128 };
-    go_prefix_length(prefix_length)
+    // Decimal digits only: `parse` takes a sign as well.
+    let digits = prefix_length.bytes().all(|digit| digit.is_ascii_digit());
+    let length = prefix_length.parse().ok().filter(|_| digits);
+    length
         .and_then(|length| IpNet::new(address, length).ok())
         .ok_or_else(|| match not_a_cidr(text) {
             CidrError::NotACidr => CidrError::PrefixLength { largest },
             slip => slip,
         })
-}
-
-/// Decimal digits only, no sign; leading zeros count for nothing.
-fn go_prefix_length(digits: &str) -> Option<u8> {
-    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    let significant = digits.trim_start_matches('0');
-    if significant.is_empty() {
-        Some(0)
-    } else {
-        significant.parse().ok()
-    }
 }
 
 /// The likely slip in a text that is not a CIDR.
@@ -114,11 +112,18 @@ fn not_a_cidr(text: &str) -> CidrError {
     if trimmed.is_empty() {
         return CidrError::Empty;
     }
-    if trimmed.len() < text.len() && parse_as_go(trimmed).is_ok() {
-        return CidrError::Spaced(trimmed.into());
+    let is_beside = |c: char| c.is_whitespace() || ",;'\"[](){}".contains(c);
+    let bare = trimmed.trim_matches(is_beside);
+    if bare.len() < text.len() && parse_as_go(bare).is_ok() {
+        let cidr = bare.to_owned();
+        let mut marks = text.chars().filter(|c| is_beside(*c) && !c.is_whitespace());
+        return match marks.next() {
+            Some(beside) => CidrError::Beside { beside, cidr },
+            None => CidrError::Spaced(cidr),
+        };
     }
     let mut parts = trimmed
-        .split([',', ';', ' ', '\n', '\t'])
+        .split(is_beside)
         .filter(|part| !part.is_empty())
         .peekable();
     let first = parts.next();
@@ -126,6 +131,14 @@ fn not_a_cidr(text: &str) -> CidrError {
         return CidrError::Several;
     }
     CidrError::NotACidr
+}
+
+fn name(mark: char) -> String {
+    match mark {
+        ',' => "a comma".into(),
+        ';' => "a semicolon".into(),
+        other => format!("a {other}"),
+    }
 }
 
 #[cfg(test)]
@@ -170,6 +183,17 @@ mod tests {
             ),
             ("10.0.0.1", "an address, not a CIDR; write 10.0.0.1/32"),
             ("fe80::1", "an address, not a CIDR; write fe80::1/128"),
+            ("10.0.0.0/8,", "a comma beside a CIDR; write 10.0.0.0/8"),
+            (
+                "10.0.0.0/8 ;",
+                "a semicolon beside a CIDR; write 10.0.0.0/8",
+            ),
+            ("[fd00::/8]", "a [ beside a CIDR; write fd00::/8"),
+            ("\"10.0.0.0/8\"", "a \" beside a CIDR; write 10.0.0.0/8"),
+            (
+                "10.0.0.0/255.0.0.0",
+                "not a CIDR: the prefix length is not a number from 0 to 32; write a CIDR such as 10.0.0.0/8",
+            ),
             (" 10.0.0.0/8", "white space around a CIDR; write 10.0.0.0/8"),
             (
                 "10.0.0.0/8\n",

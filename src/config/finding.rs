@@ -10,14 +10,13 @@ const MAX_CHARACTERS_SHOWN: usize = 64;
 
 /// One error or warning about a file, or about what all files and flags say together.
 ///
-/// Its `Display` is one line, `FILE:LINE: KEY: VALUE: reason; remedy`; where the line is not known,
-/// `FILE: PATH: VALUE: reason; remedy`; without a file, `KEY: reason; remedy`. It never holds a control character.
+/// Its `Display` is one line, `FILE:LINE: KEY: VALUE: reason; remedy`, without what is not meant. It never holds a control character.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The file, as the user named it; empty where [`Place::Configuration`] is meant.
-    pub file: String,
-    /// Where in the file.
-    pub place: Place,
+    /// The file, as the user named it; none where all files and flags together are meant.
+    pub file: Option<String>,
+    /// Counted from 1, lines end at a line feed; none where the file as a whole is meant.
+    pub line: Option<usize>,
     /// The key as written; none where the file as a whole is meant.
     pub key: Option<String>,
     /// The value as written, cut to a line; none where no value is meant.
@@ -28,34 +27,45 @@ pub struct Finding {
     pub remedy: String,
 }
 
-/// Where in a file a [`Finding`] stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// The file as a whole.
-    File,
-    /// A line, counted from 1; lines end at a line feed.
-    Line(usize),
-    /// A key or an item, `nonMasqueradeCIDRs[1]`, counted from 0: its line is not known.
-    Path(String),
-    /// No place in a file: what all files and flags say together.
-    Configuration,
-}
-
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.place {
-            Place::Configuration => {}
-            Place::Line(line) => write!(f, "{}:{line}: ", Escaped(&self.file))?,
-            Place::File | Place::Path(_) => write!(f, "{}: ", Escaped(&self.file))?,
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => write!(f, "{}:{line}: ", Escaped(file))?,
+            (Some(file), None) => write!(f, "{}: ", Escaped(file))?,
+            (None, _) => {}
         }
-        let key = match &self.place {
-            Place::Path(path) => Some(path),
-            Place::File | Place::Line(_) | Place::Configuration => self.key.as_ref(),
-        };
-        for part in [key, self.value.as_ref()].into_iter().flatten() {
+        for part in [&self.key, &self.value].into_iter().flatten() {
             write!(f, "{}: ", Escaped(part))?;
         }
         write!(f, "{}; {}", Escaped(&self.reason), Escaped(&self.remedy))
+    }
+}
+
+/// What is wrong, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Advice {
+    pub(super) reason: String,
+    pub(super) remedy: String,
+}
+
+impl Advice {
+    pub(super) fn new(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// Of this key and value, in a place that is still to be said.
+    pub(super) fn about(self, key: impl Into<Option<String>>, value: Option<String>) -> Finding {
+        Finding {
+            file: None,
+            line: None,
+            key: key.into(),
+            value,
+            reason: self.reason,
+            remedy: self.remedy,
+        }
     }
 }
 
@@ -85,6 +95,85 @@ impl fmt::Display for ConfigErrors {
 }
 
 impl std::error::Error for ConfigErrors {}
+
+/// What is found while files are judged, in the order of the files and of their lines.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// At most [`MAX_ERRORS_SHOWN`].
+    errors: Vec<(Order, Finding)>,
+    more_errors: usize,
+    warnings: Vec<(Order, Finding)>,
+}
+
+/// The index of a file, and the line.
+type Order = (usize, Option<usize>);
+
+/// A place in one of the files.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spot<'a> {
+    /// Of the file.
+    pub(super) index: usize,
+    pub(super) name: &'a str,
+    /// None where the file as a whole is meant.
+    pub(super) line: Option<usize>,
+}
+
+impl Spot<'_> {
+    /// Another line of the same file.
+    pub(super) fn on(self, line: usize) -> Self {
+        let line = Some(line);
+        Self { line, ..self }
+    }
+
+    fn order(self) -> Order {
+        (self.index, self.line)
+    }
+
+    fn place(self, finding: Finding) -> Finding {
+        Finding {
+            file: Some(self.name.to_owned()),
+            line: self.line,
+            ..finding
+        }
+    }
+}
+
+impl Findings {
+    /// An error. Where it will not be shown, it is counted and not built.
+    pub(super) fn error(&mut self, spot: Spot<'_>, finding: impl FnOnce() -> Finding) {
+        let order = spot.order();
+        let index = self.errors.partition_point(|(before, _)| *before <= order);
+        if index >= MAX_ERRORS_SHOWN {
+            self.more_errors += 1;
+            return;
+        }
+        self.errors.insert(index, (order, spot.place(finding())));
+        if self.errors.len() > MAX_ERRORS_SHOWN {
+            self.errors.pop();
+            self.more_errors += 1;
+        }
+    }
+
+    /// A warning. There are at most two for each known key of a file.
+    pub(super) fn warning(&mut self, spot: Spot<'_>, finding: Finding) {
+        self.warnings.push((spot.order(), spot.place(finding)));
+    }
+
+    /// # Errors
+    /// Where there is any error; the warnings otherwise.
+    pub(super) fn warnings(mut self) -> Result<Vec<Finding>, ConfigErrors> {
+        let findings =
+            |found: Vec<(Order, Finding)>| found.into_iter().map(|(_, finding)| finding).collect();
+        if self.errors.is_empty() {
+            self.warnings.sort_by_key(|(order, _)| *order);
+            return Ok(findings(self.warnings));
+        }
+        Err(ConfigErrors {
+            errors: findings(self.errors),
+            more: self.more_errors,
+        })
+    }
+}
 
 /// `text` cut to what a message shows of it; quotes, backslashes and what does not print are escaped.
 pub(super) fn shown_text(text: &str) -> String {
@@ -135,10 +224,10 @@ impl fmt::Display for Escaped<'_> {
 mod tests {
     use super::*;
 
-    fn finding(place: Place) -> Finding {
+    fn finding(line: Option<usize>) -> Finding {
         Finding {
-            file: "/etc/f".into(),
-            place,
+            file: Some("/etc/f".into()),
+            line,
             key: Some("nonMasqueradeCIDRs".into()),
             value: Some("\"x\"".into()),
             reason: "not a CIDR".into(),
@@ -149,24 +238,20 @@ mod tests {
     #[test]
     fn a_finding_is_one_line() {
         assert_eq!(
-            finding(Place::Line(3)).to_string(),
+            finding(Some(3)).to_string(),
             "/etc/f:3: nonMasqueradeCIDRs: \"x\": not a CIDR; write a CIDR"
         );
-        assert_eq!(
-            finding(Place::Path("nonMasqueradeCIDRs[1]".into())).to_string(),
-            "/etc/f: nonMasqueradeCIDRs[1]: \"x\": not a CIDR; write a CIDR"
-        );
         let whole = Finding {
-            file: "a\nb".into(),
+            file: Some("a\nb".into()),
             key: None,
             value: None,
-            ..finding(Place::File)
+            ..finding(None)
         };
         assert_eq!(whole.to_string(), "a\\nb: not a CIDR; write a CIDR");
         let of_all_files = Finding {
-            file: String::new(),
+            file: None,
             value: None,
-            ..finding(Place::Configuration)
+            ..finding(None)
         };
         assert_eq!(
             of_all_files.to_string(),
@@ -177,7 +262,7 @@ mod tests {
     #[test]
     fn errors_are_one_a_line_and_the_rest_is_counted() {
         let errors = ConfigErrors {
-            errors: vec![finding(Place::Line(1)), finding(Place::Line(2))],
+            errors: vec![finding(Some(1)), finding(Some(2))],
             more: 7,
         };
         let said = errors.to_string();

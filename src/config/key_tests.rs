@@ -24,7 +24,9 @@ fn all_keys_are_taken_from_yaml_and_json() {
                 \"sourceCIDRs\": [\"10.244.0.0/16\", \"fd01::/64\"], \"masqueradeCIDRs\": [\"10.1.0.0/16\", \"fd00::/16\"],\
                 \"nonMasqueradeCIDRs\": [\"10.0.0.0/8\", \"fd00::/8\"], \"cidrLimit\": 2, \"resyncInterval\": \"60s\"}";
     assert_eq!(good(yaml), good(json));
-    let Judged { config, warnings } = good(yaml);
+    let Judged {
+        config, warnings, ..
+    } = good(yaml);
     assert_eq!(warnings, []);
     assert_eq!(
         written(&config.non_masquerade_cidrs),
@@ -75,7 +77,7 @@ fn a_file_replaces_what_the_flags_say() {
 #[test]
 fn new_keys_match_ignoring_case_and_take_yaml_1_1_booleans() {
     let text = "ENABLEIPV6: on\nMasqNodeTraffic: No\nrandomfully: n\nEnForce: YES\n\
-                nonMasqueradeCIDRs: [fd00::/8]\nmasqueradecidrs: []\nsourcecidrs: []\ntoports: '1'";
+                nonMasqueradeCIDRs: [fd00::/8]\nmasqueradecidrs: []\nsourcecidrs: []\ntoports: 1024-29999";
     let config = good(text).config;
     assert!(config.enable_ipv6 && config.enforce);
     assert!(!config.masq_node_traffic && !config.random_fully);
@@ -115,100 +117,6 @@ fn ipv6_may_be_turned_on_behind_the_lists_or_by_the_flag() {
     assert_eq!(off.unwrap_err().errors.len(), 3);
 }
 
-/// A text, and all that is said of it.
-const BAD: &[(&str, &str)] = &[
-    (
-        "masqueradeCIDRs:\nsourceCIDRs: ~",
-        "f:1: masqueradeCIDRs: null: null where a list must stand; write [] for no destination, or remove the key\n\
-         f:2: sourceCIDRs: null: null where a list must stand; write [] for any source, or remove the key",
-    ),
-    (
-        "sourceCIDRs: 10.0.0.0/8",
-        "f:1: sourceCIDRs: \"10.0.0.0/8\": a string where a list must stand; write it as a list item: sourceCIDRs: [\"10.0.0.0/8\"]",
-    ),
-    (
-        "masqueradeCIDRs: {}\nsourceCIDRs: 1",
-        "f:1: masqueradeCIDRs: a mapping: a mapping where a list must stand; write a list such as masqueradeCIDRs: [\"10.0.0.0/8\"]\n\
-         f:2: sourceCIDRs: 1: a number where a list must stand; write a list such as sourceCIDRs: [\"10.0.0.0/8\"]",
-    ),
-    (
-        "sourceCIDRs: [10.0.0.1/8, 10.0.0.0]\nmasqueradeCIDRs: ['', 7]",
-        "f:1: sourceCIDRs: \"10.0.0.1/8\": not aligned to its prefix length; use 10.0.0.0/8\n\
-         f:1: sourceCIDRs: \"10.0.0.0\": an address, not a CIDR; write 10.0.0.0/32\n\
-         f:2: masqueradeCIDRs: \"\": an empty item; write a CIDR such as 10.0.0.0/8, or remove the item\n\
-         f:2: masqueradeCIDRs: 7: a number where a CIDR must stand; write a CIDR such as 10.0.0.0/8",
-    ),
-    (
-        "nonMasqueradeCIDRs: [fd00::/8]\nmasqueradeCIDRs: [192.0.2.0/24, fe80::/10]\nsourceCIDRs:\n- 2001:db8::/32",
-        "f:1: nonMasqueradeCIDRs: \"fd00::/8\": an IPv6 CIDR, and IPv6 is off; write enableIPv6: true, give --enable-ipv6, or remove the item\n\
-         f:2: masqueradeCIDRs: \"fe80::/10\": an IPv6 CIDR, and IPv6 is off; write enableIPv6: true, give --enable-ipv6, or remove the item\n\
-         f:4: sourceCIDRs: \"2001:db8::/32\": an IPv6 CIDR, and IPv6 is off; write enableIPv6: true, give --enable-ipv6, or remove the item",
-    ),
-    (
-        // What the key means is not known, so that the items are not judged by it.
-        "nonMasqueradeCIDRs: [fd00::/8, fd00::1/8]\nenableIPv6: 'true'",
-        "f:1: nonMasqueradeCIDRs: \"fd00::1/8\": not aligned to its prefix length; use fd00::/8\n\
-         f:2: enableIPv6: \"true\": a string where true or false must stand; write true without quotes",
-    ),
-    (
-        "enableIPv6: true\nnonMasqueradeCIDRs: [\"::ffff:0:0/96\", \"::ffff:10.0.0.0/104\"]",
-        "f:2: nonMasqueradeCIDRs: \"::ffff:0:0/96\": an IPv4-mapped IPv6 CIDR; write it as an IPv4 CIDR\n\
-         f:2: nonMasqueradeCIDRs: \"::ffff:10.0.0.0/104\": an IPv4-mapped IPv6 CIDR; write it as an IPv4 CIDR",
-    ),
-    (
-        "masqueradeCIDRs: [192.0.2.0/24, 10.0.0.0/8]\nnonMasqueradeCIDRs:\n- 10.0.0.0/8\n- 198.51.100.0/24\n- 10.0.0.0/8\n",
-        "f:1: masqueradeCIDRs: \"10.0.0.0/8\": nonMasqueradeCIDRs holds the same prefix on line 3; leave it in one of the two lists",
-    ),
-    (
-        "masqueradeCIDRs:\n- 172.16.0.0/12\n- 10.0.0.0/08",
-        "f:2: masqueradeCIDRs: \"172.16.0.0/12\": the default list of nonMasqueradeCIDRs holds the same prefix; remove the item, or write nonMasqueradeCIDRs without it\n\
-         f:3: masqueradeCIDRs: \"10.0.0.0/08\": the default list of nonMasqueradeCIDRs holds the same prefix; remove the item, or write nonMasqueradeCIDRs without it",
-    ),
-    (
-        "cidrLimit: 1\nsourceCIDRs: [10.0.0.0/8, 10.1.0.0/16]\nmasqueradeCIDRs: [10.2.0.0/16]\nnonMasqueradeCIDRs: [10.3.0.0/16, 10.4.0.0/16, 10.5.0.0/16]",
-        "f:2: sourceCIDRs: 2 items: longer than cidrLimit, which is 1; shorten the list or raise cidrLimit\n\
-         f:4: nonMasqueradeCIDRs: 3 items: longer than cidrLimit, which is 1; shorten the list or raise cidrLimit",
-    ),
-    (
-        "masqNodeTraffic: 0\nenableIPv6: maybe\nrandomFully: []\nenforce: {}",
-        "f:1: masqNodeTraffic: 0: a number where true or false must stand; write true or false\n\
-         f:2: enableIPv6: \"maybe\": a string where true or false must stand; write true or false\n\
-         f:3: randomFully: a list: a list where true or false must stand; write true or false\n\
-         f:4: enforce: a mapping: a mapping where true or false must stand; write true or false",
-    ),
-    (
-        "toPorts: 5000",
-        "f:1: toPorts: 5000: a number where a string must stand; write \"5000\", in quotes",
-    ),
-    (
-        "toPorts: [1024-2048]",
-        "f:1: toPorts: a list: a list where a string must stand; write a string such as 1024-29999,32768-65535",
-    ),
-    (
-        "toPorts: 2048-1024",
-        "f:1: toPorts: \"2048-1024\": the port range 2048-1024 is reversed; write 1024-2048",
-    ),
-    (
-        "toPorts: \"1024-2048, 4096\"",
-        "f:1: toPorts: \"1024-2048, 4096\": white space in port ranges; write ranges with nothing but commas between them, such as 1024-29999,32768-65535",
-    ),
-    (
-        "toPorts: 1024-65536",
-        "f:1: toPorts: \"1024-65536\": 65536 is not a port from 1 to 65535; write ranges such as 1024-29999,32768-65535",
-    ),
-    (
-        "cidrLimit: 0x\n",
-        "f:1: cidrLimit: \"0x\": a string where an integer must stand; write an integer such as 64",
-    ),
-];
-
-#[test]
-fn a_bad_value_is_said_to_be_what_it_is() {
-    for (text, said) in BAD {
-        assert_eq!(&bad(text), said, "{text:?}");
-    }
-}
-
 #[test]
 fn the_default_list_that_masquerade_cidrs_meet_is_that_of_the_flags() {
     let flags = Flags {
@@ -229,7 +137,7 @@ fn a_list_that_is_no_list_is_not_the_default_list() {
 
 #[test]
 fn integers_in_the_forms_of_go_s_reader_are_taken_with_a_warning() {
-    for (text, limit) in [("64.0", 64), ("1e2", 100), ("1_000", 1_000), ("0100", 64)] {
+    for (text, limit) in [("64.0", 64), ("1_000", 1_000), ("0100", 64)] {
         let text = format!("\ncidrLimit: {text}");
         let warnings = warnings(&text);
         assert_eq!(warnings.len(), 1);

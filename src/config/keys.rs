@@ -1,151 +1,93 @@
-//! The keys of a file: which there are, and which one is meant by what is written.
+//! The keys of a file: one table, from which all else that knows a key is made.
 
-use super::node::{Node, Text};
-use super::positions::At;
-use super::remarks::{Remark, ShownValue, Spot};
-use super::validate::{Validation, Value};
+use std::time::Duration;
 
-/// A key of the file: its documented form, and how its value is judged.
+use ipnet::IpNet;
+
+use super::Config;
+use super::port_range::PortRange;
+use super::value::Value;
+use Field::{Boolean, Cidrs, Integer, Interval, Ports};
+
+/// A key of the file.
 pub(super) struct Key {
+    /// As documented.
     pub(super) name: &'static str,
-    pub(super) judge: fn(&mut Validation<'_>, &Value<'_>),
+    pub(super) field: Field,
 }
 
+/// What a key takes, how several files are merged, and where it goes. A list is united, and a boolean is true where any file says so,
+/// as in ip-masq-agent-v2; of anything else all files must say the same.
+#[derive(Clone, Copy)]
+pub(super) enum Field {
+    /// And what it means that the list is empty.
+    Cidrs(fn(&mut Config) -> &mut Vec<IpNet>, &'static str),
+    Boolean(fn(&mut Config) -> &mut bool),
+    Ports(fn(&mut Config) -> &mut Vec<PortRange>),
+    Integer(fn(&mut Config) -> &mut Option<u64>),
+    Interval(fn(&mut Config) -> &mut Duration),
+}
+
+// Of keys that more is said of than the table says.
 pub(super) const NON_MASQUERADE_CIDRS: &str = "nonMasqueradeCIDRs";
 pub(super) const MASQUERADE_CIDRS: &str = "masqueradeCIDRs";
 pub(super) const SOURCE_CIDRS: &str = "sourceCIDRs";
-pub(super) const MASQ_NODE_TRAFFIC: &str = "masqNodeTraffic";
-pub(super) const MASQ_LINK_LOCAL: &str = "masqLinkLocal";
-pub(super) const MASQ_LINK_LOCAL_IPV6: &str = "masqLinkLocalIPv6";
 pub(super) const ENABLE_IPV6: &str = "enableIPv6";
-pub(super) const RANDOM_FULLY: &str = "randomFully";
 pub(super) const TO_PORTS: &str = "toPorts";
-pub(super) const ENFORCE: &str = "enforce";
 pub(super) const CIDR_LIMIT: &str = "cidrLimit";
-pub(super) const RESYNC_INTERVAL: &str = "resyncInterval";
 
-/// The known keys. A new one needs a row here, a field in [`super::said::Said`] and one in [`super::Config`], and a
-/// line in [`super::merge`].
+/// The known keys. A new one is a row here and a field of [`Config`] with its default; what they are called elsewhere stands in
+/// [`super::other_names`].
 pub(super) const KEYS: [Key; 12] = [
-    Key {
-        name: NON_MASQUERADE_CIDRS,
-        judge: |file, value| file.said.non_masquerade_cidrs = Some(file.cidr_list(value)),
-    },
-    Key {
-        name: MASQUERADE_CIDRS,
-        judge: |file, value| file.said.masquerade_cidrs = Some(file.cidr_list(value)),
-    },
-    Key {
-        name: SOURCE_CIDRS,
-        judge: |file, value| file.said.source_cidrs = Some(file.cidr_list(value)),
-    },
-    Key {
-        name: MASQ_NODE_TRAFFIC,
-        judge: |file, value| file.said.masq_node_traffic = file.boolean(value),
-    },
-    Key {
-        name: MASQ_LINK_LOCAL,
-        judge: |file, value| file.said.masq_link_local = file.boolean(value),
-    },
-    Key {
-        name: MASQ_LINK_LOCAL_IPV6,
-        judge: |file, value| file.said.masq_link_local_ipv6 = file.boolean(value),
-    },
-    Key {
-        name: ENABLE_IPV6,
-        judge: |file, value| file.enable_ipv6(value),
-    },
-    Key {
-        name: RANDOM_FULLY,
-        judge: |file, value| file.said.random_fully = file.boolean(value),
-    },
-    Key {
-        name: TO_PORTS,
-        judge: |file, value| file.said.to_ports = file.port_ranges(value),
-    },
-    Key {
-        name: ENFORCE,
-        judge: |file, value| file.said.enforce = file.boolean(value),
-    },
-    Key {
-        name: CIDR_LIMIT,
-        judge: |file, value| file.said.cidr_limit = file.cidr_limit(value),
-    },
-    Key {
-        name: RESYNC_INTERVAL,
-        judge: |file, value| file.said.resync_interval = file.resync_interval(value),
-    },
+    key(
+        NON_MASQUERADE_CIDRS,
+        Cidrs(|c| &mut c.non_masquerade_cidrs, ALL_MASQUERADED),
+    ),
+    key(
+        MASQUERADE_CIDRS,
+        Cidrs(|c| &mut c.masquerade_cidrs, NO_DESTINATION),
+    ),
+    key(SOURCE_CIDRS, Cidrs(|c| &mut c.source_cidrs, ANY_SOURCE)),
+    key("masqNodeTraffic", Boolean(|c| &mut c.masq_node_traffic)),
+    key("masqLinkLocal", Boolean(|c| &mut c.masq_link_local)),
+    key(
+        "masqLinkLocalIPv6",
+        Boolean(|c| &mut c.masq_link_local_ipv6),
+    ),
+    key(ENABLE_IPV6, Boolean(|c| &mut c.enable_ipv6)),
+    key("randomFully", Boolean(|c| &mut c.random_fully)),
+    key(TO_PORTS, Ports(|c| &mut c.to_ports)),
+    key("enforce", Boolean(|c| &mut c.enforce)),
+    key(CIDR_LIMIT, Integer(|c| &mut c.cidr_limit)),
+    key("resyncInterval", Interval(|c| &mut c.resync_interval)),
 ];
 
-/// Equality as Go's `encoding/json` has it for keys: two letters outside ASCII are, in Unicode's simple case
-/// folding, the same as `k` and `s`.
-pub(super) fn equal_fold(documented: &str, written: &str) -> bool {
-    // A file may hold a million keys: most differ in length.
-    if !(documented.len()..=3 * documented.len()).contains(&written.len()) {
-        return false;
-    }
-    let folded = |c: char| match c {
-        '\u{212a}' => 'k',
-        '\u{17f}' => 's',
-        _ => c.to_ascii_lowercase(),
-    };
-    documented
-        .chars()
-        .map(folded)
-        .eq(written.chars().map(folded))
+// What an empty list means.
+const ALL_MASQUERADED: &str = "to masquerade every destination, or remove the key for the default";
+const NO_DESTINATION: &str = "for no destination, or remove the key";
+const ANY_SOURCE: &str = "for any source, or remove the key";
+
+const fn key(name: &'static str, field: Field) -> Key {
+    Key { name, field }
 }
 
-pub(super) fn not_a_string(key: &Node<'_>) -> Remark {
-    Remark {
-        key: key.shown(),
-        value: ShownValue::Nothing,
-        reason: format!("{} where a key must stand", key.kind()),
-        other: None,
-        remedy: "remove it".into(),
-    }
+/// The place in [`KEYS`] of the key that `written` means: ASCII case makes no difference, as in Go's reader.
+pub(super) fn position(written: &str) -> Option<usize> {
+    let means_it = |key: &Key| key.name.eq_ignore_ascii_case(written);
+    KEYS.iter().position(means_it)
 }
 
-pub(super) fn unknown(name: &Text<'_>) -> Remark {
-    // The distance to a long text costs its length, and it is no slip of a known key.
-    let start: String = name
-        .text
-        .chars()
-        .take(64)
-        .collect::<String>()
-        .to_lowercase();
-    let nearest = KEYS
-        .iter()
-        .max_by(|a, b| {
-            let likeness = |key: &Key| strsim::jaro_winkler(&key.name.to_lowercase(), &start);
-            likeness(a).total_cmp(&likeness(b))
-        })
-        .map_or("", |key| key.name);
-    Remark {
-        key: name.shown(),
-        value: ShownValue::Nothing,
-        reason: "unknown key".into(),
-        other: None,
-        remedy: format!("the nearest known key is {nearest}"),
-    }
-}
-
-pub(super) fn duplicate(name: &Text<'_>, file: usize, first: usize) -> Remark {
-    let at = At::key(first);
-    Remark {
-        key: name.shown(),
-        value: ShownValue::Nothing,
-        reason: "duplicate key, already given".into(),
-        other: Some(Spot { file, at }),
-        remedy: "leave one of the two".into(),
-    }
-}
-
-pub(super) fn not_documented(written: &Text<'_>, documented: &str) -> Remark {
-    Remark {
-        key: written.shown(),
-        value: ShownValue::Nothing,
-        reason: "not the documented form of this key".into(),
-        other: None,
-        remedy: format!("write {documented}"),
+impl Field {
+    pub(super) fn set(self, config: &mut Config, value: Value) {
+        match (self, value) {
+            (Self::Cidrs(of, _), Value::Cidrs(items)) => {
+                *of(config) = items.iter().filter_map(|item| item.cidr).collect();
+            }
+            (Self::Boolean(of), Value::Boolean(value)) => *of(config) = value,
+            (Self::Ports(of), Value::Ports(value)) => *of(config) = value,
+            (Self::Integer(of), Value::Integer(value)) => *of(config) = Some(value),
+            (Self::Interval(of), Value::Interval(value)) => *of(config) = value,
+            _ => debug_assert!(false, "a value of another type than its key"),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::{DEFAULT_RESYNC_INTERVAL, Judged, Source, judge_together};
+use super::super::{DEFAULT_RESYNC_INTERVAL, Judged, MAX_FILE_BYTES, Source, judge_together};
 use super::*;
 
 const FLAGS: Flags = Flags {
@@ -85,7 +85,7 @@ fn a_list_that_no_file_gives_takes_its_default_and_one_that_any_file_gives_does_
 
 #[test]
 fn a_boolean_is_true_where_any_file_says_so_and_a_disagreement_is_warned_of() {
-    for key in keys::KEYS.map(|key| key.name) {
+    for key in KEYS.map(|key| key.name) {
         let is_boolean = good_boolean(key);
         if !is_boolean {
             continue;
@@ -218,8 +218,8 @@ fn errors_of_all_files_come_at_once_in_their_order() {
         "a:1: a: unknown key",
         "a:2: masqueradeCIDRs: \"10.0.0.0/8\": nonMasqueradeCIDRs holds the same prefix in c:2;",
         "b:1: not valid YAML",
-        "c:2: nonMasqueradeCIDRs: 2 items: longer than cidrLimit",
         "c:2: nonMasqueradeCIDRs: \"x\": not a CIDR",
+        "c:2: nonMasqueradeCIDRs: 2 items: longer than cidrLimit",
         "d: a list where keys with values must stand",
     ];
     assert_eq!(said.lines().count(), starts.len(), "{said}");
@@ -262,21 +262,43 @@ fn a_thousand_errors_of_all_files_are_shown_and_the_rest_counted() {
 }
 
 #[test]
-fn many_files_cost_no_more_than_one() {
-    let dense = format!("a: [{}]", "1,".repeat(1 << 14));
-    let names: Vec<String> = (0..256).map(|n| n.to_string()).collect();
-    let sources: Vec<Source<'_>> = names
-        .iter()
-        .map(|name| Source {
-            name,
-            bytes: Some(dense.as_bytes()),
-        })
-        .collect();
-    let said = judge_together(&sources, &FLAGS).unwrap_err().to_string();
-    assert!(
-        said.contains("keys and items, which no list of CIDRs"),
-        "{said}"
+fn files_are_at_most_8_mib_together() {
+    let comments = "#".repeat(MAX_FILE_BYTES);
+    let sources = |count: usize, last: &'static str| {
+        let mut sources = vec![comments.as_str(); count];
+        sources.push(last);
+        let sources: Vec<Source<'_>> = sources
+            .into_iter()
+            .map(|text| Source {
+                name: "f",
+                bytes: Some(text.as_bytes()),
+            })
+            .collect();
+        judge_together(&sources, &FLAGS).map_err(|errors| errors.to_string())
+    };
+    assert_eq!(
+        sources(8, "").map(|judged| judged.silent_files.len()),
+        Ok(9)
     );
+    assert_eq!(
+        sources(8, "#"),
+        Err("f: larger than 8 MiB together with the files before; write shorter files".into())
+    );
+}
+
+#[test]
+fn many_files_cost_no_more_than_one() {
+    let dense = format!("a: [{}]", "1,".repeat(200_000));
+    let source = Source {
+        name: "f",
+        bytes: Some(dense.as_bytes()),
+    };
+    let said = judge_together(&[source; 7], &FLAGS)
+        .unwrap_err()
+        .to_string();
+    let together = "more than 1048576 keys and items together with the files before";
+    assert_eq!(said.matches("a: unknown key").count(), 5, "{said}");
+    assert_eq!(said.matches(together).count(), 2, "{said}");
 }
 
 /// A line that a file may hold.
@@ -327,7 +349,7 @@ proptest! {
             Err(said) => for line in said.lines() {
                 prop_assert!(line.starts_with(|c| ('a'..='d').contains(&c)), "{}", line);
             },
-            Ok(Judged { config, warnings }) => {
+            Ok(Judged { config, warnings, .. }) => {
                 let lists = [&config.non_masquerade_cidrs, &config.masquerade_cidrs, &config.source_cidrs];
                 let holds_ipv6 = lists.into_iter().flatten().any(|cidr| matches!(cidr, IpNet::V6(_)));
                 prop_assert!(config.enable_ipv6 || !holds_ipv6);

@@ -1,39 +1,36 @@
-//! The configuration: each file as written (`file`), then as meant (`validate`), then all of them together (`merge`).
-//! Pure: text in, values out.
+//! The configuration: each file as written (`document`), then what it says of each key (`said`, by the table in `keys`), then all files
+//! together (`merge`). Pure: text in, values out.
 
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 pub mod cidr;
+mod document;
 pub mod duration;
-mod file;
 mod finding;
-mod go_values;
 mod keys;
-mod list_checks;
-mod lists;
+mod lookalike;
+mod manifest;
 mod merge;
-mod node;
+mod other_names;
 mod oversights;
 pub mod port_range;
-mod positions;
 pub mod provenance;
-mod remarks;
 pub mod reserved_ranges;
 mod said;
-mod scan;
-mod validate;
+mod value;
 
-pub use finding::{ConfigErrors, Finding, MAX_ERRORS_SHOWN, Place};
+pub use finding::{ConfigErrors, Finding, MAX_ERRORS_SHOWN};
 pub use port_range::PortRange;
 
-use file::{ConfigFile, Limits, ReadError};
-use remarks::{ReadFile, Remarks};
-use said::Said;
+use finding::Findings;
 
-/// The largest size of a file that is judged, and of all files together: 8 MiB. A ConfigMap holds at most 1 MiB.
-pub const MAX_FILE_BYTES: usize = 8 << 20;
+/// The largest size of a file: 1 MiB, which is what a ConfigMap holds.
+pub const MAX_FILE_BYTES: usize = 1 << 20;
+
+/// The largest size of all files together: 8 MiB.
+pub const MAX_BYTES_TOGETHER: usize = 8 << 20;
 
 /// How often the file and the kernel are compared without any event, where no file and no option says so.
 pub const DEFAULT_RESYNC_INTERVAL: Duration = Duration::from_secs(60);
@@ -69,6 +66,8 @@ pub struct Config {
     /// Exempt destinations keep their source address whatever other NAT rules say, but for what those translated to another
     /// destination.
     pub enforce: bool,
+    /// How long each list that files give may be; none: as long as it is.
+    pub cidr_limit: Option<u64>,
     /// How often the file and the kernel are compared without any event; at least [`MIN_RESYNC_INTERVAL`].
     pub resync_interval: Duration,
 }
@@ -116,6 +115,8 @@ pub struct Judged {
     /// What is taken, but not the documented form, or has no effect, in the order of the files; then what is likely
     /// not meant by all of them together.
     pub warnings: Vec<Finding>,
+    /// The files that hold no key, by their index: nothing, or comments alone.
+    pub silent_files: Vec<usize>,
 }
 
 /// The configuration without any file.
@@ -134,6 +135,7 @@ pub fn defaults(flags: &Flags) -> Config {
         random_fully: flags.random_fully,
         to_ports: flags.to_ports.clone(),
         enforce: false,
+        cidr_limit: None,
         resync_interval: flags.resync_interval,
     }
 }
@@ -166,67 +168,17 @@ pub fn judge(file_name: &str, bytes: &[u8], flags: &Flags) -> Result<Judged, Con
 /// # Errors
 /// All errors of all files at once, the first [`MAX_ERRORS_SHOWN`] of them in full.
 pub fn judge_together(files: &[Source<'_>], flags: &Flags) -> Result<Judged, ConfigErrors> {
-    let mut remarks = Remarks::default();
-    let read = read(files, &mut remarks);
-    let said = said(&read, &mut remarks);
-    let config = merge::merge(&said, flags, &mut remarks);
-    let mut warnings = remarks.findings(&read)?;
+    let mut findings = Findings::default();
+    let said = said::all(files, &mut findings);
+    let config = merge::merge(&said, flags, &mut findings);
+    let mut warnings = findings.warnings()?;
     warnings.extend(oversights::oversights(&config));
-    Ok(Judged { config, warnings })
-}
-
-/// The files as written; none where one cannot be read.
-fn read<'a>(files: &[Source<'a>], remarks: &mut Remarks) -> Vec<Option<ReadFile<'a>>> {
-    let sizes = files.iter().filter_map(|file| Some(file.bytes?.len()));
-    let limits = Limits::for_bytes(sizes.sum::<usize>().min(MAX_FILE_BYTES));
-    let mut bytes_before = 0;
-    let mut read = Vec::with_capacity(files.len());
-    for (index, source) in files.iter().enumerate() {
-        let file = source.bytes.and_then(|bytes| {
-            let file = read_file(source.name, bytes, bytes_before, &limits);
-            bytes_before += bytes.len();
-            file.map_err(|error| remarks.unreadable(index, unreadable(source.name, &error)))
-                .ok()
-        });
-        read.push(file);
-    }
-    read
-}
-
-/// What each file says by itself.
-fn said(read: &[Option<ReadFile<'_>>], remarks: &mut Remarks) -> Vec<Option<Said>> {
-    let files = read.iter().enumerate();
-    files
-        .map(|(index, read)| {
-            let read = read.as_ref()?;
-            Some(validate::validate(index, &read.file, remarks))
-        })
-        .collect()
-}
-
-fn read_file<'a>(
-    name: &'a str,
-    bytes: &'a [u8],
-    bytes_before: usize,
-    limits: &Limits,
-) -> Result<ReadFile<'a>, ReadError> {
-    let text = file::text(bytes)?;
-    if bytes_before + bytes.len() > MAX_FILE_BYTES {
-        return Err(ReadError::TooLargeTogether);
-    }
-    let file = ConfigFile::read(text, limits)?;
-    Ok(ReadFile { name, text, file })
-}
-
-fn unreadable(file_name: &str, error: &ReadError) -> Finding {
-    Finding {
-        file: file_name.into(),
-        place: error.line().map_or(Place::File, Place::Line),
-        key: None,
-        value: None,
-        reason: error.to_string(),
-        remedy: error.remedy().into(),
-    }
+    let silent = said.iter().flatten().filter(|said| said.is_silent);
+    Ok(Judged {
+        silent_files: silent.map(|said| said.file.index).collect(),
+        config,
+        warnings,
+    })
 }
 
 #[cfg(test)]

@@ -2,8 +2,26 @@
 
 use ipnet::IpNet;
 
-use super::keys::{NON_MASQUERADE_CIDRS, SOURCE_CIDRS};
-use super::{Config, Finding, Place};
+use super::finding::Advice;
+use super::keys::{NON_MASQUERADE_CIDRS, SOURCE_CIDRS, TO_PORTS};
+use super::{Config, Finding, PortRange};
+use crate::in_words;
+
+/// Kubernetes' default range of NodePorts (`--service-node-port-range`).
+const NODE_PORTS: PortRange = PortRange {
+    first: 30_000,
+    last: 32_767,
+};
+
+/// The ports of VXLAN: RFC 7348, section 5; and Linux's older default.
+const VXLAN_PORTS: [u16; 2] = [4_789, 8_472];
+
+/// Fewer ports than a node has connections to one address and port of a busy destination.
+const FEW_PORTS: usize = 1_000;
+
+/// Without `toPorts` a connection gets a port of VXLAN once in 32,000 times. From so many ports for each such one up, it is much
+/// the same.
+const PORTS_FOR_EACH_VXLAN_PORT: usize = 10_000;
 
 /// Warnings about what all files and flags say together.
 pub(super) fn oversights(config: &Config) -> Vec<Finding> {
@@ -28,6 +46,58 @@ pub(super) fn oversights(config: &Config) -> Vec<Finding> {
             "add the IPv6 CIDRs of pods and nodes".into(),
         ));
     }
+    warnings.extend(of_ports(&config.to_ports));
+    warnings
+}
+
+/// What is likely not meant by the source ports of masqueraded connections. That they are also those which the node's own sockets take
+/// (32768-60999) is no harm: conntrack knows the node's connections as well, and two never get the same tuple.
+fn of_ports(ranges: &[PortRange]) -> Vec<Finding> {
+    let mut warnings = Vec::new();
+    let holds = |port: u16| {
+        ranges
+            .iter()
+            .any(|range| (range.first..=range.last).contains(&port))
+    };
+    let count = ranges
+        .iter()
+        .map(|range| 1 + usize::from(range.last - range.first))
+        .sum();
+    if (1..FEW_PORTS).contains(&count) {
+        warnings.push(warning(
+            TO_PORTS,
+            format!(
+                "only {}, so that no more connections to one address and port of a destination are masqueraded at a time: others are dropped",
+                if count == 1 { "1 port".into() } else { format!("{count} ports") }
+            ),
+            "write ranges of some thousand ports, such as 1024-29999,32768-65535".into(),
+        ));
+    }
+    let overlaps =
+        |range: &&PortRange| range.first <= NODE_PORTS.last && NODE_PORTS.first <= range.last;
+    if let Some(range) = ranges.iter().find(overlaps) {
+        warnings.push(warning(
+            TO_PORTS,
+            format!(
+                "{range} holds NodePorts ({NODE_PORTS}): a proxy in eBPF or IPVS takes answers to such a port for a Service's"
+            ),
+            "leave them out, as 1024-29999,32768-65535 does".into(),
+        ));
+    }
+    let vxlan: Vec<u16> = VXLAN_PORTS
+        .into_iter()
+        .filter(|port| holds(*port))
+        .collect();
+    if !vxlan.is_empty() && count < vxlan.len() * PORTS_FOR_EACH_VXLAN_PORT {
+        let ports = in_words::all(&vxlan, " and ");
+        warnings.push(warning(
+            TO_PORTS,
+            format!(
+                "VXLAN's {ports} among only {count} ports: CNIs do not track what comes in there, so that answers over UDP are lost"
+            ),
+            format!("leave {ports} out, or write more ports"),
+        ));
+    }
     warnings
 }
 
@@ -42,12 +112,5 @@ fn left_alone(family: &str, otherwise: &str) -> Finding {
 }
 
 fn warning(key: &str, reason: String, remedy: String) -> Finding {
-    Finding {
-        file: String::new(),
-        place: Place::Configuration,
-        key: Some(key.into()),
-        value: None,
-        reason,
-        remedy,
-    }
+    Advice::new(reason, remedy).about(key.to_owned(), None)
 }

@@ -8,11 +8,10 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::finding::Escaped;
+use super::finding::Findings;
 use super::keys::{MASQUERADE_CIDRS, NON_MASQUERADE_CIDRS, SOURCE_CIDRS};
-use super::merge::{AllSaid, ListField};
-use super::positions::Part;
-use super::remarks::{Lines, Remarks, Spot};
-use super::{Source, read, said};
+use super::merge::Files;
+use super::{Source, said};
 
 /// One of the lists of CIDRs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,14 +34,6 @@ impl List {
             Self::Source => SOURCE_CIDRS,
         }
     }
-
-    fn field(self) -> ListField {
-        match self {
-            Self::NonMasquerade => |said| said.non_masquerade_cidrs.as_ref(),
-            Self::Masquerade => |said| said.masquerade_cidrs.as_ref(),
-            Self::Source => |said| said.source_cidrs.as_ref(),
-        }
-    }
 }
 
 /// A CIDR in a list.
@@ -54,13 +45,13 @@ pub struct ListedCidr {
     pub cidr: IpNet,
 }
 
-/// Where a CIDR stands. `Display` is `FILE:LINE`, or `FILE: nonMasqueradeCIDRs[1]` where the line is not known.
+/// Where a CIDR stands. `Display` is `FILE:LINE`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CidrPlace {
     /// The file, as the user named it.
     pub file: String,
-    /// Counted from 1; none where it is not known for sure.
-    pub line: Option<usize>,
+    /// Counted from 1.
+    pub line: usize,
     /// The item's place in its list, counted from 0.
     pub item: usize,
     /// Which list.
@@ -70,42 +61,30 @@ pub struct CidrPlace {
 
 impl fmt::Display for CidrPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = Escaped(&self.file);
-        match self.line {
-            Some(line) => write!(f, "{file}:{line}"),
-            None => write!(f, "{file}: {}[{}]", self.list.key(), self.item),
-        }
+        write!(f, "{}:{}", Escaped(&self.file), self.line)
     }
 }
 
 /// Where each of the `listed` CIDRs stands first; none where no file holds it, as with the default list.
 #[must_use]
 pub fn places(files: &[Source<'_>], listed: &[ListedCidr]) -> Vec<Option<CidrPlace>> {
-    let mut remarks = Remarks::default();
-    let read = read(files, &mut remarks);
-    let said = said(&read, &mut remarks);
-    let mut first: HashMap<ListedCidr, Option<Spot>> =
+    let said = said::all(files, &mut Findings::default());
+    let mut first: HashMap<ListedCidr, Option<CidrPlace>> =
         listed.iter().map(|wanted| (*wanted, None)).collect();
     for list in [List::NonMasquerade, List::Masquerade, List::Source] {
-        for (spot, cidr) in AllSaid(&said).cidrs(list.field()) {
-            if let Some(found) = first.get_mut(&ListedCidr { list, cidr }) {
-                found.get_or_insert(spot);
+        for (said, index, item) in Files(&said).items(list.key()) {
+            let cidr = item.cidr.map(|cidr| ListedCidr { list, cidr });
+            if let Some(found) = cidr.and_then(|cidr| first.get_mut(&cidr)) {
+                found.get_or_insert_with(|| CidrPlace {
+                    file: said.file.name.to_owned(),
+                    line: item.line,
+                    item: index,
+                    list,
+                });
             }
         }
     }
-    let lines = Lines::at(first.values().copied().flatten().collect(), &read);
-    let place = |wanted: &ListedCidr| {
-        let spot = (*first.get(wanted)?)?;
-        let Part::Item(item) = spot.at.part else {
-            return None;
-        };
-        Some(CidrPlace {
-            file: files.get(spot.file)?.name.to_owned(),
-            line: lines.line(spot),
-            item,
-            list: wanted.list,
-        })
-    };
+    let place = |wanted| first.get(wanted).cloned().flatten();
     listed.iter().map(place).collect()
 }
 
@@ -159,18 +138,6 @@ mod tests {
         assert_eq!(
             said_of(&[("a", a), ("b", b)], &listed),
             expected.map(|place| place.map(str::to_owned))
-        );
-    }
-
-    #[test]
-    fn where_the_line_is_not_known_the_item_is_named() {
-        // Beyond this size no lines are looked for.
-        let filler = "#".repeat(super::super::positions::MAX_TEXT_BYTES);
-        let text = format!("nonMasqueradeCIDRs: [10.0.0.0/8, 10.1.0.0/16]\n{filler}\n");
-        let listed = [(List::NonMasquerade, "10.1.0.0/16")];
-        assert_eq!(
-            said_of(&[("f\n", &text)], &listed),
-            [Some("f\\n: nonMasqueradeCIDRs[1]".to_owned())]
         );
     }
 

@@ -1,62 +1,182 @@
-//! What one file says, each value with its place; what it does not say is none.
+//! What one file says of each key, each value with its line. All that is wrong with it is found at once.
 
-use std::time::Duration;
+use super::document::{self, Content, Entry, MAX_NODES_TOGETHER, Node, Unreadable};
+use super::finding::{Advice, Finding, Findings, Spot};
+use super::keys::{Field, KEYS, Key, position};
+use super::other_names::unknown;
+use super::value::{self, Item, Value};
+use super::{MAX_BYTES_TOGETHER, Source};
 
-use ipnet::IpNet;
-
-use super::port_range::PortRange;
-use super::positions::At;
-
-/// A value that stands in a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stated<T> {
-    pub(super) value: T,
-    /// Index in the file's entries.
-    pub(super) entry: usize,
+/// What a file says.
+#[derive(Debug)]
+pub(super) struct Said<'a> {
+    pub(super) file: Spot<'a>,
+    /// Of each key of [`KEYS`].
+    pub(super) stated: [Option<Stated>; KEYS.len()],
+    /// It holds no key at all.
+    pub(super) is_silent: bool,
 }
 
-impl<T> Stated<T> {
-    pub(super) fn at(&self) -> At {
-        At::value(self.entry)
+/// What stands behind a key.
+#[derive(Debug)]
+pub(super) struct Stated {
+    pub(super) line: usize,
+    /// For a message.
+    pub(super) shown: String,
+    /// None where it is an error. What is no list counts as an empty one: the file gave it.
+    pub(super) value: Option<Value>,
+}
+
+impl Said<'_> {
+    /// As the end of a reason: ` in b:2` in what is said of another file, ` on line 2` of this one.
+    pub(super) fn at(&self, line: usize, from: &Said<'_>) -> String {
+        let Spot { index, name, .. } = self.file;
+        if index == from.file.index {
+            return format!(" on line {line}");
+        }
+        format!(" in {name}:{line}")
     }
 }
 
-/// A list of CIDRs as one file gives it. What is no list counts as an empty one: the file gave it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct CidrList {
-    /// In the order written; none where an item is an error.
-    pub(super) items: Vec<Option<IpNet>>,
-    /// Index in the file's entries.
-    pub(super) entry: usize,
+/// What each of the files says; none of one that cannot be read.
+pub(super) fn all<'a>(files: &[Source<'a>], findings: &mut Findings) -> Vec<Option<Said<'a>>> {
+    let (mut bytes_before, mut nodes_left) = (0, MAX_NODES_TOGETHER);
+    let read = files.iter().enumerate().map(|(index, source)| {
+        let bytes = source.bytes?;
+        let (name, line) = (source.name, None);
+        let file = Spot { index, name, line };
+        bytes_before += bytes.len();
+        let said = document::text(bytes).and_then(|text| {
+            let entries = document::entries(&text, &mut nodes_left)?;
+            if bytes_before > MAX_BYTES_TOGETHER {
+                let reason = "larger than 8 MiB together with the files before";
+                return Err(Unreadable::file(reason, "write shorter files"));
+            }
+            let findings = &mut *findings;
+            Ok(Judging { file, findings }.said(&entries))
+        });
+        said.map_err(|Unreadable { line, advice }| {
+            let spot = line.map_or(file, |line| file.on(line));
+            findings.error(spot, || advice.about(None, None));
+        })
+        .ok()
+    });
+    read.collect()
 }
 
-impl CidrList {
-    pub(super) fn at(&self) -> At {
-        At::value(self.entry)
+/// One file, and what is found in it.
+struct Judging<'a, 'f> {
+    file: Spot<'a>,
+    findings: &'f mut Findings,
+}
+
+impl<'a> Judging<'a, '_> {
+    fn said(mut self, entries: &[Entry<'_>]) -> Said<'a> {
+        let mut said = Said {
+            file: self.file,
+            stated: std::array::from_fn(|_| None),
+            is_silent: entries.is_empty(),
+        };
+        let mut first_lines = [None; KEYS.len()];
+        for Entry {
+            key: written,
+            value,
+        } in entries
+        {
+            let known = written.text().and_then(position);
+            let known = known.and_then(|known| {
+                let slots = (said.stated.get_mut(known)?, first_lines.get_mut(known)?);
+                Some((KEYS.get(known)?, slots))
+            });
+            match known {
+                None => self.error(written.line, || unknown(written).about(written.key(), None)),
+                Some((_, (_, Some(first)))) => self.error(written.line, || {
+                    let reason = format!("duplicate key, already given on line {first}");
+                    Advice::new(reason, "leave one of the two").about(written.key(), None)
+                }),
+                Some((key, (stated, first))) => {
+                    *first = Some(written.line);
+                    self.warn_of_case(key, written);
+                    *stated = self.stated(key, value);
+                }
+            }
+        }
+        said
     }
 
-    /// The CIDRs among the items, with their places.
-    pub(super) fn cidrs(&self) -> impl Iterator<Item = (At, IpNet)> {
-        let items = self.items.iter().enumerate();
-        items.filter_map(|(index, item)| item.map(|cidr| (At::item(self.entry, index), cidr)))
+    fn warn_of_case(&mut self, key: &Key, written: &Node<'_>) {
+        if written.text() != Some(key.name) {
+            let reason = "not the documented form of this key";
+            let advice = Advice::new(reason, format!("write {}", key.name));
+            self.warning(written.line, advice.about(written.key(), None));
+        }
+    }
+
+    fn stated(&mut self, key: &Key, node: &Node<'_>) -> Option<Stated> {
+        let is_list = matches!(key.field, Field::Cidrs(..));
+        if node.is_null() && !is_list {
+            // As in Go, where null leaves a field as it was (but refuses a duration, which reads null by itself).
+            let reason = "without a value, so that its default holds";
+            let advice = Advice::new(reason, "write a value or remove the key");
+            self.warning(node.line, about(advice, key, node));
+            return None;
+        }
+        let value = if is_list {
+            Some(self.cidrs(key, node))
+        } else {
+            self.scalar(key, node)
+        };
+        Some(Stated {
+            line: node.line,
+            shown: node.shown(),
+            value,
+        })
+    }
+
+    fn scalar(&mut self, key: &Key, node: &Node<'_>) -> Option<Value> {
+        match value::scalar(key, node) {
+            Ok((value, documented)) => {
+                if let Some(advice) = documented {
+                    self.warning(node.line, about(advice, key, node));
+                }
+                Some(value)
+            }
+            Err(advice) => {
+                self.refuse(key, node, || advice);
+                None
+            }
+        }
+    }
+
+    fn cidrs(&mut self, key: &Key, node: &Node<'_>) -> Value {
+        let Content::Sequence(items) = &node.content else {
+            self.refuse(key, node, || value::not_a_list(key, node));
+            return Value::Cidrs(Vec::new());
+        };
+        let items = items.iter().map(|item| {
+            let cidr = value::cidr(item);
+            if cidr.is_none() {
+                self.refuse(key, item, || value::not_a_cidr(item));
+            }
+            let line = item.line;
+            Item { line, cidr }
+        });
+        Value::Cidrs(items.collect())
+    }
+
+    fn refuse(&mut self, key: &Key, node: &Node<'_>, advice: impl FnOnce() -> Advice) {
+        self.error(node.line, || about(advice(), key, node));
+    }
+
+    fn error(&mut self, line: usize, finding: impl FnOnce() -> Finding) {
+        self.findings.error(self.file.on(line), finding);
+    }
+
+    fn warning(&mut self, line: usize, finding: Finding) {
+        self.findings.warning(self.file.on(line), finding);
     }
 }
 
-/// What one file says of each key.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Said {
-    pub(super) non_masquerade_cidrs: Option<CidrList>,
-    pub(super) masquerade_cidrs: Option<CidrList>,
-    pub(super) source_cidrs: Option<CidrList>,
-    pub(super) masq_node_traffic: Option<Stated<bool>>,
-    pub(super) masq_link_local: Option<Stated<bool>>,
-    pub(super) masq_link_local_ipv6: Option<Stated<bool>>,
-    pub(super) enable_ipv6: Option<Stated<bool>>,
-    /// `enableIPv6` has a value that is an error, so that what it means is not known.
-    pub(super) enable_ipv6_is_bad: bool,
-    pub(super) random_fully: Option<Stated<bool>>,
-    pub(super) enforce: Option<Stated<bool>>,
-    pub(super) to_ports: Option<Stated<Vec<PortRange>>>,
-    pub(super) cidr_limit: Option<Stated<u64>>,
-    pub(super) resync_interval: Option<Stated<Duration>>,
+fn about(advice: Advice, key: &Key, node: &Node<'_>) -> Finding {
+    advice.about(key.name.to_owned(), Some(node.shown()))
 }

@@ -12,23 +12,24 @@ const MOST_NAMED: usize = 8;
 /// What a good configuration was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// The files that hold something.
+    /// The files that say something.
     Files(Vec<PathBuf>),
     /// None does, for this reason: the defaults apply.
     Defaults(String),
 }
 
 impl Origin {
-    /// Of what `paths` led to. Whether an empty file is beside others makes no difference: editors make them for a moment.
+    /// Of what `paths` led to. Whether one that says nothing is beside others makes no difference.
     #[must_use]
     pub fn of(loaded: &Loaded, paths: &[PathBuf]) -> Self {
         let files = loaded.files_with_contents();
         if !files.is_empty() {
             return Self::Files(files);
         }
-        Self::Defaults(match loaded.empty_files.as_slice() {
+        Self::Defaults(match loaded.silent_files.as_slice() {
             [] => absence(paths),
-            empty => format!("{} is empty", named(empty, " and ")),
+            [silent] => format!("{} says nothing", silent.display()),
+            silent => format!("{} say nothing", named(silent, " and ")),
         })
     }
 }

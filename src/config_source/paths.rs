@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::LoadError;
 
 /// How many files are read. As many ConfigMaps are in nobody's volume.
-pub const MAX_FILES: usize = 256;
+pub const MAX_FILES: usize = 64;
 
 /// The files that `paths` stand for, in the order in which they are read: a path itself, or the regular files in the
 /// directory that it names. Not all of them need be there.

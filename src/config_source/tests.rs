@@ -60,7 +60,8 @@ fn without_file() -> Loaded {
         config: config::defaults(&FLAGS),
         warnings: Vec::new(),
         files: Vec::new(),
-        empty_files: Vec::new(),
+        silent_files: Vec::new(),
+        found: Vec::new(),
     }
 }
 
@@ -113,7 +114,7 @@ fn where_a_configuration_comes_from_names_the_files_or_what_was_looked_at() {
     directory.named("a", "");
     assert_eq!(
         origin(&[root]),
-        format!("{in_words_of_a} is empty, so the defaults apply")
+        format!("{in_words_of_a} says nothing, so the defaults apply")
     );
     directory.named("b", list("10.0.0.0/8"));
     assert_eq!(
@@ -192,7 +193,7 @@ fn a_command_waits_for_what_is_half_written_and_no_longer_than_it_must() {
             file.write_all(piece.as_bytes()).unwrap();
         }
     });
-    let (loaded, _) = load_with_texts(&paths, &FLAGS).unwrap();
+    let loaded = load_patiently(&paths, &FLAGS).unwrap();
     assert_eq!(loaded.config.non_masquerade_cidrs.len(), 2);
     writer.join().unwrap();
 }
@@ -249,7 +250,9 @@ fn a_file_over_the_limit_is_not_read_on() {
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     file.set_len(1 << 40).unwrap();
     drop(file);
-    assert!(error(&path).ends_with("larger than 8 MiB; write a shorter file"));
+    assert!(
+        error(&path).ends_with("larger than 1 MiB, which no ConfigMap holds; write a shorter file")
+    );
 }
 
 #[test]
@@ -307,7 +310,7 @@ fn files_and_directories_are_read_in_the_order_given_and_those_that_are_not_ther
     let paths = ["b", "empty"].map(|name| directory.0.join(name));
     let [b, empty] = paths;
     assert_eq!(loaded.files, [b, first.0.join("config"), empty.clone()]);
-    assert_eq!(loaded.empty_files, [empty]);
+    assert_eq!(loaded.silent_files, [empty]);
 }
 
 #[test]
@@ -317,7 +320,7 @@ fn a_directory_without_files_means_the_defaults() {
     assert_eq!(loaded, without_file());
     directory.named("empty", "");
     let loaded = load(std::slice::from_ref(&directory.0), &FLAGS).unwrap();
-    assert!(!loaded.files.is_empty() && loaded.files == loaded.empty_files);
+    assert!(!loaded.files.is_empty() && loaded.files == loaded.silent_files);
     assert_eq!(loaded.config, without_file().config);
 }
 
@@ -360,15 +363,11 @@ fn one_file_of_several_that_was_written_a_moment_ago_is_waited_for() {
 #[test]
 fn files_that_are_too_large_together_are_not_read_on() {
     let directory = Directory::new();
-    for name in ["a", "b", "c", "d"] {
-        let file = fs::File::create(directory.0.join(name)).unwrap();
-        file.set_len(u64::try_from(MAX_FILE_BYTES).unwrap() / 2)
-            .unwrap();
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"] {
+        directory.named(name, "#".repeat(MAX_FILE_BYTES));
     }
-    directory.named("a", "#".repeat(MAX_FILE_BYTES / 2));
-    directory.named("b", "#".repeat(MAX_FILE_BYTES / 2));
     let said = error(&directory.0);
-    let expected = "/c: larger than 8 MiB together with the files before; write shorter files";
+    let expected = "/i: larger than 8 MiB together with the files before; write shorter files";
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.ends_with(expected), "{said}");
 }
@@ -441,4 +440,73 @@ fn a_volume_that_is_swapped_while_it_is_read_gives_files_of_one_version() {
             }
         }
     });
+}
+
+/// A volume as the kubelet mounts it, with these keys; `links` of them lead to where the user looks.
+fn volume(keys: &[&str], links: &[&str]) -> Directory {
+    let directory = Directory::new();
+    let version = directory.0.join("..2026");
+    fs::create_dir(&version).unwrap();
+    symlink("..2026", directory.0.join("..data")).unwrap();
+    for key in keys {
+        fs::write(version.join(key), "enforce: true").unwrap();
+    }
+    for link in links {
+        symlink(format!("..data/{link}"), directory.0.join(link)).unwrap();
+    }
+    directory
+}
+
+#[test]
+fn a_volume_that_is_there_without_the_file_is_warned_of() {
+    let warnings = |directory: &Directory, path: PathBuf| {
+        let loaded = load(&[path], &FLAGS).unwrap();
+        let warnings = loaded.warnings.iter().map(ToString::to_string);
+        let in_words = format!("{}", directory.0.display());
+        warnings
+            .map(|warning| warning.replace(&in_words, "DIR"))
+            .collect::<Vec<_>>()
+    };
+    let of_file = |directory: &Directory| warnings(directory, directory.0.join("config"));
+    let of_directory = |directory: &Directory| warnings(directory, directory.0.clone());
+
+    let another_key = volume(&["ip-masq-agent", "z"], &["ip-masq-agent", "z"]);
+    assert_eq!(
+        of_file(&another_key),
+        [
+            "DIR/config: not there, so that it says nothing, though its volume is mounted and holds ip-masq-agent, z; \
+             name that key as the file, or this file as the key"
+        ]
+    );
+    assert_eq!(of_directory(&another_key), [""; 0]);
+    let lost_link = volume(&["config"], &[]);
+    let said = "not there, so that it says nothing, though its volume is mounted and holds config; \
+                delete the pod, so that the kubelet mounts the volume again";
+    assert_eq!(of_file(&lost_link), [format!("DIR/config: {said}")]);
+    assert_eq!(of_directory(&lost_link), [format!("DIR: {said}")]);
+    for good in [
+        // `optional: true`, and no such ConfigMap.
+        volume(&[], &[]),
+        volume(&["config"], &["config"]),
+        Directory::new(),
+    ] {
+        assert_eq!(of_file(&good), [""; 0]);
+        assert_eq!(of_directory(&good), [""; 0]);
+    }
+}
+
+#[test]
+fn a_file_without_a_key_says_nothing() {
+    let directory = Directory::new();
+    for (text, is_silent) in [
+        ("", true),
+        ("# nothing\n---\n", true),
+        ("{}", true),
+        ("enforce:", false),
+    ] {
+        let path = directory.file(text.as_bytes());
+        let loaded = load(std::slice::from_ref(&path), &FLAGS).unwrap();
+        assert_eq!(loaded.silent_files.contains(&path), is_silent, "{text}");
+        assert_eq!(loaded.files_with_contents().is_empty(), is_silent, "{text}");
+    }
 }

@@ -5,6 +5,7 @@ use super::*;
 const UNKNOWN_KEY: &str = "unknown key";
 const KEY_TWICE: &str = "a key given twice, also in another case";
 const DOCUMENTS: &str = "more than one YAML document in a file";
+const ALIAS: &str = "an alias of YAML (`*name`)";
 const MORE_THAN_64: &str = "more than 64 CIDRs";
 const LIMIT_AND_DEFAULT: &str = "a `cidrLimit` that the default list exceeds";
 const SHORT_INTERVAL: &str = "a `resyncInterval` below 100 ms, also 0 or negative";
@@ -218,7 +219,10 @@ pub(super) const CASES: &[Case] = &[
         "an alias",
         "nonMasqueradeCIDRs: [&pods 10.244.0.0/16, *pods]",
         There::Exempt(&["10.244.0.0/16", LINK_LOCAL]),
-        SAME
+        Here::RefusedOnPurpose {
+            row: ALIAS,
+            said: "an alias where a CIDR must stand"
+        }
     ),
     agent!(
         "65 CIDRs",

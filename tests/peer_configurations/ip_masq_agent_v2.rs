@@ -188,7 +188,7 @@ pub(super) const CASES: &[Case] = &[
             ),
         ],
         There::Refused,
-        refused("ip-masq-config-0: nonMasqueradeCIDRs[0]: null: an empty item")
+        refused("ip-masq-config-0:3: nonMasqueradeCIDRs: null: an empty item")
     ),
     v2!(
         "v2 with null in a JSON list",

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::finding::Finding;
-use crate::config::{self, Place};
+use crate::config;
 use crate::config_source::{self, LoadError, Loaded};
 use crate::in_words;
 
@@ -63,7 +63,7 @@ fn place_and_reason(finding: &config::Finding) -> String {
     match told.strip_suffix(&remedy) {
         Some(rest) => rest.to_owned(),
         // The remedy holds what had to be escaped.
-        None if finding.place == Place::Configuration => finding.reason.clone(),
+        None if finding.file.is_none() => finding.reason.clone(),
         None => told,
     }
 }

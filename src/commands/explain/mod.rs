@@ -14,10 +14,10 @@ use tracing::warn;
 use super::daemon_says::DaemonSays;
 use super::local_address;
 use super::look::Look;
-use super::{ExitStatus, bad_configuration, failed, print, print_json, print_warnings};
+use super::{ExitStatus, bad_configuration, failed, load, print, print_json, print_warnings};
 use crate::cli::{Options, OutputFormat};
 use crate::config::provenance::{CidrPlace, List, ListedCidr};
-use crate::config_source::{self, Loaded, Texts};
+use crate::config_source::Loaded;
 use crate::kernel::capability;
 use crate::policy::Policy;
 use crate::policy::prefix_table::{Entry, Origin};
@@ -43,7 +43,7 @@ pub(super) fn explain(
     destinations: &[IpAddr],
     format: OutputFormat,
 ) -> ExitStatus {
-    let (loaded, texts) = match config_source::load_with_texts(&options.config, &options.flags()) {
+    let loaded = match load(options) {
         Ok(loaded) => loaded,
         Err(error) => return bad_configuration(&error),
     };
@@ -56,7 +56,7 @@ pub(super) fn explain(
     };
     let answers = Answers {
         from,
-        destinations: answers(&policy, &loaded, &texts, from, destinations, &view),
+        destinations: answers(&policy, &loaded, from, destinations, &view),
         daemon: matches!(view, KernelView::Seen(_)).then(|| DaemonSays::asked(options)),
     };
     let printed = match format {
@@ -81,7 +81,6 @@ fn seen(options: &Options, tables: &Tables) -> std::io::Result<KernelView> {
 fn answers(
     policy: &Policy,
     loaded: &Loaded,
-    texts: &Texts,
     from: Option<IpAddr>,
     destinations: &[IpAddr],
     view: &KernelView,
@@ -90,7 +89,7 @@ fn answers(
         .iter()
         .map(|destination| decided(policy, from, *destination))
         .collect();
-    let places = places(texts, decisions.iter().flatten());
+    let places = places(loaded, decisions.iter().flatten());
     let answer = |(destination, decision): (&IpAddr, &Result<Decision, String>)| match decision {
         Err(error) => Answer::error(*destination, error.clone()),
         Ok(decision) => {
@@ -113,12 +112,12 @@ fn answers(
 
 /// Where the CIDRs that decide stand in the files.
 fn places<'a>(
-    texts: &Texts,
+    loaded: &Loaded,
     decisions: impl Iterator<Item = &'a Decision>,
 ) -> HashMap<ListedCidr, CidrPlace> {
     let deciding = decisions.filter_map(|decision| decision.decided_by);
     let listed: Vec<ListedCidr> = deciding.filter_map(listed).collect();
-    let places = texts.places(&listed);
+    let places = loaded.places(&listed);
     let found = listed.into_iter().zip(places);
     found
         .filter_map(|(cidr, place)| Some((cidr, place?)))

@@ -39,10 +39,10 @@ fn around(head: &str, unit: &str, tail: &str, bytes: usize) -> String {
     fill(head, unit, bytes - tail.len()) + tail
 }
 
-/// As many of `unit` as the scan before parsing lets through, then a comment.
+/// As many of `unit` as there may be keys and items, then a comment.
 fn dense(unit: &str, bytes: usize) -> String {
     let indicators = unit.matches(['?', '-', ',', '{']).count();
-    let file = unit.repeat(((1 << 16) + bytes / 10 - 2) / indicators);
+    let file = unit.repeat(((1 << 18) - 2) / indicators);
     let rest = bytes.saturating_sub(file.len());
     file + "#" + &" ".repeat(rest)
 }
@@ -82,7 +82,16 @@ pub(crate) const HOSTILE: &[Hostile] = hostile! {
     "good list, JSON" => |n| numbered("{\"nonMasqueradeCIDRs\":[", n - 14, |i| format!("\"10.{}.{}.0/24\",", i / 256 % 256, i % 256)) + "\"10.0.0.0/8\"]}",
     "items of one character, block" => |n| fill(BLOCK, "- a\n", n),
     "items of one character, flow" => |n| around(FLOW, "a,", "]", n),
-    "items of one character, 62 brackets" => |n| around(&format!("{FLOW}{}", "[".repeat(62)), "a,", &"]".repeat(63), n),
+    "items of one character, 255 brackets" => |n| around(&format!("{FLOW}{}", "[".repeat(255)), "a,", &"]".repeat(256), n),
+    "items of one digit, 120 brackets, JSON" => |n| around(&format!("{{\"a\":{}", "[".repeat(120)), "1,", &("1".to_owned() + &"]".repeat(120) + "}"), n),
+    "empty lists, 120 brackets, JSON" => |n| around(&format!("{{\"a\":{}", "[".repeat(120)), "[],", &("1".to_owned() + &"]".repeat(120) + "}"), n),
+    "pairs, 255 brackets" => |n| around(&format!("{FLOW}{}", "[".repeat(255)), "a: b,", &"]".repeat(256), n),
+    "empty block scalars" => |n| fill(BLOCK, "- |\n", n),
+    "colons and tabs" => |n| fill("a: b\n# ", ":\t", n),
+    "lookalikes" => |n| fill("", "\u{ff1a}", n),
+    "lines with lookalikes" => |n| fill("", "\u{a0} #\n", n),
+    "addresses that end in a colon" => |n| fill(BLOCK, "- a::\n", n),
+    "hexadecimal words" => |n| fill(BLOCK, "- 0x\n", n),
     "items of one digit, flow" => |n| around(FLOW, "1,", "]", n),
     "items of one digit, JSON" => |n| around("{\"nonMasqueradeCIDRs\":[", "1,", "1]}", n),
     "items, JSON unclosed" => |n| fill("{\"nonMasqueradeCIDRs\":[", "1,", n),

@@ -92,6 +92,9 @@ fn written(config: &Config) -> String {
     key("randomFully", config.random_fully.into());
     key("toPorts", shown(&config.to_ports).join(",").into());
     key("enforce", config.enforce.into());
+    if let Some(limit) = config.cidr_limit {
+        key("cidrLimit", limit.into());
+    }
     let nanoseconds = config.resync_interval.as_nanos();
     key("resyncInterval", format!("{nanoseconds}ns").into());
     Value::from(file).to_string()
