@@ -140,16 +140,11 @@ impl Desired {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::Flags;
 
     impl Configuration {
         fn take_the_defaults(&mut self) -> bool {
-            let loaded = Loaded {
-                config: Config::default(),
-                warnings: Vec::new(),
-                files: Vec::new(),
-                empty_files: Vec::new(),
-            };
+            let loaded = crate::config_source::load(&[], &Flags::default()).unwrap();
             let names = ChosenNames {
                 table: "t".to_owned(),
                 masq_chain: "c".to_owned(),
