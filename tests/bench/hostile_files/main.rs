@@ -6,8 +6,9 @@
 mod inputs;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use non_masquerade_daemon::config::{
     Flags, MAX_BYTES_TOGETHER, MAX_FILE_BYTES, Source, judge_together,
 };
@@ -60,9 +61,9 @@ fn measure(files: &[Vec<u8>]) -> (Duration, u64, String) {
         .collect();
     reset_peak_memory();
     let before = peak_memory_kibibytes();
-    let start = Instant::now();
+    let before_judging = cpu_time();
     let judged = judge_together(&sources, &flags);
-    let took = start.elapsed();
+    let took = cpu_time() - before_judging;
     let memory = peak_memory_kibibytes().saturating_sub(before) / 1024;
     let said = match judged {
         Ok(judged) => format!("ok, {} CIDRs", judged.config.non_masquerade_cidrs.len()),
@@ -74,6 +75,12 @@ fn measure(files: &[Vec<u8>]) -> (Duration, u64, String) {
             .to_string(),
     };
     (took, memory, said)
+}
+
+/// Of this thread, which waits for nothing: what other processes do meanwhile is not in it.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    time.map(Duration::from).unwrap_or_default()
 }
 
 /// proc_pid_clear_refs(5): 5 resets the peak to what is used now.
