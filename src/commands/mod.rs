@@ -12,8 +12,10 @@ mod listed_rules;
 mod local_address;
 mod look;
 pub mod other_nat;
+mod pods;
 mod proc;
 mod render;
+mod routes;
 mod run;
 mod status;
 

@@ -1,75 +1,73 @@
 //! The checks that ask the kernel, through a worker of the doctor's own; they take CAP_NET_ADMIN.
 
-use std::collections::HashSet;
-
 use super::enforcement::Enforcement;
 use super::finding::Finding;
-use super::rivals::BaseChain;
-use super::{beside, privilege, rivals, table};
+use super::{capability, ip_masq_agent, ipvs, other_nat, other_tables, table};
 use crate::cli::{Options, TableOwner};
 use crate::commands::legacy_nat::LegacyNat;
 use crate::commands::look::{FoundTable, Look};
-use crate::commands::other_nat::{ChainListing, NatChain, NatTable};
-use crate::daemon::worker::WorkerError;
+use crate::commands::other_nat::{ChainListing, NatChain, Survey, Traffic};
 use crate::kernel::owner;
+use crate::policy::Policy;
 use crate::ruleset::{Family, Ruleset, Tables};
 
-const LEFTOVERS: &str = "other-tables";
-const RIVALS: &str = "other-nat";
-const IP_MASQ_AGENT: &str = "ip-masq-agent";
 const ALL: [&str; 7] = [
     table::LIBRARY,
     table::FEATURES,
     table::TABLE,
     table::OWNER,
-    RIVALS,
-    LEFTOVERS,
-    IP_MASQ_AGENT,
+    other_nat::CHECK,
+    other_tables::CHECK,
+    ip_masq_agent::CHECK,
 ];
 
-/// `tables`: those of the configuration; `None`: it is bad.
+/// What was found, and what it says of `enforce`. `policy`: none where the configuration is bad.
 pub(super) fn findings(
     options: &Options,
-    tables: Option<&Tables>,
-    enforcement: Enforcement,
+    policy: Option<&Policy>,
     legacy: &LegacyNat,
     has_capability: bool,
-) -> Vec<Finding> {
+) -> (Vec<Finding>, Enforcement) {
+    let tables = policy.map(|policy| Tables::new(policy, &options.chosen_names()));
+    let enforces = policy.is_some_and(|policy| policy.enforce);
+    let unchecked = |why: &dyn std::fmt::Display, remedy: &str| {
+        let findings = ALL
+            .into_iter()
+            .map(|check| Finding::unchecked(check, why, remedy));
+        let enforcement = Enforcement::new(enforces, None, None, &Traffic::default());
+        (findings.collect(), enforcement)
+    };
     if !has_capability {
-        let unchecked = |check| Finding::unchecked(check, "needs CAP_NET_ADMIN", privilege::REMEDY);
-        return ALL.into_iter().map(unchecked).collect();
+        return unchecked(&"needs CAP_NET_ADMIN", capability::REMEDY);
     }
     let look = match Look::new() {
         Ok(look) => look,
-        Err(error) => {
-            let unchecked = |check| Finding::unchecked(check, &error, "free memory or files");
-            return ALL.into_iter().map(unchecked).collect();
-        }
+        Err(error) => return unchecked(&error, "free memory or files"),
     };
     let mut examination = Examination {
         look,
         options,
-        enforcement,
+        enforces,
+        traffic: Traffic::of_pods(policy),
         legacy,
         found: Vec::new(),
     };
-    examination.run(tables);
-    examination.found
+    let enforcement = examination.run(tables.as_ref());
+    (examination.found, enforcement)
 }
-
-/// A chain of a table that cannot be read, and why.
-type Unread = (NatChain, WorkerError);
 
 struct Examination<'a> {
     look: Look,
     options: &'a Options,
-    enforcement: Enforcement,
+    /// As configured.
+    enforces: bool,
+    traffic: Traffic,
     legacy: &'a LegacyNat,
     found: Vec<Finding>,
 }
 
 impl Examination<'_> {
-    fn run(&mut self, tables: Option<&Tables>) {
+    fn run(&mut self, tables: Option<&Tables>) -> Enforcement {
         let chains = self.look.chains();
         let version = chains
             .as_ref()
@@ -85,13 +83,21 @@ impl Examination<'_> {
         }
         match chains {
             Ok(listing) => self.others(&listing, tables),
-            Err(error) => self.unreadable(&error),
+            Err(error) => {
+                self.unreadable(&error);
+                self.enforcement(None)
+            }
         }
+    }
+
+    /// `survey`: none where there is none.
+    fn enforcement(&self, survey: Option<&Survey>) -> Enforcement {
+        Enforcement::new(self.enforces, ipvs::services(), survey, &self.traffic)
     }
 
     fn unreadable(&mut self, why: &dyn std::fmt::Display) {
         let remedy = "mend what libnftables says, and look again";
-        let checks = [RIVALS, LEFTOVERS, IP_MASQ_AGENT];
+        let checks = [other_nat::CHECK, other_tables::CHECK, ip_masq_agent::CHECK];
         let unchecked = checks.map(|check| Finding::unchecked(check, why, remedy));
         self.found.extend(unchecked);
     }
@@ -155,7 +161,7 @@ impl Examination<'_> {
     }
 
     /// What stands in the tables of others, and in the daemon's own of other names.
-    fn others(&mut self, listing: &ChainListing, tables: Option<&Tables>) {
+    fn others(&mut self, listing: &ChainListing, tables: Option<&Tables>) -> Enforcement {
         let leftovers = self.leftovers(tables);
         let is_leftover = |chain: &NatChain| {
             leftovers
@@ -163,81 +169,45 @@ impl Examination<'_> {
                 .flatten()
                 .any(|table| chain.family == table.family.name() && chain.table == table.name)
         };
-        let of_others: Vec<&NatChain> = listing
-            .nat_chains
-            .iter()
-            .filter(|chain| {
-                !self.is_own(&chain.family, &chain.table, tables) && !is_leftover(chain)
-            })
-            .collect();
-        let (read, unread) = self.nat_tables(&of_others);
-        let mut base_chains = Vec::new();
-        for chain in of_others {
-            if let Some((_, table)) = read.iter().find(|(name, _)| *name == name_of(chain)) {
-                base_chains.push(BaseChain {
-                    chain: chain.clone(),
-                    rules: table.source_nat_rules(&chain.name),
-                });
-            }
-        }
-        self.found.extend(rivals::findings(
-            &base_chains,
-            &unread,
-            self.enforcement,
-            self.legacy,
-        ));
-        self.found.extend(match &leftovers {
-            Some(leftovers) => beside::leftovers(leftovers),
-            None => Vec::new(),
+        let options = self.options;
+        let survey = Survey::new(&mut self.look, listing, |chain| {
+            !is_own(options, &chain.family, &chain.table, tables) && !is_leftover(chain)
         });
-        let ip_masq_agent = beside::ip_masq_agent(&listing.regular_chains, &read, self.legacy);
-        self.found.extend(ip_masq_agent);
+        let enforcement = self.enforcement(Some(&survey));
+        let of_others = other_nat::findings(&survey, &self.traffic, enforcement, self.legacy);
+        self.found.extend(of_others);
+        self.found.extend(
+            leftovers
+                .iter()
+                .flat_map(|found| other_tables::findings(found)),
+        );
+        self.found
+            .extend(ip_masq_agent::findings(&survey.remains, self.legacy));
+        enforcement
     }
 
     /// The tables of a daemon that the configuration does not want. `None`: they cannot be looked for, which is told.
     fn leftovers(&mut self, tables: Option<&Tables>) -> Option<Vec<FoundTable>> {
         match self.look.tables_of_a_daemon(&self.options.table) {
             Ok(mut found) => {
-                found.retain(|table| !self.is_own(table.family.name(), &table.name, tables));
+                let options = self.options;
+                found.retain(|table| !is_own(options, table.family.name(), &table.name, tables));
                 Some(found)
             }
             Err(error) => {
-                self.found.push(table::unanswered(LEFTOVERS, &error));
+                self.found
+                    .push(table::unanswered(other_tables::CHECK, &error));
                 None
             }
         }
     }
-
-    /// The tables of these chains, each once: those that can be read, and why the others cannot.
-    fn nat_tables(&mut self, chains: &[&NatChain]) -> (Vec<(String, NatTable)>, Vec<Unread>) {
-        let (mut read, mut unread) = (Vec::new(), Vec::new());
-        let mut names = HashSet::new();
-        for chain in chains {
-            let name = name_of(chain);
-            if !names.insert(name.clone()) {
-                continue;
-            }
-            match self.look.nat_table(&chain.family, &chain.table) {
-                Ok(table) => read.push((name, table)),
-                Err(error) => unread.push(((*chain).clone(), error)),
-            }
-        }
-        (read, unread)
-    }
-
-    /// One of the tables that the configuration wants.
-    fn is_own(&self, family: &str, table: &str, tables: Option<&Tables>) -> bool {
-        let is_wanted = |family: &str| match tables {
-            Some(tables) => tables.wanted().any(|own| own.family.name() == family),
-            None => [Family::Ip, Family::Ip6]
-                .iter()
-                .any(|own| own.name() == family),
-        };
-        table == self.options.table && is_wanted(family)
-    }
 }
 
-/// Family and name of the chain's table.
-fn name_of(chain: &NatChain) -> String {
-    format!("{} {}", chain.family, chain.table)
+/// One of the tables that the configuration wants; without one, that of either family.
+fn is_own(options: &Options, family: &str, table: &str, tables: Option<&Tables>) -> bool {
+    let is_wanted = |family: &str| match tables {
+        Some(tables) => tables.wanted().any(|own| own.family.name() == family),
+        None => Family::ALL.iter().any(|own| own.name() == family),
+    };
+    table == options.table && is_wanted(family)
 }

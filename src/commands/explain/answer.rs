@@ -4,14 +4,12 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::kernel_view::{KernelView, Rival, State, TableAnswer};
+use super::kernel_view::{State, TableAnswer};
+use super::other_chains::OtherChain;
 use super::verdict::{Condition, Decision, Reason, Verdict};
-use crate::commands::other_nat::NatChain;
 use crate::config::provenance::CidrPlace;
 use crate::in_words;
-use crate::policy::Policy;
 use crate::policy::prefix_table::Origin;
-use crate::ruleset::names::{ENFORCE_PRIORITY, POSTROUTING_PRIORITY};
 
 /// What is said of one destination.
 #[derive(Debug, Serialize)]
@@ -65,31 +63,6 @@ pub(super) struct Element {
     pub(super) comment: Option<String>,
 }
 
-/// A NAT chain of another table that may decide otherwise.
-#[derive(Debug, Serialize)]
-pub(super) struct OtherChain {
-    pub(super) family: String,
-    pub(super) table: String,
-    pub(super) chain: String,
-    pub(super) priority: i64,
-    /// The program that lists its rules: `nft`, `iptables-legacy` or `ip6tables-legacy`.
-    pub(super) listed_by: &'static str,
-    /// When it runs, as seen from the daemon's chain that decides.
-    pub(super) runs: Order,
-    /// It decides over nothing but [`crate::policy::NOT_ENFORCED`].
-    pub(super) only_translated: bool,
-}
-
-/// Base chains run in ascending order of their priority.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Order {
-    Before,
-    /// Equal priorities: the order is undefined, nft(8).
-    BeforeOrAfter,
-    After,
-}
-
 impl Answer {
     pub(super) fn error(destination: IpAddr, error: String) -> Self {
         Self {
@@ -109,11 +82,9 @@ impl Answer {
         destination: IpAddr,
         decision: &Decision,
         decided_by: Option<DecidedBy>,
-        policy: &Policy,
         table: TableAnswer,
-        view: &KernelView,
+        (other_chains, other_chains_error): (Vec<OtherChain>, Option<String>),
     ) -> Self {
-        let (other_chains, error) = view.other_chains(destination);
         Self {
             destination,
             error: None,
@@ -122,8 +93,8 @@ impl Answer {
             decided_by,
             conditions: decision.conditions.iter().map(condition).collect(),
             kernel: Some(KernelAnswer::from(table)),
-            other_chains: relevant(other_chains, decision.verdict, policy.enforce),
-            other_chains_error: error,
+            other_chains,
+            other_chains_error,
         }
     }
 }
@@ -163,96 +134,11 @@ impl From<TableAnswer> for KernelAnswer {
     }
 }
 
-/// The chains that may decide otherwise: the first chain that maps a connection decides. What the daemon masquerades,
-/// later chains do not see; what it lets fall through, they do. Of what `enforce` pins, they see what it leaves to those
-/// who translated the destination.
-fn relevant(rivals: Vec<Rival>, verdict: Verdict, enforce: bool) -> Vec<OtherChain> {
-    let is_pinned = verdict == Verdict::KeepsSource && enforce;
-    let ours = i64::from(if is_pinned {
-        ENFORCE_PRIORITY
-    } else {
-        POSTROUTING_PRIORITY
-    });
-    let order = |chain: &NatChain| match chain.priority {
-        before if before < ours => Order::Before,
-        after if after > ours => Order::After,
-        _ => Order::BeforeOrAfter,
-    };
-    let other = |Rival { chain, listed_by }: Rival| OtherChain {
-        runs: order(&chain),
-        only_translated: is_pinned && order(&chain) == Order::After,
-        family: chain.family,
-        table: chain.table,
-        chain: chain.name,
-        priority: chain.priority,
-        listed_by,
-    };
-    let others = rivals.into_iter().map(other);
-    let may_decide =
-        |chain: &OtherChain| verdict != Verdict::Masqueraded || chain.runs != Order::After;
-    others.filter(may_decide).collect()
-}
-
 /// How an origin is called, in the file's words.
 pub(super) fn list_of(origin: Origin) -> &'static str {
     match origin {
         Origin::LinkLocal => "link-local",
         Origin::NonMasqueradeCidrs => "nonMasqueradeCIDRs",
         Origin::MasqueradeCidrs => "masqueradeCIDRs",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::kernel_view::NFT;
-    use super::*;
-
-    #[test]
-    fn chains_that_come_too_late_are_not_named_or_only_for_what_is_not_enforced() {
-        let chains: Vec<Rival> = [80, 90, 100, 110, 120]
-            .map(|priority| Rival {
-                chain: NatChain {
-                    family: "ip".to_owned(),
-                    table: "t".to_owned(),
-                    name: "c".to_owned(),
-                    priority,
-                },
-                listed_by: NFT,
-            })
-            .into();
-        let named = |verdict, enforce| -> Vec<(i64, Order)> {
-            let named = relevant(chains.clone(), verdict, enforce).into_iter();
-            let is_pinned = verdict == Verdict::KeepsSource && enforce;
-            named
-                .inspect(|chain| {
-                    let is_late = is_pinned && chain.runs == Order::After;
-                    assert_eq!(chain.only_translated, is_late, "{chain:?}");
-                })
-                .map(|chain| (chain.priority, chain.runs))
-                .collect()
-        };
-        let up_to_ours = [
-            (80, Order::Before),
-            (90, Order::Before),
-            (100, Order::Before),
-            (110, Order::BeforeOrAfter),
-        ];
-        let all = [up_to_ours.as_slice(), &[(120, Order::After)]].concat();
-        let pinned = [
-            (80, Order::Before),
-            (90, Order::BeforeOrAfter),
-            (100, Order::After),
-            (110, Order::After),
-            (120, Order::After),
-        ];
-        for (verdict, enforce, expected) in [
-            (Verdict::Masqueraded, false, up_to_ours.as_slice()),
-            (Verdict::Masqueraded, true, &up_to_ours),
-            (Verdict::KeepsSource, false, &all),
-            (Verdict::KeepsSource, true, &pinned),
-            (Verdict::LeftAlone, true, &all),
-        ] {
-            assert_eq!(named(verdict, enforce), expected, "{verdict:?} {enforce}");
-        }
     }
 }

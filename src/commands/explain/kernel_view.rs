@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
+use super::other_chains::{OtherChain, Others, Treatment};
 use super::verdict::of_family;
 use crate::cli::Options;
-use crate::commands::legacy_nat::{self, LegacyNat};
+use crate::commands::legacy_nat::LegacyNat;
 use crate::commands::look::Look;
-use crate::commands::other_nat::NatChain;
+use crate::commands::other_nat::{NatChain, Survey, Traffic};
 use crate::daemon::worker::WorkerError;
 use crate::kernel::difference::Difference;
 use crate::kernel::observed::{Observed, ObservedElement};
@@ -25,10 +26,7 @@ pub(super) enum KernelView {
 pub(super) struct Seen {
     ip: Result<Table, String>,
     ip6: Result<Table, String>,
-    /// The base chains of type nat on postrouting, less the daemon's.
-    other_chains: Result<Vec<NatChain>, String>,
-    legacy_ip: LegacyNat,
-    legacy_ip6: LegacyNat,
+    others: Others,
 }
 
 /// The daemon's table of a family.
@@ -38,17 +36,6 @@ struct Table {
     /// In what it differs, but for elements, which are looked up one by one.
     differences: Vec<String>,
 }
-
-/// A NAT chain of others.
-#[derive(Debug, Clone)]
-pub(super) struct Rival {
-    pub(super) chain: NatChain,
-    /// The program that lists its rules: [`NFT`], or a family's of iptables-legacy.
-    pub(super) listed_by: &'static str,
-}
-
-/// See [`Rival::listed_by`].
-pub(super) const NFT: &str = "nft";
 
 /// What the kernel's table says of one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,14 +79,14 @@ pub(super) fn look(look: &mut Look, options: &Options, tables: &Tables) -> Kerne
         !(is_of_a_daemon_s_family && chain.table == *table)
     };
     let chains = look.chains();
-    let other_chains =
-        chains.map(|listing| listing.nat_chains.into_iter().filter(is_other).collect());
+    let survey = chains.map(|listing| Survey::new(look, &listing, is_other));
     KernelView::Seen(Box::new(Seen {
         ip,
         ip6,
-        other_chains: other_chains.map_err(|error| error.to_string()),
-        legacy_ip: LegacyNat::read_of(Family::Ip),
-        legacy_ip6: LegacyNat::read_of(Family::Ip6),
+        others: Others {
+            survey: survey.map_err(|error| error.to_string()),
+            legacy: Family::ALL.map(|family| (family, LegacyNat::read_of(family))),
+        },
     }))
 }
 
@@ -174,53 +161,21 @@ impl KernelView {
         }
     }
 
-    /// The other chains that packets of the destination's family pass, in the order in which they run, and why not all of
-    /// them are known.
-    pub(super) fn other_chains(&self, destination: IpAddr) -> (Vec<Rival>, Option<String>) {
-        let Self::Seen(seen) = self else {
-            return (Vec::new(), None);
+    /// See [`Others::beside`].
+    pub(super) fn other_chains(
+        &self,
+        traffic: &Traffic,
+        destination: IpAddr,
+        treatment: Treatment,
+    ) -> (Vec<OtherChain>, Option<String>) {
+        let family = match destination {
+            IpAddr::V4(_) => Family::Ip,
+            IpAddr::V6(_) => Family::Ip6,
         };
-        let (family, legacy) = match destination {
-            IpAddr::V4(_) => (Family::Ip, &seen.legacy_ip),
-            IpAddr::V6(_) => (Family::Ip6, &seen.legacy_ip6),
-        };
-        let mut unknown: Vec<String> = seen
-            .other_chains
-            .as_ref()
-            .err()
-            .cloned()
-            .into_iter()
-            .collect();
-        let chains = seen.other_chains.iter().flatten();
-        let mut rivals: Vec<Rival> = chains
-            .filter(|chain| chain.sees(family))
-            .map(|chain| Rival {
-                chain: chain.clone(),
-                listed_by: NFT,
-            })
-            .collect();
-        match legacy {
-            LegacyNat::NotLoaded => {}
-            LegacyNat::Loaded(_) => rivals.push(legacy_chain(family)),
-            LegacyNat::Hidden(why) | LegacyNat::Unknown(why) => {
-                unknown.push(format!("rules of iptables-legacy: {why}"));
-            }
+        match self {
+            Self::NotPermitted => (Vec::new(), None),
+            Self::Seen(seen) => seen.others.beside(family, traffic, treatment),
         }
-        rivals.sort_by_key(|rival| rival.chain.priority);
-        let unknown = (!unknown.is_empty()).then(|| unknown.join("; "));
-        (rivals, unknown)
-    }
-}
-
-fn legacy_chain(family: Family) -> Rival {
-    Rival {
-        chain: NatChain {
-            family: family.name().to_owned(),
-            table: "nat".to_owned(),
-            name: "POSTROUTING".to_owned(),
-            priority: legacy_nat::PRIORITY,
-        },
-        listed_by: legacy_nat::program(family),
     }
 }
 

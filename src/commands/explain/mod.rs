@@ -2,6 +2,7 @@
 
 mod answer;
 mod kernel_view;
+mod other_chains;
 mod text;
 mod verdict;
 
@@ -14,6 +15,7 @@ use tracing::warn;
 use super::daemon_says::DaemonSays;
 use super::local_address;
 use super::look::Look;
+use super::other_nat::Traffic;
 use super::{ExitStatus, bad_configuration, failed, print, print_json, print_warnings};
 use crate::cli::{Options, OutputFormat};
 use crate::config::provenance::{CidrPlace, List, ListedCidr};
@@ -24,6 +26,7 @@ use crate::policy::prefix_table::{Entry, Origin};
 use crate::ruleset::Tables;
 use answer::{Answer, DecidedBy, list_of};
 use kernel_view::KernelView;
+use other_chains::Treatment;
 use verdict::{Decision, Locality, decide};
 
 /// What `--format json` prints. Names of fields are a contract.
@@ -91,6 +94,7 @@ fn answers(
         .map(|destination| decided(policy, from, *destination))
         .collect();
     let places = places(texts, decisions.iter().flatten());
+    let pods = Traffic::of_pods(Some(policy));
     let answer = |(destination, decision): (&IpAddr, &Result<Decision, String>)| match decision {
         Err(error) => Answer::error(*destination, error.clone()),
         Ok(decision) => {
@@ -105,7 +109,17 @@ fn answers(
                 place: listed(entry).and_then(|listed| places.get(&listed).cloned()),
             });
             let table = view.answer(policy, from, *destination);
-            Answer::new(*destination, decision, decided_by, policy, table, view)
+            let traffic = Traffic {
+                source: from,
+                destination: Some(*destination),
+                ..pods.clone()
+            };
+            let treatment = Treatment {
+                verdict: decision.verdict,
+                is_enforced: policy.enforce,
+            };
+            let others = view.other_chains(&traffic, *destination, treatment);
+            Answer::new(*destination, decision, decided_by, table, others)
         }
     };
     destinations.iter().zip(&decisions).map(answer).collect()

@@ -3,10 +3,8 @@
 use std::fmt::Write;
 
 use super::Answers;
-use super::answer::{Answer, DecidedBy, Element, KernelAnswer, Order, OtherChain};
-use super::kernel_view::NFT;
+use super::answer::{Answer, DecidedBy, Element, KernelAnswer};
 use super::verdict::{Reason, Verdict};
-use crate::policy::NOT_ENFORCED;
 use crate::ruleset::AddressField;
 
 /// All answers, an empty line between two.
@@ -45,7 +43,7 @@ fn one(answer: &Answer, table: &str) -> String {
     }
     for (index, chain) in answer.other_chains.iter().enumerate() {
         let label = if index == 0 { "other NAT" } else { "" };
-        line(label, &chain_told(chain));
+        line(label, &chain.to_string());
     }
     if let Some(error) = &answer.other_chains_error {
         line("other NAT", &format!("cannot be listed: {error}"));
@@ -131,31 +129,4 @@ fn element_told(element: &Element) -> String {
         Some(comment) => format!("{interval} \"{}\"", comment.escape_debug()),
         None => interval,
     }
-}
-
-fn chain_told(chain: &OtherChain) -> String {
-    let when = match chain.runs {
-        Order::Before => "before ours",
-        Order::BeforeOrAfter => "before or after ours, the priority is the same",
-        Order::After => "after ours",
-    };
-    let OtherChain {
-        family, listed_by, ..
-    } = chain;
-    let (name, priority) = (chain.chain.escape_debug(), chain.priority);
-    let table = chain.table.escape_debug();
-    let (table, rules) = if *listed_by == NFT {
-        (format!("{family} {table}"), String::new())
-    } else {
-        let rules = format!(": see {listed_by} -t nat -S");
-        (format!("{table} of {listed_by}"), rules)
-    };
-    let over = if chain.only_translated {
-        format!(" for {NOT_ENFORCED}")
-    } else {
-        String::new()
-    };
-    format!(
-        "table {table}, chain {name}, priority {priority} ({when}) may decide otherwise{over}{rules}"
-    )
 }

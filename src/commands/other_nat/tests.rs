@@ -62,24 +62,65 @@ fn only_nat_chains_on_postrouting_translate_sources_in_the_order_in_which_they_r
     assert!(early.sees(Family::Ip) && !early.sees(Family::Ip6));
 }
 
+/// Each rule with what it is limited to.
+fn told(listing: &str, base_chain: &str) -> Vec<String> {
+    let table: NatTable = serde_json::from_str(listing).unwrap();
+    let found = table.source_nat_rules(base_chain);
+    found.iter().map(ToString::to_string).collect()
+}
+
 #[test]
 fn rules_of_iptables_nft_are_found_by_their_targets_where_a_packet_can_come_to_them() {
+    let told = told(IPTABLES, "POSTROUTING");
+    let expected = [
+        "chain KUBE-POSTROUTING rule 3 (only packets with mark 0x4000/0x4000)",
+        "chain POSTROUTING rule 2",
+    ];
+    assert_eq!(told, expected);
     let table: NatTable = serde_json::from_str(IPTABLES).unwrap();
     let found = table.source_nat_rules("POSTROUTING");
-    let rule = |chain: &str, number, handle, masquerades, looks_at_mark| SourceNatRule {
-        chain: chain.to_owned(),
-        number,
-        handle,
-        masquerades,
-        looks_at_mark,
+    let found: Vec<_> = found
+        .iter()
+        .map(|rule| (rule.handle, rule.masquerades))
+        .collect();
+    assert_eq!(found, [(8, true), (13, false)]);
+}
+
+/// What is limited by jumps that differ is limited by what they have in common.
+#[test]
+fn a_chain_is_limited_by_all_jumps_that_lead_to_it() {
+    let jump = |from: &str, source: &str, mark: u32, to: &str| {
+        let matched = |left: Value, right: Value| json!({"match": {"op": "==", "left": left, "right": right}});
+        let source = matched(
+            json!({"payload": {"protocol": "ip", "field": "saddr"}}),
+            source.into(),
+        );
+        let mark = matched(json!({"meta": {"key": "mark"}}), mark.into());
+        json!({"rule": {"chain": from, "expr": [source, mark, {"jump": {"target": to}}]}})
     };
+    let masquerade = json!({"rule": {"chain": "last", "expr": [{"masquerade": null}]}});
+    let listing = |jumps: Vec<Value>| {
+        let all: Vec<&Value> = jumps.iter().chain([&masquerade]).collect();
+        json!({"nftables": all}).to_string()
+    };
+    let two = vec![
+        jump("p", "10.0.0.1", 1, "last"),
+        jump("p", "10.0.0.2", 1, "a"),
+        jump("a", "10.0.0.2", 1, "last"),
+    ];
     assert_eq!(
-        found,
-        [
-            rule("KUBE-POSTROUTING", 3, 8, true, true),
-            rule("POSTROUTING", 2, 13, false, false),
-        ]
+        told(&listing(two), "p"),
+        ["chain last rule 1 (only from 10.0.0.1, 10.0.0.2, only packets with mark 0x1)"]
     );
+    let plain = json!({"rule": {"chain": "p", "expr": [{"goto": {"target": "last"}}]}});
+    let one_is_plain = vec![jump("p", "10.0.0.1", 1, "last"), plain.clone()];
+    assert_eq!(told(&listing(one_is_plain), "p"), ["chain last rule 1"]);
+    // What stands behind a plain goto is never reached.
+    let one_is_behind = vec![plain, jump("p", "10.0.0.1", 1, "last")];
+    assert_eq!(told(&listing(one_is_behind), "p"), ["chain last rule 1"]);
+    let returned = json!({"rule": {"chain": "p", "expr": [{"return": null}]}});
+    let nothing_comes = vec![returned, jump("p", "10.0.0.1", 1, "last")];
+    assert_eq!(told(&listing(nothing_comes), "p"), [""; 0]);
 }
 
 #[test]

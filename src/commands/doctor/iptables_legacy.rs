@@ -1,8 +1,9 @@
-//! iptables-legacy, whose rules only its own program lists.
+//! Rules of iptables-legacy, which only its own program lists.
 
 use super::enforcement::Enforcement;
 use super::finding::Finding;
 use crate::commands::legacy_nat::{LegacyNat, PRIORITY};
+use crate::commands::other_nat::KNOWN_AGENT_CHAINS;
 use crate::in_words;
 use crate::policy::NOT_ENFORCED;
 
@@ -39,17 +40,30 @@ fn loaded(programs: &[&str], enforcement: Enforcement) -> Finding {
             format!("{said}; our chain enforce comes first, but for {NOT_ENFORCED}"),
         );
     }
-    let commands = programs
+    let listings = programs
         .iter()
         .map(|program| format!("{program} -t nat -S"));
+    let removals = programs.iter().map(|program| agent_removal(program));
     let mut remedy = format!(
-        "look for MASQUERADE and SNAT in `{}` and remove them (the table itself stays loaded)",
-        in_words::all(commands, "`, `")
+        "look for MASQUERADE and SNAT in `{}` and remove them (the table itself stays loaded); the chain of a masquerade agent \
+         ({}) and what leads to it: `{}`",
+        in_words::all(listings, "`, `"),
+        in_words::all(KNOWN_AGENT_CHAINS, ", "),
+        in_words::all(removals, "`, `"),
     );
     if enforcement == Enforcement::Off {
         remedy.push_str(", or set enforce: true");
     }
     Finding::warning(CHECK, said, remedy)
+}
+
+/// Jumps by the words in which they are listed, whatever their comment is.
+fn agent_removal(program: &str) -> String {
+    format!(
+        "CHAIN={}; {program} -t nat -S POSTROUTING | grep -e \"-j $CHAIN\\$\" | sed s/^-A/-D/ | xargs -L1 {program} -t nat; \
+         {program} -t nat -F $CHAIN; {program} -t nat -X $CHAIN",
+        KNOWN_AGENT_CHAINS[0]
+    )
 }
 
 #[cfg(test)]

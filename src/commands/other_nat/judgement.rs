@@ -1,0 +1,235 @@
+//! What a foreign rule means for the pods' traffic to exempt destinations, and what `enforce` would mean for it.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::limit::{Addresses, Limit, Sense};
+use super::writers::{Role, Writer, goes_by_mark};
+use super::{BaseChain, SourceNatRule};
+use crate::commands::pods::{self, PodSources};
+use crate::policy::Policy;
+
+/// Whose traffic is meant.
+#[derive(Debug, Clone, Default)]
+pub(in crate::commands) struct Traffic {
+    /// From this address alone.
+    pub(in crate::commands) source: Option<IpAddr>,
+    /// To this address alone.
+    pub(in crate::commands) destination: Option<IpAddr>,
+    /// Where pods' traffic comes from.
+    pub(in crate::commands) pods: PodSources,
+    /// `masqNodeTraffic: false`
+    pub(in crate::commands) spares_node: bool,
+}
+
+/// A rule, and what it means.
+#[derive(Debug, Clone)]
+pub(in crate::commands) struct Judged<'a> {
+    pub(in crate::commands) rule: &'a SourceNatRule,
+    pub(in crate::commands) writer: Option<&'static Writer>,
+    pub(in crate::commands) meaning: Meaning,
+}
+
+/// What a rule means for the pods' traffic to exempt destinations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::commands) enum Meaning {
+    /// It sees none of it.
+    Nothing,
+    /// It translates only what is said, which is right. `enforce` leaves that alone.
+    Right(&'static str),
+    /// It translates the traffic of others than pods. `harm`: what `enforce` would do to that, as it is configured.
+    OfOthers {
+        what: Option<&'static str>,
+        harm: Option<Harm>,
+    },
+    /// Whether it sees the pods' traffic is not known.
+    Unclear,
+    /// It may masquerade it.
+    Rival(WayOut),
+}
+
+/// Whose connections to exempt destinations `enforce` would let keep their source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::commands) enum Harm {
+    /// The node's own, unless `masqNodeTraffic` is false.
+    OfNodeTraffic,
+    /// Those of hosts that the node forwards for, unless `sourceCIDRs` names others.
+    OfForwardedTraffic,
+}
+
+/// How a rule that is in the way goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::commands) enum WayOut {
+    /// By this setting of its writer.
+    Setting(&'static str),
+    /// With what an agent has left.
+    Remains,
+    /// By a command; nobody who writes it is known.
+    Deletion,
+}
+
+impl Meaning {
+    /// `enforce` may not be advised: it would or might harm someone.
+    pub(in crate::commands) fn forbids_enforce(&self) -> bool {
+        matches!(self, Self::Unclear | Self::OfOthers { harm: Some(_), .. })
+    }
+
+    /// The source address of the traffic may be decided here.
+    pub(in crate::commands) fn may_decide(&self) -> bool {
+        matches!(self, Self::Unclear | Self::Rival(_))
+    }
+}
+
+pub(super) fn judged<'a>(base: &'a BaseChain, traffic: &Traffic) -> Vec<Judged<'a>> {
+    let rules = base.rules.iter();
+    let known: Vec<_> = rules
+        .map(|rule| (rule, Writer::of(&base.chain.table, rule)))
+        .collect();
+    let name = |writer: Option<&Writer>| writer.map(|writer| writer.name);
+    let judge = |(rule, writer): &(&'a SourceNatRule, Option<&'static Writer>)| {
+        let of_writer = known
+            .iter()
+            .filter(|(_, other)| name(*other) == name(*writer));
+        let of_writer: Vec<_> = of_writer.map(|(rule, _)| *rule).collect();
+        Judged {
+            rule,
+            writer: *writer,
+            meaning: match writer {
+                _ if traffic.misses(rule) => Meaning::Nothing,
+                _ if base.remains.iter().any(|remains| remains.hold(rule)) => {
+                    Meaning::Rival(WayOut::Remains)
+                }
+                Some(writer) => of_known(writer, rule, &of_writer, traffic),
+                None => of_unknown(rule, traffic),
+            },
+        }
+    };
+    known.iter().map(judge).collect()
+}
+
+fn of_known(
+    writer: &Writer,
+    rule: &SourceNatRule,
+    of_writer: &[&SourceNatRule],
+    traffic: &Traffic,
+) -> Meaning {
+    match writer.role {
+        Role::Wrong { setting } => Meaning::Rival(WayOut::Setting(setting)),
+        Role::Right { what } => Meaning::Right(what),
+        Role::Needed { what, harm } => Meaning::OfOthers {
+            what: Some(what),
+            harm: traffic.suffers(harm, rule),
+        },
+        Role::RightByMark { setting } => {
+            let all_do = of_writer
+                .iter()
+                .all(|rule| goes_by_mark(writer, rule, of_writer));
+            match all_do {
+                true => Meaning::Right("only what it has marked (hairpin, NodePort, HostPort)"),
+                false => Meaning::Rival(WayOut::Setting(setting)),
+            }
+        }
+    }
+}
+
+/// By what it is limited to.
+fn of_unknown(rule: &SourceNatRule, traffic: &Traffic) -> Meaning {
+    let mut meaning = Meaning::Rival(WayOut::Deletion);
+    for limit in &rule.limits {
+        let harm = match limit {
+            Limit::Translated(Sense::Only) => {
+                return Meaning::Right("only what was translated to another destination");
+            }
+            Limit::Source(Sense::Only, sources) if is_to_itself(sources, rule) => {
+                return Meaning::Right("only what a host sends to itself");
+            }
+            Limit::Owner => Some(Harm::OfNodeTraffic),
+            Limit::Mark(Sense::Only, _) => Some(Harm::OfForwardedTraffic),
+            Limit::InputInterface(Sense::Only, names) if names.is_empty() => None,
+            Limit::InputInterface(Sense::Only, names) => {
+                if names.iter().any(|name| pods::is_towards_pods(name)) {
+                    continue;
+                }
+                Some(Harm::OfForwardedTraffic)
+            }
+            // The one source that is meant.
+            Limit::Source(Sense::Only, _) if traffic.source.is_some() => continue,
+            Limit::Source(Sense::Only, sources) => match traffic.pods.are_among(sources) {
+                Some(true) => continue,
+                Some(false) => Some(Harm::OfForwardedTraffic),
+                None => None,
+            },
+            _ => continue,
+        };
+        match harm {
+            Some(harm) => {
+                return Meaning::OfOthers {
+                    what: None,
+                    harm: traffic.suffers(harm, rule),
+                };
+            }
+            None => meaning = Meaning::Unclear,
+        }
+    }
+    meaning
+}
+
+fn is_to_itself(sources: &[Addresses], rule: &SourceNatRule) -> bool {
+    let is_same = |limit: &Limit| matches!(limit, Limit::Destination(Sense::Only, destinations) if destinations == sources);
+    sources.iter().all(Addresses::is_one) && rule.limits.iter().any(is_same)
+}
+
+impl Traffic {
+    /// All that pods send. `policy`: none where the configuration is bad.
+    pub(in crate::commands) fn of_pods(policy: Option<&Policy>) -> Self {
+        Self {
+            pods: PodSources::read(policy),
+            spares_node: policy.is_some_and(|policy| !policy.masq_node_traffic),
+            ..Self::default()
+        }
+    }
+
+    /// No packet of it matches the rule.
+    fn misses(&self, rule: &SourceNatRule) -> bool {
+        let is_out = |sense: &Sense, values: &[Addresses], address: Option<IpAddr>| {
+            let is_among = |address| values.iter().any(|value| value.contain(address));
+            address.is_some_and(|address| is_among(address) != (*sense == Sense::Only))
+        };
+        rule.limits.iter().any(|limit| match limit {
+            Limit::EmptySet(_) => true,
+            Limit::Source(sense, values) => is_out(sense, values, self.source),
+            Limit::Destination(sense, values) => is_out(sense, values, self.destination),
+            _ => false,
+        })
+    }
+
+    /// Whether `enforce` harms the traffic that the rule is there for.
+    fn suffers(&self, harm: Harm, rule: &SourceNatRule) -> Option<Harm> {
+        let may_be_pods = |limit: &Limit| match limit {
+            Limit::Source(Sense::Only, sources) => self.pods.are_among(sources) != Some(false),
+            _ => false,
+        };
+        let is_spared = match harm {
+            Harm::OfNodeTraffic => self.spares_node,
+            Harm::OfForwardedTraffic => {
+                let are_configured = matches!(self.pods, PodSources::Configured(_));
+                are_configured && !rule.limits.iter().any(may_be_pods)
+            }
+        };
+        (!is_spared).then_some(harm)
+    }
+}
+
+impl PodSources {
+    /// Whether pods' traffic comes from one of these; `None`: not known.
+    fn are_among(&self, sources: &[Addresses]) -> Option<bool> {
+        let overlap = |prefix: &IpNet| sources.iter().any(|source| source.overlap(prefix));
+        match self {
+            Self::Configured(prefixes) | Self::Guessed(prefixes) => {
+                Some(prefixes.iter().any(overlap))
+            }
+            Self::Unknown => None,
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Who writes rules that translate source addresses, by the names of tables, chains and interfaces, and what is to be thought
+//! of them.
+
+use super::limit::{Limit, Sense};
+use super::{Harm, SourceNatRule};
+
+/// Someone whose rules are known.
+#[derive(Debug)]
+pub(in crate::commands) struct Writer {
+    pub(in crate::commands) name: &'static str,
+    /// How its tables' names begin.
+    tables: &'static [&'static str],
+    /// How its chains' names begin.
+    chains: &'static [&'static str],
+    pub(super) role: Role,
+}
+
+/// What its rules mean for exempt destinations.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// They may be masqueraded; the setting turns that off.
+    Wrong { setting: &'static str },
+    /// As long as it looks at its mark, only connections that would not come about otherwise.
+    RightByMark { setting: &'static str },
+    /// Nothing but what is said: connections whose destination was translated, which `enforce` leaves alone.
+    Right { what: &'static str },
+    /// Traffic of others than pods, which needs it.
+    Needed { what: &'static str, harm: Harm },
+}
+
+const KUBE_PROXY: &str = "kube-proxy or the kubelet";
+
+const WRITERS: &[Writer] = &[
+    Writer {
+        name: KUBE_PROXY,
+        tables: &["kube-proxy"],
+        chains: &["KUBE-POSTROUTING", "KUBE-MARK-MASQ"],
+        role: Role::RightByMark {
+            setting: "its rule looks at no mark: update kube-proxy",
+        },
+    },
+    Writer {
+        name: "the CNI plugin portmap",
+        tables: &[],
+        chains: &["CNI-HOSTPORT-MASQ"],
+        role: Role::RightByMark {
+            setting: "its rule looks at no mark: update the CNI plugins",
+        },
+    },
+    // Its backend for nftables, plugins/meta/portmap/portmap_nftables.go: by the addresses of pods, and no mark.
+    Writer {
+        name: "the CNI plugin portmap",
+        tables: &["cni_hostport"],
+        chains: &[],
+        role: Role::Right {
+            what: "only connections of pods with a HostPort to themselves, and of the node's loopback to them",
+        },
+    },
+    Writer {
+        name: "the CNI plugins bridge and ptp",
+        tables: &["cni_plugins_masquerade"],
+        chains: &["CNI-"],
+        role: Role::Wrong {
+            setting: "set \"ipMasq\": false in /etc/cni/net.d and create the pods anew",
+        },
+    },
+    Writer {
+        name: "flannel",
+        tables: &["flannel-ipv4", "flannel-ipv6"],
+        chains: &["FLANNEL-POSTRTG"],
+        role: Role::Wrong {
+            setting: "run flanneld without --ip-masq",
+        },
+    },
+    // The one rule of this chain itself, felix/rules/static.go; as a table's of nftables its name has `nat-` before it. What
+    // natOutgoing makes stands in cali-nat-outgoing.
+    Writer {
+        name: "Calico for its tunnel",
+        tables: &[],
+        chains: &["cali-POSTROUTING", "nat-cali-POSTROUTING"],
+        role: Role::Needed {
+            what: "packets that the node itself sends into the tunnel with another interface's address",
+            harm: Harm::OfNodeTraffic,
+        },
+    },
+    Writer {
+        name: "Calico",
+        tables: &["calico"],
+        chains: &["cali-"],
+        role: Role::Wrong {
+            setting: "set natOutgoing: false in the IP pools",
+        },
+    },
+    Writer {
+        name: "Cilium",
+        tables: &[],
+        chains: &["CILIUM_POST", "OLD_CILIUM_POST"],
+        role: Role::Wrong {
+            setting: "set enable-ipv4-masquerade and enable-ipv6-masquerade to false",
+        },
+    },
+    Writer {
+        name: "Amazon VPC CNI",
+        tables: &[],
+        chains: &["AWS-SNAT-CHAIN"],
+        role: Role::Wrong {
+            setting: "set AWS_VPC_K8S_CNI_EXTERNALSNAT=true",
+        },
+    },
+    Writer {
+        name: "kindnet",
+        tables: &["kindnet-ipmasq"],
+        chains: &["KIND-MASQ-AGENT"],
+        role: Role::Wrong {
+            setting: "run kindnetd with --masquerading=false where it knows that flag",
+        },
+    },
+    // cni/pkg/iptables/iptables.go: SNAT to 169.254.7.127, by which the pods' proxies know kubelet's probes.
+    Writer {
+        name: "Istio ambient",
+        tables: &[],
+        chains: &["ISTIO_POSTRT"],
+        role: Role::Needed {
+            what: "kubelet's probes of pods in the mesh",
+            harm: Harm::OfNodeTraffic,
+        },
+    },
+    // util/linuxfw: mark 0x40000 of mask 0xff0000.
+    Writer {
+        name: "tailscale",
+        tables: &[],
+        chains: &["ts-postrouting"],
+        role: Role::Needed {
+            what: "what this node forwards for its peers",
+            harm: Harm::OfForwardedTraffic,
+        },
+    },
+    // client/firewall/nftables/router_linux.go and iptables/router_linux.go.
+    Writer {
+        name: "netbird",
+        tables: &["netbird"],
+        chains: &["netbird-", "NETBIRD-"],
+        role: Role::Needed {
+            what: "what this node routes for its peers",
+            harm: Harm::OfForwardedTraffic,
+        },
+    },
+    Writer {
+        name: "netavark (Podman)",
+        tables: &["netavark"],
+        chains: &["NETAVARK-"],
+        role: Role::Needed {
+            what: CONTAINERS,
+            harm: Harm::OfForwardedTraffic,
+        },
+    },
+    Writer {
+        name: "Docker",
+        tables: &["docker-bridges"],
+        chains: &["DOCKER"],
+        role: Role::Needed {
+            what: CONTAINERS,
+            harm: Harm::OfForwardedTraffic,
+        },
+    },
+    Writer {
+        name: "NetworkManager (connection sharing)",
+        tables: &["nm-shared-"],
+        chains: &["nm-shared-", "nm-sh-"],
+        role: Role::Needed {
+            what: "the hosts that share this node's connection",
+            harm: Harm::OfForwardedTraffic,
+        },
+    },
+    Writer {
+        name: "libvirt",
+        tables: &["libvirt_network"],
+        chains: &["LIBVIRT_PRT"],
+        role: Role::Needed {
+            what: "its own virtual machines",
+            harm: Harm::OfForwardedTraffic,
+        },
+    },
+    Writer {
+        name: "Incus or LXD",
+        tables: &["incus", "lxd"],
+        chains: &[],
+        role: Role::Needed {
+            what: CONTAINERS,
+            harm: Harm::OfForwardedTraffic,
+        },
+    },
+    // src/shared/firewall-util-nft.c: sources in its set masq_saddr.
+    Writer {
+        name: "systemd-networkd or systemd-nspawn",
+        tables: &["io.systemd.nat"],
+        chains: &[],
+        role: Role::Needed {
+            what: "the networks with IPMasquerade=",
+            harm: Harm::OfForwardedTraffic,
+        },
+    },
+    Writer {
+        name: "firewalld",
+        tables: &["firewalld"],
+        chains: &[],
+        role: Role::Wrong {
+            setting: "firewall-cmd --permanent --zone=ZONE --remove-masquerade for its zone, and --reload",
+        },
+    },
+];
+
+const CONTAINERS: &str = "its own containers";
+
+/// Docker writes the rules of its bridges into POSTROUTING: `-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE`.
+const DOCKER: &str = "Docker";
+
+impl Writer {
+    /// The writer of a rule of this table, where it is known.
+    pub(super) fn of(table: &str, rule: &SourceNatRule) -> Option<&'static Self> {
+        let begins = |name: &str, with: &[&str]| with.iter().any(|begin| name.starts_with(begin));
+        let is_docker_s = rule.limits.iter().any(names_a_bridge_of_docker);
+        WRITERS.iter().find(|writer| {
+            begins(table, writer.tables)
+                || begins(&rule.chain, writer.chains)
+                || writer.name == DOCKER && is_docker_s
+        })
+    }
+}
+
+/// `docker0`, or `br-` and the first twelve digits of a network's number.
+fn names_a_bridge_of_docker(limit: &Limit) -> bool {
+    let is_one = |name: &String| {
+        let number = name.strip_prefix("br-").unwrap_or_default();
+        name == "docker0" || number.len() == 12 && number.bytes().all(|c| c.is_ascii_hexdigit())
+    };
+    match limit {
+        Limit::OutputInterface(Sense::AllBut, names) => names.iter().any(is_one),
+        _ => false,
+    }
+}
+
+/// Whether `rule`, one of these of kube-proxy or portmap, looks at a mark.
+pub(super) fn goes_by_mark(
+    writer: &Writer,
+    rule: &SourceNatRule,
+    of_writer: &[&SourceNatRule],
+) -> bool {
+    looks_at_mark(rule) || writer.name == KUBE_PROXY && stands_before_the_look(rule, of_writer)
+}
+
+fn looks_at_mark(rule: &SourceNatRule) -> bool {
+    let mut limits = rule.limits.iter();
+    limits.any(|limit| matches!(limit, Limit::Mark(..)))
+}
+
+/// In ipvs mode, kube-proxy first masquerades what a Service leads back to the pod that it came from, by a set of its own
+/// (`KUBE-LOOP-BACK`, pkg/proxy/ipvs/proxier.go), and looks at the mark then.
+fn stands_before_the_look(rule: &SourceNatRule, of_writer: &[&SourceNatRule]) -> bool {
+    let mut others = of_writer.iter();
+    others.any(|other| {
+        other.chain == rule.chain && other.number > rule.number && looks_at_mark(other)
+    })
+}
