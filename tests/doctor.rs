@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // in a test, what cannot be unwrapped is a failure
 
+#[path = "doctor/agents.rs"]
+mod agents;
+#[path = "doctor/limited_rules.rs"]
+mod limited_rules;
 #[path = "doctor/neighbours.rs"]
 mod neighbours;
 #[path = "doctor/out_of_sight.rs"]

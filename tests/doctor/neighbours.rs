@@ -54,7 +54,7 @@ fn native_chains_are_told_rule_by_rule_with_their_place() {
     let early = [
         "inet vpn",
         "priority 95, before ours (110)",
-        "chain sub rule 1",
+        "chain sub rule 1 (only to 192.0.2.1, only from 10.0.0.9); if that is traffic of pods",
     ];
     report.must_have("other-nat", "warning", &early);
     report.must_have(
@@ -64,11 +64,8 @@ fn native_chains_are_told_rule_by_rule_with_their_place() {
     );
     report.must_have("other-nat", "warning", &["ip late", "after ours (110)"]);
     let remedy = report.remedy("other-nat", "inet vpn");
-    let (deletion, _) = remedy.split_once("; or set enforce: true").unwrap();
-    run(
-        &namespace,
-        deletion.strip_prefix("if nobody needs it: ").unwrap(),
-    );
+    let (_, deletion) = remedy.split_once("if nobody needs it: ").unwrap();
+    run(&namespace, deletion);
     let again = Report::on(&namespace, "");
     assert_eq!(again.of_check("other-nat").len(), 1);
     Nft::host().apply(&namespace, rules_of_vpn).unwrap();
@@ -97,14 +94,15 @@ fn rules_of_iptables_nft_are_told_with_the_commands_that_delete_them() {
     report.must_have(
         "other-nat",
         "ok",
-        &["KUBE-POSTROUTING rule 2, by kube-proxy"],
+        &["KUBE-POSTROUTING rule 2 (only packets with mark 0x4000/0x4000), by kube-proxy"],
     );
     report.must_have(
         "other-nat",
         "warning",
         &["CNI plugins", "\"ipMasq\": false"],
     );
-    report.must_have("other-nat", "warning", &["chain POSTROUTING rule 3"]);
+    let of_nobody = ["chain POSTROUTING rule 3", "; or set enforce: true"];
+    report.must_have("other-nat", "warning", &of_nobody);
     let remedy = report.remedy("other-nat", "chain POSTROUTING rule 3");
     let (_, commands) = remedy.split_once("if nobody needs it: ").unwrap();
     run(&namespace, commands.split_once("; or ").unwrap().0);

@@ -57,11 +57,11 @@ fn loaded(programs: &[&str], enforcement: Enforcement) -> Finding {
     Finding::warning(CHECK, said, remedy)
 }
 
-/// Jumps by the words in which they are listed, whatever their comment is.
+/// Its jumps go by the words in which they are listed, whatever their comment is, and all in one commit.
 fn agent_removal(program: &str) -> String {
     format!(
-        "CHAIN={}; {program} -t nat -S POSTROUTING | grep -e \"-j $CHAIN\\$\" | sed s/^-A/-D/ | xargs -L1 {program} -t nat; \
-         {program} -t nat -F $CHAIN; {program} -t nat -X $CHAIN",
+        "CHAIN={}; (echo '*nat'; {program} -t nat -S POSTROUTING | sed -n \"s/^-A \\(.* -j $CHAIN\\)$/-D \\1/p\"; \
+         echo \"-F $CHAIN\"; echo \"-X $CHAIN\"; echo COMMIT) | {program}-restore --noflush",
         KNOWN_AGENT_CHAINS[0]
     )
 }
