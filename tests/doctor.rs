@@ -15,6 +15,8 @@ mod own_table;
 #[path = "doctor/report.rs"]
 mod report;
 mod support;
+#[path = "doctor/uplinks.rs"]
+mod uplinks;
 
 use std::fs;
 use std::process::Command;
@@ -25,7 +27,7 @@ use support::netlink::generation;
 use support::netns::{Namespace, succeed};
 use support::outcome::as_ordinary_user;
 
-const CHECKS: [&str; 14] = [
+const CHECKS: [&str; 15] = [
     "capability",
     "configuration",
     "libnftables",
@@ -39,6 +41,7 @@ const CHECKS: [&str; 14] = [
     "ipvs",
     "forwarding",
     "pod-ranges",
+    "uplinks",
     "daemons",
 ];
 

@@ -9,15 +9,16 @@ mod explain;
 mod features;
 mod legacy_nat;
 mod listed_rules;
-mod local_address;
 mod look;
 pub mod other_nat;
 mod pods;
 mod proc;
 mod render;
+mod route_lookup;
 mod routes;
 mod run;
 mod status;
+mod uplinks;
 
 use std::io::{self, Write};
 

@@ -353,3 +353,38 @@ fn ranges_of_pods_that_no_prefix_covers_are_guessed_from_the_routes() {
     let covered = "enableIPv6: true\nnonMasqueradeCIDRs: [100.64.0.0/10, 'fd00::/8']\n";
     Report::on(&namespace, covered).must_have("pod-ranges", "ok", &[]);
 }
+
+/// kubenet, Antrea, OVN-Kubernetes, Kube-OVN, Cilium, Calico's tunnels, flannel, Weave, kube-router.
+#[test]
+fn ranges_of_pods_are_seen_on_the_interfaces_of_each_network_plugin() {
+    for interface in [
+        "cbr0",
+        "antrea-gw0",
+        "ovn-k8s-mp0",
+        "ovn0",
+        "wireguard.cali",
+        "wg-v6.cali",
+        "vxlan.calico",
+        "vxlan-v6.calico",
+        "tunl0",
+        "cilium_host",
+        "cni0",
+        "flannel.1",
+        "kube-bridge",
+        "weave",
+    ] {
+        let namespace = Namespace::new().unwrap();
+        // A new namespace has some of these names, where the kernel makes tunnels of its own.
+        let _ = namespace.ip(&format!("link add {interface} type bridge"));
+        for words in [
+            format!("link set {interface} up"),
+            format!("route add 100.64.1.0/24 dev {interface}"),
+        ] {
+            namespace.ip(&words).unwrap();
+        }
+        let by = format!("100.64.1.0/24 (by {interface}), which");
+        Report::on(&namespace, "").must_have("pod-ranges", "warning", &[&by]);
+        let covered = "nonMasqueradeCIDRs: [100.64.0.0/10]\n";
+        Report::on(&namespace, covered).must_have("pod-ranges", "ok", &[]);
+    }
+}

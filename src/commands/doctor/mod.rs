@@ -17,6 +17,7 @@ mod other_tables;
 mod pod_ranges;
 mod readiness;
 mod table;
+mod uplinks;
 
 use super::{ExitStatus, load, print};
 use crate::cli::{Options, OutputFormat};
@@ -72,6 +73,7 @@ fn examined(options: &Options) -> Vec<Finding> {
     let has_ipv6 = policy.as_ref().is_some_and(|policy| policy.ipv6.is_some());
     findings.extend(forwarding::check(has_ipv6));
     findings.push(pod_ranges::check(policy.as_ref()));
+    findings.extend(uplinks::check(policy.as_ref()));
     findings.push(daemons::finding(&running()));
     findings
 }

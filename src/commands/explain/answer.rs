@@ -7,9 +7,12 @@ use serde::Serialize;
 use super::kernel_view::{State, TableAnswer};
 use super::other_chains::OtherChain;
 use super::verdict::{Condition, Decision, Reason, Verdict};
+use crate::commands::route_lookup;
+use crate::commands::uplinks::{self, Uplink};
 use crate::config::provenance::CidrPlace;
 use crate::in_words;
 use crate::policy::prefix_table::Origin;
+use crate::ruleset::Family;
 
 /// What is said of one destination.
 #[derive(Debug, Serialize)]
@@ -21,6 +24,8 @@ pub(super) struct Answer {
     /// Why traffic is left alone.
     pub(super) reason: Option<Reason>,
     pub(super) decided_by: Option<DecidedBy>,
+    /// Which address masqueraded traffic gets; none: it is not masqueraded, or there is no route.
+    pub(super) masqueraded_as: Option<MasqueradedAs>,
     /// What else must hold for the verdict, where no source was given.
     pub(super) conditions: Vec<String>,
     pub(super) kernel: Option<KernelAnswer>,
@@ -28,6 +33,40 @@ pub(super) struct Answer {
     pub(super) other_chains: Vec<OtherChain>,
     /// Why not all other chains are known.
     pub(super) other_chains_error: Option<String>,
+}
+
+/// What masquerading makes of the source.
+#[derive(Debug, Serialize)]
+pub(super) struct MasqueradedAs {
+    /// Of which it takes one; empty: the packet is dropped.
+    addresses: Vec<IpAddr>,
+    /// They are those of the interface by which the packet leaves.
+    are_of_uplink: bool,
+    #[serde(skip)]
+    pub(super) told: String,
+}
+
+impl MasqueradedAs {
+    fn to(destination: IpAddr, verdict: Verdict) -> Option<Self> {
+        let way = match verdict {
+            Verdict::Masqueraded => route_lookup::way_to(destination).ok()??,
+            Verdict::KeepsSource | Verdict::LeftAlone => return None,
+        };
+        let uplink = Uplink {
+            interface: way.interface?,
+            gateway: way.gateway,
+        };
+        let taken = uplinks::taken(
+            Family::of(destination),
+            &uplink,
+            &uplinks::addresses().ok()?,
+        );
+        Some(Self {
+            are_of_uplink: taken.are_own(),
+            told: taken.to_string(),
+            addresses: taken.addresses,
+        })
+    }
 }
 
 /// The configured prefix that decides.
@@ -71,6 +110,7 @@ impl Answer {
             verdict: None,
             reason: None,
             decided_by: None,
+            masqueraded_as: None,
             conditions: Vec::new(),
             kernel: None,
             other_chains: Vec::new(),
@@ -91,6 +131,7 @@ impl Answer {
             verdict: Some(decision.verdict),
             reason: decision.reason,
             decided_by,
+            masqueraded_as: MasqueradedAs::to(destination, decision.verdict),
             conditions: decision.conditions.iter().map(condition).collect(),
             kernel: Some(KernelAnswer::from(table)),
             other_chains,

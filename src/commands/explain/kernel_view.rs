@@ -168,10 +168,7 @@ impl KernelView {
         destination: IpAddr,
         treatment: Treatment,
     ) -> (Vec<OtherChain>, Option<String>) {
-        let family = match destination {
-            IpAddr::V4(_) => Family::Ip,
-            IpAddr::V6(_) => Family::Ip6,
-        };
+        let family = Family::of(destination);
         match self {
             Self::NotPermitted => (Vec::new(), None),
             Self::Seen(seen) => seen.others.beside(family, traffic, treatment),

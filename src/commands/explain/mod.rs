@@ -13,9 +13,9 @@ use serde::Serialize;
 use tracing::warn;
 
 use super::daemon_says::DaemonSays;
-use super::local_address;
 use super::look::Look;
 use super::other_nat::Traffic;
+use super::route_lookup;
 use super::{ExitStatus, bad_configuration, failed, print, print_json, print_warnings};
 use crate::cli::{Options, OutputFormat};
 use crate::config::provenance::{CidrPlace, List, ListedCidr};
@@ -157,7 +157,7 @@ fn decided(policy: &Policy, from: Option<IpAddr>, to: IpAddr) -> Result<Decision
 }
 
 fn is_local(address: IpAddr) -> bool {
-    local_address::is_local(address).unwrap_or_else(|error| {
+    route_lookup::is_local(address).unwrap_or_else(|error| {
         warn!(
             "whether {address} is LOCAL is not known, so it is taken for another host's: {error}"
         );

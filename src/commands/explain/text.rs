@@ -30,6 +30,9 @@ fn one(answer: &Answer, table: &str) -> String {
             line("decided by", &decided_by(answer.decided_by.as_ref()));
         }
     }
+    if let Some(masqueraded_as) = &answer.masqueraded_as {
+        line("as", &masqueraded_as.told);
+    }
     for condition in &answer.conditions {
         line("if", condition);
     }
