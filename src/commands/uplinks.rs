@@ -12,34 +12,22 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
+use serde::Serialize;
 
-use super::routes;
+use super::route_lookup::{self, Way};
+use super::routes::{self, Route};
 use crate::in_words;
 use crate::ruleset::Family;
 
 /// How many addresses are named.
 const ADDRESSES_NAMED: usize = 4;
 
-/// An interface by which packets leave.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Uplink {
-    pub(super) interface: String,
-    /// Where the interface's packets go next, if it is of the same family.
-    pub(super) gateway: Option<IpAddr>,
-}
-
-/// An address of the node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Address {
-    pub(super) interface: String,
-    pub(super) network: IpNet,
-}
-
-/// The addresses of which masquerading takes one; empty: it takes none, and the packet is dropped.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The addresses of which masquerading takes one; none: the packet is dropped. Names of fields are a contract.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Taken {
-    uplink: String,
-    pub(super) addresses: Vec<IpAddr>,
+    /// The interface by which the packet leaves.
+    pub(super) uplink: String,
+    addresses: Vec<IpAddr>,
     /// Whose they are.
     interface: String,
 }
@@ -75,11 +63,43 @@ impl fmt::Display for Taken {
     }
 }
 
-/// The addresses of this network namespace that are no interface's alone (loopback, link-local), in the kernel's order.
+/// What masquerading takes for each interface that has a default route of the family; of a route with several ways, IPv4
+/// tells the first one.
 ///
 /// # Errors
-/// Where the kernel does not answer.
-pub(super) fn addresses() -> io::Result<Vec<Address>> {
+/// Where the kernel does not tell.
+pub(super) fn of_default_routes(family: Family) -> io::Result<Vec<Taken>> {
+    let addresses = addresses()?;
+    let routes = routes::read(family)?.into_iter();
+    let mut routes: Vec<Route> = routes
+        .filter(|of| of.destination.prefix_len() == 0)
+        .collect();
+    routes.sort_by(|one, other| one.interface.cmp(&other.interface));
+    routes.dedup_by(|one, other| one.interface == other.interface);
+    let taken = routes.into_iter();
+    Ok(taken
+        .map(|route| taken_by(family, route.interface, route.gateway, &addresses))
+        .collect())
+}
+
+/// What it takes for packets to this address; `None`: there is no route, or the kernel does not tell.
+pub(super) fn on_the_way_to(destination: IpAddr) -> Option<Taken> {
+    let Way {
+        interface, gateway, ..
+    } = route_lookup::way_to(destination).ok()??;
+    Some(taken_by(
+        Family::of(destination),
+        interface?,
+        gateway,
+        &addresses().ok()?,
+    ))
+}
+
+/// An address with its interface.
+type Address = (String, IpNet);
+
+/// The addresses of this network namespace that masquerading may take, in the kernel's order.
+fn addresses() -> io::Result<Vec<Address>> {
     let ip = |address: Option<SockaddrStorage>| {
         let address = address?;
         let ipv4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
@@ -91,77 +111,31 @@ pub(super) fn addresses() -> io::Result<Vec<Address>> {
             IpAddr::V4(v4) => v4.is_link_local(),
             IpAddr::V6(v6) => v6.is_unicast_link_local(),
         };
-        if address.is_loopback() || is_link_local {
-            return None;
-        }
-        // A label of IPv4, `eth0:1`.
-        let interface = listed.interface_name.split(':').next().unwrap_or_default();
-        Some(Address {
-            interface: interface.to_owned(),
-            network: IpNet::with_netmask(address, ip(listed.netmask)?).ok()?,
-        })
+        let network = IpNet::with_netmask(address, ip(listed.netmask)?).ok()?;
+        // IPv4 has labels, `eth0:1`.
+        let interface = listed.interface_name.split(':').next()?.to_owned();
+        (!address.is_loopback() && !is_link_local).then_some((interface, network))
     });
     Ok(all.collect())
 }
 
-/// The interfaces of a family's default routes; of a route with several ways, IPv4 tells the first one.
-///
-/// # Errors
-/// Where /proc cannot be read.
-pub(super) fn uplinks(family: Family) -> io::Result<Vec<Uplink>> {
-    let routes = routes::read(family)?.into_iter();
-    let mut found: Vec<Uplink> = Vec::new();
-    for route in routes.filter(|route| route.destination.prefix_len() == 0) {
-        if !found
-            .iter()
-            .any(|uplink| uplink.interface == route.interface)
-        {
-            found.push(Uplink {
-                interface: route.interface,
-                gateway: route.gateway,
-            });
-        }
-    }
-    Ok(found)
-}
-
-/// What masquerading takes of `all` for packets of the family that leave by the uplink.
-pub(super) fn taken(family: Family, uplink: &Uplink, all: &[Address]) -> Taken {
-    let is_of_family = |address: &&Address| match family {
-        Family::Ip => address.network.addr().is_ipv4(),
-        Family::Ip6 => address.network.addr().is_ipv6(),
+fn taken_by(family: Family, uplink: String, gateway: Option<IpAddr>, all: &[Address]) -> Taken {
+    let of_family = all.iter().filter(|(_, of)| Family::of(of.addr()) == family);
+    let mut candidates: Vec<&Address> = of_family.collect();
+    let has_own = candidates.iter().any(|(of, _)| *of == uplink);
+    let interface = match candidates.first() {
+        Some((first, _)) if !has_own => first.clone(),
+        _ => uplink.clone(),
     };
-    let of_family: Vec<&Address> = all.iter().filter(is_of_family).collect();
-    let own = of_family
-        .iter()
-        .any(|address| address.interface == uplink.interface);
-    let interface = match of_family.first() {
-        Some(first) if !own => first.interface.clone(),
-        _ => uplink.interface.clone(),
-    };
-    let mut candidates = of_family;
-    candidates.retain(|address| address.interface == interface);
+    candidates.retain(|(of, _)| *of == interface);
     if family == Family::Ip {
-        let leads_to_gateway = |address: &&Address| {
-            uplink
-                .gateway
-                .is_some_and(|of| address.network.contains(&of))
-        };
-        let shares = candidates
-            .iter()
-            .position(|address| leads_to_gateway(&address));
-        candidates = candidates
-            .into_iter()
-            .skip(shares.unwrap_or_default())
-            .take(1)
-            .collect();
+        let is_near = |(_, of): &&Address| gateway.is_some_and(|gateway| of.contains(&gateway));
+        let near = candidates.iter().copied().find(is_near);
+        candidates = near.or(candidates.first().copied()).into_iter().collect();
     }
     Taken {
-        uplink: uplink.interface.clone(),
-        addresses: candidates
-            .iter()
-            .map(|address| address.network.addr())
-            .collect(),
+        uplink,
+        addresses: candidates.iter().map(|(_, of)| of.addr()).collect(),
         interface,
     }
 }
@@ -171,16 +145,12 @@ mod tests {
     use super::*;
 
     fn told(family: Family, gateway: Option<&str>, addresses: &[(&str, &str)]) -> (String, bool) {
-        let uplink = Uplink {
-            interface: "eth0".to_owned(),
-            gateway: gateway.map(|gateway| gateway.parse().unwrap()),
-        };
-        let address = |(interface, network): &(&str, &str)| Address {
-            interface: (*interface).to_owned(),
-            network: network.parse().unwrap(),
+        let address = |(interface, network): &(&str, &str)| {
+            ((*interface).to_owned(), network.parse().unwrap())
         };
         let all: Vec<Address> = addresses.iter().map(address).collect();
-        let taken = taken(family, &uplink, &all);
+        let gateway = gateway.map(|gateway| gateway.parse().unwrap());
+        let taken = taken_by(family, "eth0".to_owned(), gateway, &all);
         (taken.to_string(), taken.are_own())
     }
 

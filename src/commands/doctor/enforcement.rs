@@ -25,7 +25,7 @@ impl Enforcement {
         let harms_nobody = |survey: &Survey| {
             let later = survey.base_chains.iter().filter(|base| base.is_enforced());
             let mut judged = later.flat_map(|base| base.judged(traffic));
-            !judged.any(|judged| judged.meaning.forbids_enforce())
+            survey.unread.is_empty() && !judged.any(|judged| judged.meaning.forbids_enforce())
         };
         match (is_on, services) {
             (true, _) => Self::On,

@@ -19,7 +19,9 @@ fn nothing_in_nftables(legacy: &LegacyNat) -> Finding {
         "nftables has no chain of an agent (as IP-MASQ-AGENT), and no rule of kubenet";
     match (legacy, iptables_legacy::caveat(legacy)) {
         (_, None) => Finding::ok(CHECK, format!("nothing is left: {NONE}")),
-        (LegacyNat::Loaded(_), Some(caveat)) => Finding::ok(CHECK, format!("{NONE}; {caveat}")),
+        (LegacyNat::Loaded(_) | LegacyNat::Hidden(_), Some(caveat)) => {
+            Finding::ok(CHECK, format!("{NONE}; {caveat}"))
+        }
         (_, Some(caveat)) => {
             let said = format!("{NONE}, but {caveat}");
             Finding::unchecked(CHECK, said, iptables_legacy::ON_THE_NODE)
@@ -94,6 +96,11 @@ mod tests {
             ),
             (
                 LegacyNat::Hidden(String::new()),
+                Outcome::Ok,
+                "cannot be listed here",
+            ),
+            (
+                LegacyNat::Unknown(String::new()),
                 Outcome::Warning,
                 "not checked",
             ),

@@ -22,7 +22,11 @@ pub(super) fn finding(legacy: &LegacyNat, enforcement: Enforcement) -> Finding {
     match legacy {
         LegacyNat::NotLoaded => Finding::ok(CHECK, "its table nat is not loaded"),
         LegacyNat::Loaded(programs) => loaded(programs, enforcement),
-        LegacyNat::Hidden(reason) => Finding::unchecked(CHECK, reason, ON_THE_NODE),
+        // No setting of the default pod changes that, so it is no warning.
+        LegacyNat::Hidden(reason) => Finding::ok(
+            CHECK,
+            format!("not visible from here: {reason}; {ON_THE_NODE}"),
+        ),
         LegacyNat::Unknown(reason) => {
             Finding::unchecked(CHECK, reason, "run as root, with /proc mounted")
         }
@@ -52,7 +56,9 @@ fn loaded(programs: &[&str], enforcement: Enforcement) -> Finding {
         in_words::all(removals, "`, `"),
     );
     if enforcement == Enforcement::Off {
-        remedy.push_str(", or set enforce: true");
+        remedy.push_str(
+            "; or set enforce: true, unless someone needs one of them (Istio, a VPN, Docker)",
+        );
     }
     Finding::warning(CHECK, said, remedy)
 }
@@ -100,18 +106,30 @@ mod tests {
     }
 
     #[test]
-    fn where_only_root_may_look_the_remedy_is_what_root_does_on_the_node() {
-        for (kind, remedy) in [
-            (io::ErrorKind::PermissionDenied, ON_THE_NODE),
-            (io::ErrorKind::NotFound, "run as root, with /proc mounted"),
+    fn where_only_root_may_look_that_is_said_and_is_no_warning() {
+        const WITHOUT_PROC: &str = "run as root, with /proc mounted";
+        for (kind, result, words, remedy) in [
+            (
+                io::ErrorKind::PermissionDenied,
+                Outcome::Ok,
+                ON_THE_NODE,
+                None,
+            ),
+            (
+                io::ErrorKind::NotFound,
+                Outcome::Warning,
+                "not checked",
+                Some(WITHOUT_PROC),
+            ),
         ] {
             for legacy in [
                 legacy(Err(kind.into()), Ok("")),
                 legacy(Ok("nat\n"), Err(kind.into())),
             ] {
                 let found = finding(&legacy, Enforcement::Off);
-                assert_eq!(found.result, Outcome::Warning);
-                assert_eq!(found.remedy.as_deref(), Some(remedy));
+                assert_eq!(found.result, result);
+                assert!(found.finding.contains(words), "{}", found.finding);
+                assert_eq!(found.remedy.as_deref(), remedy);
                 assert!(caveat(&legacy).is_some());
             }
         }

@@ -93,7 +93,6 @@ fn of_rules(
             return Finding::ok(CHECK, format!("{said}; {what}, which is right"));
         }
         Meaning::OfOthers { what, harm } => {
-            let what = what.unwrap_or("traffic of others than pods");
             return match harm {
                 Some(harm) if is_enforced => harmed(&said, what, harm, writer.is_some()),
                 _ => Finding::ok(

@@ -7,12 +7,10 @@ use serde::Serialize;
 use super::kernel_view::{State, TableAnswer};
 use super::other_chains::OtherChain;
 use super::verdict::{Condition, Decision, Reason, Verdict};
-use crate::commands::route_lookup;
-use crate::commands::uplinks::{self, Uplink};
+use crate::commands::uplinks::{self, Taken};
 use crate::config::provenance::CidrPlace;
 use crate::in_words;
 use crate::policy::prefix_table::Origin;
-use crate::ruleset::Family;
 
 /// What is said of one destination.
 #[derive(Debug, Serialize)]
@@ -25,7 +23,7 @@ pub(super) struct Answer {
     pub(super) reason: Option<Reason>,
     pub(super) decided_by: Option<DecidedBy>,
     /// Which address masqueraded traffic gets; none: it is not masqueraded, or there is no route.
-    pub(super) masqueraded_as: Option<MasqueradedAs>,
+    pub(super) masqueraded_as: Option<Taken>,
     /// What else must hold for the verdict, where no source was given.
     pub(super) conditions: Vec<String>,
     pub(super) kernel: Option<KernelAnswer>,
@@ -33,40 +31,6 @@ pub(super) struct Answer {
     pub(super) other_chains: Vec<OtherChain>,
     /// Why not all other chains are known.
     pub(super) other_chains_error: Option<String>,
-}
-
-/// What masquerading makes of the source.
-#[derive(Debug, Serialize)]
-pub(super) struct MasqueradedAs {
-    /// Of which it takes one; empty: the packet is dropped.
-    addresses: Vec<IpAddr>,
-    /// They are those of the interface by which the packet leaves.
-    are_of_uplink: bool,
-    #[serde(skip)]
-    pub(super) told: String,
-}
-
-impl MasqueradedAs {
-    fn to(destination: IpAddr, verdict: Verdict) -> Option<Self> {
-        let way = match verdict {
-            Verdict::Masqueraded => route_lookup::way_to(destination).ok()??,
-            Verdict::KeepsSource | Verdict::LeftAlone => return None,
-        };
-        let uplink = Uplink {
-            interface: way.interface?,
-            gateway: way.gateway,
-        };
-        let taken = uplinks::taken(
-            Family::of(destination),
-            &uplink,
-            &uplinks::addresses().ok()?,
-        );
-        Some(Self {
-            are_of_uplink: taken.are_own(),
-            told: taken.to_string(),
-            addresses: taken.addresses,
-        })
-    }
 }
 
 /// The configured prefix that decides.
@@ -131,7 +95,10 @@ impl Answer {
             verdict: Some(decision.verdict),
             reason: decision.reason,
             decided_by,
-            masqueraded_as: MasqueradedAs::to(destination, decision.verdict),
+            masqueraded_as: match decision.verdict {
+                Verdict::Masqueraded => uplinks::on_the_way_to(destination),
+                Verdict::KeepsSource | Verdict::LeftAlone => None,
+            },
             conditions: decision.conditions.iter().map(condition).collect(),
             kernel: Some(KernelAnswer::from(table)),
             other_chains,

@@ -31,7 +31,7 @@ fn one(answer: &Answer, table: &str) -> String {
         }
     }
     if let Some(masqueraded_as) = &answer.masqueraded_as {
-        line("as", &masqueraded_as.told);
+        line("as", &masqueraded_as.to_string());
     }
     for condition in &answer.conditions {
         line("if", condition);

@@ -4,7 +4,7 @@
 //! An agent is known by its shape, whatever its chain is called: `-A POSTROUTING -m addrtype ! --dst-type LOCAL -j CHAIN`, in the
 //! chain `-d CIDR -j RETURN` for each CIDR, and `-j MASQUERADE` last.
 
-use super::limit::{Limit, Sense};
+use super::limit::{Limit, Sense, Subject};
 use super::table::Rule;
 use super::{Chain, NatTable, SourceNatRule};
 
@@ -77,33 +77,37 @@ pub(in crate::commands) fn agents(
     of_chains.chain(of_kubenet).collect()
 }
 
+/// What the rule is limited to.
+fn subjects(table: &NatTable, rule: &Rule) -> Vec<(Subject, Sense)> {
+    let limits = table.limits_of(rule).into_iter();
+    limits
+        .map(|Limit { subject, sense, .. }| (subject, sense))
+        .collect()
+}
+
+const NOT_LOCAL: (Subject, Sense) = (Subject::AddressType, Sense::Only);
+
 fn has_the_shape(table: &NatTable, chain: &str) -> bool {
-    let leads_there = |rule: &Rule| {
-        table.targets_of(rule) == [chain] && table.limits_of(rule) == [Limit::AddressType]
-    };
+    let leads_there =
+        |rule: &Rule| table.targets_of(rule) == [chain] && subjects(table, rule) == [NOT_LOCAL];
     let spares = |rule: &&Rule| {
-        let limits = table.limits_of(rule);
-        rule.ends_the_chain() && matches!(limits.as_slice(), [Limit::Destination(Sense::Only, _)])
+        rule.ends_the_chain() && subjects(table, rule) == [(Subject::Destination, Sense::Only)]
     };
     let rules: Vec<&Rule> = table.rules_of(chain).collect();
-    let Some((last, [first, others @ ..])) = rules.split_last() else {
+    let Some((last, spared)) = rules.split_last() else {
         return false;
     };
     last.source_nat() == Some(true)
-        && table.limits_of(last).is_empty()
-        && spares(first)
-        && others.iter().all(spares)
+        && subjects(table, last).is_empty()
+        && !spared.is_empty()
+        && spared.iter().all(spares)
         && table.rules_of(BASE_CHAIN).any(leads_there)
 }
 
 fn rules_of_kubenet(table: &NatTable) -> Vec<(String, u64)> {
     let is_its = |rule: &&Rule| {
-        let limits = table.limits_of(rule);
-        let is_exempt = |limit: &Limit| matches!(limit, Limit::Destination(Sense::AllBut, _));
-        rule.source_nat() == Some(true)
-            && limits.len() == 2
-            && limits.contains(&Limit::AddressType)
-            && limits.iter().any(is_exempt)
+        let exempt = (Subject::Destination, Sense::AllBut);
+        rule.source_nat() == Some(true) && subjects(table, rule) == [exempt, NOT_LOCAL]
     };
     let rules = table.rules_of(BASE_CHAIN).filter(is_its);
     rules

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::limit::{Addresses, Limit, Sense};
+use super::limit::{Limit, Sense, Subject, Value};
 use super::writers::{Role, Writer, goes_by_mark};
 use super::{BaseChain, SourceNatRule};
 use crate::commands::pods::{self, PodSources};
@@ -40,7 +40,7 @@ pub(in crate::commands) enum Meaning {
     Right(&'static str),
     /// It translates the traffic of others than pods. `harm`: what `enforce` would do to that, as it is configured.
     OfOthers {
-        what: Option<&'static str>,
+        what: &'static str,
         harm: Option<Harm>,
     },
     /// Whether it sees the pods' traffic is not known.
@@ -118,7 +118,7 @@ fn of_known(
         Role::Wrong { setting } => Meaning::Rival(WayOut::Setting(setting)),
         Role::Right { what } => Meaning::Right(what),
         Role::Needed { what, harm } => Meaning::OfOthers {
-            what: Some(what),
+            what,
             harm: traffic.suffers(harm, rule),
         },
         Role::RightByMark { setting } => {
@@ -136,48 +136,57 @@ fn of_known(
 /// By what it is limited to.
 fn of_unknown(rule: &SourceNatRule, traffic: &Traffic) -> Meaning {
     let mut meaning = Meaning::Rival(WayOut::Deletion);
-    for limit in &rule.limits {
-        let harm = match limit {
-            Limit::Translated(Sense::Only) => {
+    for limit in rule
+        .limits
+        .iter()
+        .filter(|limit| limit.sense == Sense::Only)
+    {
+        let harm = match (limit.subject, limit.values.as_slice()) {
+            (Subject::Translated, _) => {
                 return Meaning::Right("only what was translated to another destination");
             }
-            Limit::Source(Sense::Only, sources) if is_to_itself(sources, rule) => {
+            (Subject::Source, [Value::Addresses(one, last)])
+                if one == last && is_only_to(rule, &limit.values) =>
+            {
                 return Meaning::Right("only what a host sends to itself");
             }
-            Limit::Owner => Some(Harm::OfNodeTraffic),
-            Limit::Mark(Sense::Only, _) => Some(Harm::OfForwardedTraffic),
-            Limit::InputInterface(Sense::Only, names) if names.is_empty() => None,
-            Limit::InputInterface(Sense::Only, names) => {
-                if names.iter().any(|name| pods::is_towards_pods(name)) {
+            (Subject::Owner, _) => Some(Harm::OfNodeTraffic),
+            (Subject::Mark, _) => Some(Harm::OfForwardedTraffic),
+            (Subject::InputInterface, []) => None,
+            (Subject::InputInterface, names) => {
+                if names
+                    .iter()
+                    .any(|name| pods::is_towards_pods(&name.to_string()))
+                {
                     continue;
                 }
                 Some(Harm::OfForwardedTraffic)
             }
             // The one source that is meant.
-            Limit::Source(Sense::Only, _) if traffic.source.is_some() => continue,
-            Limit::Source(Sense::Only, sources) => match traffic.pods.are_among(sources) {
+            (Subject::Source, _) if traffic.source.is_some() => continue,
+            (Subject::Source, sources) => match traffic.pods.are_among(sources) {
                 Some(true) => continue,
                 Some(false) => Some(Harm::OfForwardedTraffic),
                 None => None,
             },
             _ => continue,
         };
-        match harm {
-            Some(harm) => {
-                return Meaning::OfOthers {
-                    what: None,
-                    harm: traffic.suffers(harm, rule),
-                };
-            }
-            None => meaning = Meaning::Unclear,
-        }
+        let Some(harm) = harm else {
+            meaning = Meaning::Unclear;
+            continue;
+        };
+        return Meaning::OfOthers {
+            what: "traffic of others than pods",
+            harm: traffic.suffers(harm, rule),
+        };
     }
     meaning
 }
 
-fn is_to_itself(sources: &[Addresses], rule: &SourceNatRule) -> bool {
-    let is_same = |limit: &Limit| matches!(limit, Limit::Destination(Sense::Only, destinations) if destinations == sources);
-    sources.iter().all(Addresses::is_one) && rule.limits.iter().any(is_same)
+fn is_only_to(rule: &SourceNatRule, values: &[Value]) -> bool {
+    let of_destination = |limit: &&Limit| limit.subject == Subject::Destination;
+    let mut limits = rule.limits.iter().filter(of_destination);
+    limits.any(|limit| limit.sense == Sense::Only && limit.values == values)
 }
 
 impl Traffic {
@@ -192,29 +201,30 @@ impl Traffic {
 
     /// No packet of it matches the rule.
     fn misses(&self, rule: &SourceNatRule) -> bool {
-        let is_out = |sense: &Sense, values: &[Addresses], address: Option<IpAddr>| {
-            let is_among = |address| values.iter().any(|value| value.contain(address));
-            address.is_some_and(|address| is_among(address) != (*sense == Sense::Only))
-        };
-        rule.limits.iter().any(|limit| match limit {
-            Limit::EmptySet(_) => true,
-            Limit::Source(sense, values) => is_out(sense, values, self.source),
-            Limit::Destination(sense, values) => is_out(sense, values, self.destination),
-            _ => false,
+        rule.limits.iter().any(|limit| {
+            let address = match limit.subject {
+                Subject::EmptySet => return true,
+                Subject::Source => self.source,
+                Subject::Destination => self.destination,
+                _ => None,
+            };
+            let is_among = |address| limit.values.iter().any(|value| value.contains(address));
+            address.is_some_and(|address| is_among(address) != (limit.sense == Sense::Only))
         })
     }
 
     /// Whether `enforce` harms the traffic that the rule is there for.
     fn suffers(&self, harm: Harm, rule: &SourceNatRule) -> Option<Harm> {
-        let may_be_pods = |limit: &Limit| match limit {
-            Limit::Source(Sense::Only, sources) => self.pods.are_among(sources) != Some(false),
-            _ => false,
+        let may_be_of_pods = |limit: &Limit| {
+            limit.subject == Subject::Source
+                && limit.sense == Sense::Only
+                && self.pods.are_among(&limit.values) != Some(false)
         };
         let is_spared = match harm {
             Harm::OfNodeTraffic => self.spares_node,
             Harm::OfForwardedTraffic => {
                 let are_configured = matches!(self.pods, PodSources::Configured(_));
-                are_configured && !rule.limits.iter().any(may_be_pods)
+                are_configured && !rule.limits.iter().any(may_be_of_pods)
             }
         };
         (!is_spared).then_some(harm)
@@ -223,11 +233,11 @@ impl Traffic {
 
 impl PodSources {
     /// Whether pods' traffic comes from one of these; `None`: not known.
-    fn are_among(&self, sources: &[Addresses]) -> Option<bool> {
-        let overlap = |prefix: &IpNet| sources.iter().any(|source| source.overlap(prefix));
+    fn are_among(&self, sources: &[Value]) -> Option<bool> {
+        let overlaps = |prefix: &IpNet| sources.iter().any(|source| source.overlaps(prefix));
         match self {
             Self::Configured(prefixes) | Self::Guessed(prefixes) => {
-                Some(prefixes.iter().any(overlap))
+                Some(prefixes.iter().any(overlaps))
             }
             Self::Unknown => None,
         }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde_json::Value;
+use serde_json::Value as Listed;
 
 use crate::in_words;
 
@@ -17,88 +17,90 @@ const VALUES_TOLD: usize = 4;
 
 /// A condition on packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::commands) enum Limit {
+pub(in crate::commands) struct Limit {
+    pub(super) subject: Subject,
+    pub(super) sense: Sense,
+    /// Empty: not known.
+    pub(super) values: Vec<Value>,
+}
+
+/// What a limit looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject {
     /// The mark of the packet or of its connection.
-    Mark(Sense, Vec<String>),
+    Mark,
     /// Who has the socket that sends it: nobody, where it is forwarded.
     Owner,
-    Source(Sense, Vec<Addresses>),
-    Destination(Sense, Vec<Addresses>),
-    /// By their names; of a bridge's ports none is known.
-    InputInterface(Sense, Vec<String>),
-    OutputInterface(Sense, Vec<String>),
+    Source,
+    Destination,
+    InputInterface,
+    OutputInterface,
     /// Its destination was translated (`ct status dnat`).
-    Translated(Sense),
+    Translated,
     /// The type of an address, LOCAL say (`-m addrtype`, `fib daddr type`).
     AddressType,
-    /// It must be in this set, which is empty.
-    EmptySet(String),
+    /// Whether it is in a set, which is empty.
+    EmptySet,
     /// Something else: ports, protocols, an ipset.
     Other,
 }
 
 /// Which packets match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::commands) enum Sense {
+pub(super) enum Sense {
     /// Those with one of the values. Of marks: no packet without a mark.
     Only,
     /// Those with none of them. Of marks: packets without a mark too.
     AllBut,
 }
 
-/// Neighbouring addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::commands) struct Addresses {
-    first: IpAddr,
-    last: IpAddr,
+/// One of those that a packet is held against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    /// The addresses from one to another.
+    Addresses(IpAddr, IpAddr),
+    /// A mark, or the name of an interface or a set.
+    Name(String),
 }
 
-impl Addresses {
-    pub(in crate::commands) fn contain(&self, address: IpAddr) -> bool {
-        (self.first..=self.last).contains(&address)
+impl Value {
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
+        matches!(self, Self::Addresses(first, last) if (*first..=*last).contains(&address))
     }
 
-    pub(in crate::commands) fn overlap(&self, prefix: &IpNet) -> bool {
-        self.first.is_ipv4() == prefix.addr().is_ipv4()
-            && self.first <= prefix.broadcast()
-            && prefix.network() <= self.last
-    }
-
-    pub(in crate::commands) fn is_one(&self) -> bool {
-        self.first == self.last
+    pub(super) fn overlaps(&self, prefix: &IpNet) -> bool {
+        matches!(self, Self::Addresses(first, last)
+            if *first <= prefix.broadcast() && prefix.network() <= *last)
     }
 
     /// `10.0.0.1`, `{"prefix": {"addr": "10.0.0.0", "len": 8}}`, `{"range": ["10.0.0.1", "10.0.0.9"]}`, or an element that
     /// holds one of these.
-    fn of(value: &Value) -> Option<Self> {
-        let address = |value: &Value| value.as_str()?.parse::<IpAddr>().ok();
-        if let Some(element) = value.pointer("/elem/val") {
-            return Self::of(element);
+    fn of_addresses(listed: &Listed) -> Option<Self> {
+        let address = |listed: &Listed| listed.as_str()?.parse::<IpAddr>().ok();
+        if let Some(element) = listed.pointer("/elem/val") {
+            return Self::of_addresses(element);
         }
-        if let Some(prefix) = value.get("prefix") {
+        if let Some(prefix) = listed.get("prefix") {
             let length = u8::try_from(prefix.get("len")?.as_u64()?).ok()?;
             let prefix = IpNet::new(address(prefix.get("addr")?)?, length).ok()?;
-            return Some(Self {
-                first: prefix.network(),
-                last: prefix.broadcast(),
-            });
+            return Some(Self::Addresses(prefix.network(), prefix.broadcast()));
         }
-        let (first, last) = match value.get("range").and_then(Value::as_array) {
-            Some(ends) => (address(ends.first()?)?, address(ends.get(1)?)?),
-            None => (address(value)?, address(value)?),
-        };
-        Some(Self { first, last })
+        Some(match listed.get("range").and_then(Listed::as_array) {
+            Some(ends) => Self::Addresses(address(ends.first()?)?, address(ends.get(1)?)?),
+            None => Self::Addresses(address(listed)?, address(listed)?),
+        })
     }
 }
 
-impl fmt::Display for Addresses {
+impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { first, last } = self;
-        let longest = if first.is_ipv4() { 32 } else { 128 };
-        let prefixes = (0..=longest).filter_map(|length| IpNet::new(*first, length).ok());
-        let is_whole = |prefix: &IpNet| prefix.network() == *first && prefix.broadcast() == *last;
-        match prefixes.filter(is_whole).next() {
-            _ if first == last => write!(f, "{first}"),
+        let (first, last) = match self {
+            Self::Name(name) => return f.write_str(name),
+            Self::Addresses(first, last) if first == last => return write!(f, "{first}"),
+            Self::Addresses(first, last) => (first, last),
+        };
+        let mut prefixes = (0..=128).map_while(|length| IpNet::new(*first, length).ok());
+        match prefixes.find(|net| net.network() == *first && net.broadcast() == *last) {
             Some(prefix) => write!(f, "{prefix}"),
             None => write!(f, "{first}-{last}"),
         }
@@ -106,49 +108,43 @@ impl fmt::Display for Addresses {
 }
 
 impl Limit {
+    fn by_name(subject: Subject) -> Self {
+        Self {
+            subject,
+            sense: Sense::Only,
+            values: Vec::new(),
+        }
+    }
+
     /// What packets have in common that do not match it; none: nothing of interest.
     pub(super) fn otherwise(&self) -> Option<Self> {
-        let other = |sense: &Sense| match sense {
-            Sense::Only => Sense::AllBut,
-            Sense::AllBut => Sense::Only,
+        use Subject::{AddressType, EmptySet, Other, Owner};
+        let sense = match (self.subject, self.sense) {
+            (Owner | AddressType | EmptySet | Other, _) => return None,
+            (_, Sense::Only) => Sense::AllBut,
+            (_, Sense::AllBut) => Sense::Only,
         };
-        match self {
-            Self::Mark(sense, values) => Some(Self::Mark(other(sense), values.clone())),
-            Self::Source(sense, values) => Some(Self::Source(other(sense), values.clone())),
-            Self::Destination(sense, values) => {
-                Some(Self::Destination(other(sense), values.clone()))
-            }
-            Self::InputInterface(sense, names) => {
-                Some(Self::InputInterface(other(sense), names.clone()))
-            }
-            Self::OutputInterface(sense, names) => {
-                Some(Self::OutputInterface(other(sense), names.clone()))
-            }
-            Self::Translated(sense) => Some(Self::Translated(other(sense))),
-            Self::Owner | Self::AddressType | Self::EmptySet(_) | Self::Other => None,
-        }
+        Some(Self {
+            sense,
+            ..self.clone()
+        })
     }
 
     /// What holds for packets that keep to this limit or to the other one.
     fn or(&self, other: &Self) -> Option<Self> {
-        fn both<T: Clone + PartialEq>(one: &[T], other: &[T]) -> Vec<T> {
-            let more = other.iter().filter(|value| !one.contains(value));
-            one.iter().chain(more).cloned().collect()
+        let are_alike = self.subject == other.subject && self.sense == other.sense;
+        if self == other || !are_alike || self.sense == Sense::AllBut {
+            return (self == other).then(|| self.clone());
         }
-        use Sense::Only;
-        Some(match (self, other) {
-            (one, other) if one == other => one.clone(),
-            (Self::Source(Only, one), Self::Source(Only, other)) => {
-                Self::Source(Only, both(one, other))
-            }
-            (Self::Mark(Only, one), Self::Mark(Only, other)) => Self::Mark(Only, both(one, other)),
-            (Self::InputInterface(Only, one), Self::InputInterface(Only, other)) => {
-                Self::InputInterface(Only, both(one, other))
-            }
-            (Self::OutputInterface(Only, one), Self::OutputInterface(Only, other)) => {
-                Self::OutputInterface(Only, both(one, other))
-            }
-            _ => return None,
+        let more = other
+            .values
+            .iter()
+            .filter(|value| !self.values.contains(value));
+        let are_known = !self.values.is_empty() && !other.values.is_empty();
+        let values = self.values.iter().chain(more).cloned();
+        Some(Self {
+            values: values.filter(|_| are_known).collect(),
+            ..*self
         })
     }
 }
@@ -162,178 +158,157 @@ pub(super) fn in_common(one: &[Limit], other: &[Limit]) -> Vec<Limit> {
 /// In the words of a finding: `only from 10.88.0.0/16`. Nothing for what is of no interest.
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let only = |sense: &Sense| match sense {
+        let what = match self.subject {
+            Subject::Mark if self.values.is_empty() => "packets with a mark",
+            Subject::Mark => "packets with mark ",
+            Subject::Owner => return f.write_str("only what processes of the node send"),
+            Subject::Source => "from ",
+            Subject::Destination => "to ",
+            Subject::InputInterface if self.values.is_empty() => {
+                "what comes in by some ports of a bridge"
+            }
+            Subject::InputInterface => "what comes in by ",
+            Subject::OutputInterface => "what leaves by ",
+            Subject::Translated => "what was translated to another destination",
+            Subject::EmptySet => "what is in an empty set, ",
+            Subject::AddressType | Subject::Other => return Ok(()),
+        };
+        let only = match self.sense {
             Sense::Only => "only",
             Sense::AllBut => "not",
         };
-        let names = |names: &[String]| match names {
-            [] => "some ports of a bridge".to_owned(),
-            names => in_words::first(names, VALUES_TOLD, ", "),
-        };
-        match self {
-            Self::Mark(sense, values) if values.is_empty() => {
-                write!(f, "{} packets with a mark", only(sense))
-            }
-            Self::Mark(sense, values) => {
-                let values = in_words::first(values, VALUES_TOLD, ", ");
-                write!(f, "{} packets with mark {values}", only(sense))
-            }
-            Self::Owner => f.write_str("only what processes of the node send"),
-            Self::Source(sense, values) => {
-                let values = in_words::first(values, VALUES_TOLD, ", ");
-                write!(f, "{} from {values}", only(sense))
-            }
-            Self::Destination(sense, values) => {
-                let values = in_words::first(values, VALUES_TOLD, ", ");
-                write!(f, "{} to {values}", only(sense))
-            }
-            Self::InputInterface(sense, values) => {
-                write!(f, "{} what comes in by {}", only(sense), names(values))
-            }
-            Self::OutputInterface(sense, values) => {
-                write!(f, "{} what leaves by {}", only(sense), names(values))
-            }
-            Self::Translated(sense) => {
-                write!(
-                    f,
-                    "{} what was translated to another destination",
-                    only(sense)
-                )
-            }
-            Self::EmptySet(set) => write!(f, "nothing, set {set} is empty"),
-            Self::AddressType | Self::Other => Ok(()),
-        }
+        let values = in_words::first(&self.values, VALUES_TOLD, ", ");
+        write!(f, "{only} {what}{values}")
     }
 }
 
 /// The limit that a statement is; `None`: it is none. `sets`: the table's, name and elements.
-pub(super) fn of_statement(statement: &Value, sets: &HashMap<String, Vec<Value>>) -> Option<Limit> {
+pub(super) fn of_statement(
+    statement: &Listed,
+    sets: &HashMap<String, Vec<Listed>>,
+) -> Option<Limit> {
+    let other = || Limit::by_name(Subject::Other);
     if let Some(name) = xt_name(statement, "match") {
-        return of_iptables(name);
+        let subject = match name {
+            "comment" => return None,
+            "mark" | "connmark" => Subject::Mark,
+            "owner" => Subject::Owner,
+            "physdev" => Subject::InputInterface,
+            "addrtype" => Subject::AddressType,
+            _ => Subject::Other,
+        };
+        return Some(Limit::by_name(subject));
     }
-    if statement.get("limit").is_some() {
-        return Some(Limit::Other);
-    }
-    let matched = statement.get("match")?;
-    let limit = of_match(matched, sets);
-    Some(limit.unwrap_or(Limit::Other))
-}
-
-/// The matches of iptables by name.
-fn of_iptables(name: &str) -> Option<Limit> {
-    match name {
-        "comment" => None,
-        "mark" | "connmark" => Some(Limit::Mark(Sense::Only, Vec::new())),
-        "owner" => Some(Limit::Owner),
-        "physdev" => Some(Limit::InputInterface(Sense::Only, Vec::new())),
-        "addrtype" => Some(Limit::AddressType),
-        _ => Some(Limit::Other),
+    match statement.get("match") {
+        Some(matched) => Some(of_match(matched, sets).unwrap_or_else(other)),
+        None => statement.get("limit").map(|_| other()),
     }
 }
 
-fn of_match(matched: &Value, sets: &HashMap<String, Vec<Value>>) -> Option<Limit> {
+fn of_match(matched: &Listed, sets: &HashMap<String, Vec<Listed>>) -> Option<Limit> {
     let sense = match matched.get("op")?.as_str()? {
         "==" | "in" => Sense::Only,
         "!=" => Sense::AllBut,
         _ => return None,
     };
     let (left, right) = (matched.get("left")?, matched.get("right")?);
-    let values: Vec<&Value> = match (right.as_str(), right.get("set").and_then(Value::as_array)) {
-        (Some(name), None) if name.starts_with('@') => {
-            let name = name.trim_start_matches('@');
-            let elements = sets.get(name)?;
-            if elements.is_empty() && sense == Sense::Only {
-                return Some(Limit::EmptySet(name.to_owned()));
-            }
-            elements.iter().collect()
-        }
-        (_, Some(elements)) => elements.iter().collect(),
-        (_, None) => vec![right],
+    let set = right.as_str().and_then(|name| name.strip_prefix('@'));
+    let listed = match set {
+        Some(set) => sets.get(set)?,
+        None => right
+            .pointer("/set")
+            .and_then(Listed::as_array)
+            .map_or(std::slice::from_ref(right), Vec::as_slice),
     };
-    let addresses =
-        || -> Option<Vec<Addresses>> { values.iter().map(|value| Addresses::of(value)).collect() };
-    let names = || -> Option<Vec<String>> {
-        values
-            .iter()
-            .map(|value| Some(value.as_str()?.to_owned()))
-            .collect()
+    let limit = |subject, values| Limit {
+        subject,
+        sense,
+        values,
     };
-    if let Some((mark, mask)) = mark(left) {
-        return of_mark(mark, mask, sense, &values);
+    if let (Some(set), []) = (set, listed) {
+        // None of them: each packet matches.
+        let name = Value::Name(set.to_owned());
+        return (sense == Sense::Only).then(|| limit(Subject::EmptySet, vec![name]));
     }
-    match (
-        left.pointer("/payload/protocol"),
-        left.pointer("/payload/field"),
-    ) {
-        (Some(protocol), Some(field)) if protocol == "ip" || protocol == "ip6" => {
-            return match field.as_str()? {
-                "saddr" => Some(Limit::Source(sense, addresses()?)),
-                "daddr" => Some(Limit::Destination(sense, addresses()?)),
-                _ => None,
-            };
-        }
+    if let Some((whose, mask)) = mark(left) {
+        return of_mark(whose, mask, sense, listed);
+    }
+    let subject = subject(left)?;
+    let values = listed.iter().map(|listed| match subject {
+        Subject::Source | Subject::Destination => Value::of_addresses(listed),
+        _ => Some(Value::Name(listed.as_str()?.to_owned())),
+    });
+    match subject {
+        Subject::Owner | Subject::AddressType => Some(Limit::by_name(subject)),
+        Subject::Translated if listed == ["dnat"] => Some(limit(subject, Vec::new())),
+        Subject::Translated => None,
+        _ => Some(limit(subject, values.collect::<Option<_>>()?)),
+    }
+}
+
+/// What the left side of a match looks at, marks aside.
+fn subject(left: &Listed) -> Option<Subject> {
+    let text = |place| left.pointer(place).and_then(Listed::as_str);
+    match (text("/payload/protocol"), text("/payload/field")) {
+        (Some("ip" | "ip6"), Some("saddr")) => return Some(Subject::Source),
+        (Some("ip" | "ip6"), Some("daddr")) => return Some(Subject::Destination),
         _ => {}
     }
-    if let Some(key) = left.pointer("/meta/key").and_then(Value::as_str) {
-        return match key {
-            "iif" | "iifname" => Some(Limit::InputInterface(sense, names()?)),
-            "oif" | "oifname" => Some(Limit::OutputInterface(sense, names()?)),
-            // Of a packet that no socket of this node sends, these match nothing, negated or not.
-            "skuid" | "skgid" | "cgroup" => Some(Limit::Owner),
-            _ => None,
-        };
+    match text("/meta/key")
+        .or(text("/ct/key"))
+        .or(text("/fib/result"))?
+    {
+        "iif" | "iifname" => Some(Subject::InputInterface),
+        "oif" | "oifname" => Some(Subject::OutputInterface),
+        // Of a packet that no socket of this node sends, these match nothing, negated or not.
+        "skuid" | "skgid" | "cgroup" => Some(Subject::Owner),
+        "status" => Some(Subject::Translated),
+        "type" => Some(Subject::AddressType),
+        _ => None,
     }
-    if left.pointer("/ct/key").is_some_and(|key| key == "status") {
-        return (values == ["dnat"]).then_some(Limit::Translated(sense));
-    }
-    let is_type = left
-        .pointer("/fib/result")
-        .is_some_and(|result| result == "type");
-    is_type.then_some(Limit::AddressType)
 }
 
 /// Whose mark a match looks at, the packet's (`meta`) or the connection's (`ct`), and by which mask.
-fn mark(left: &Value) -> Option<(&'static str, u64)> {
-    let is_mark = |value: &Value| {
-        let of = |place| {
+fn mark(left: &Listed) -> Option<(&'static str, u64)> {
+    let whose = |value: &Listed| {
+        let is_mark = |place| {
             value
                 .pointer(place)
-                .is_some_and(|key: &Value| key == "mark")
+                .is_some_and(|key: &Listed| key == "mark")
         };
-        match (of("/meta/key"), of("/ct/key")) {
-            (true, _) => Some(""),
-            (_, true) => Some("of the connection "),
-            _ => None,
-        }
+        let of_connection = is_mark("/ct/key").then_some("of the connection ");
+        is_mark("/meta/key").then_some("").or(of_connection)
     };
-    match left.get("&").and_then(Value::as_array).map(Vec::as_slice) {
-        Some([mark, mask]) => Some((is_mark(mark)?, mask.as_u64()?)),
-        _ => Some((is_mark(left)?, u64::from(u32::MAX))),
+    match left.get("&").and_then(Listed::as_array).map(Vec::as_slice) {
+        Some([mark, mask]) => Some((whose(mark)?, mask.as_u64()?)),
+        _ => Some((whose(left)?, u64::from(u32::MAX))),
     }
 }
 
 /// Whether a packet without a mark matches decides over the sense.
-fn of_mark(whose: &str, mask: u64, sense: Sense, values: &[&Value]) -> Option<Limit> {
-    let numbers: Vec<u64> = values
-        .iter()
-        .map(|value| value.as_u64())
-        .collect::<Option<_>>()?;
-    let unmarked_matches = numbers.contains(&0) == (sense == Sense::Only);
+fn of_mark(whose: &str, mask: u64, sense: Sense, listed: &[Listed]) -> Option<Limit> {
+    let numbers: Vec<u64> = listed.iter().map(Listed::as_u64).collect::<Option<_>>()?;
     let told = |number: &u64| match (*number, mask) {
         (0, 0xffff_ffff) => format!("{whose}other than 0"),
         (0, mask) => format!("{whose}{mask:#x}"),
         (number, 0xffff_ffff) => format!("{whose}{number:#x}"),
         (number, mask) => format!("{whose}{number:#x}/{mask:#x}"),
     };
-    let told = numbers.iter().map(told).collect();
-    Some(match unmarked_matches {
-        true => Limit::Mark(Sense::AllBut, told),
-        false => Limit::Mark(Sense::Only, told),
+    Some(Limit {
+        subject: Subject::Mark,
+        sense: match numbers.contains(&0) == (sense == Sense::Only) {
+            true => Sense::AllBut,
+            false => Sense::Only,
+        },
+        values: numbers
+            .iter()
+            .map(|number| Value::Name(told(number)))
+            .collect(),
     })
 }
 
 /// The name of a target or match of iptables.
-pub(super) fn xt_name<'a>(statement: &'a Value, kind: &str) -> Option<&'a str> {
+pub(super) fn xt_name<'a>(statement: &'a Listed, kind: &str) -> Option<&'a str> {
     let xt = statement.get("xt")?;
     let is_of_kind = xt.get("type")?.as_str()? == kind;
     is_of_kind.then(|| xt.get("name")?.as_str()).flatten()

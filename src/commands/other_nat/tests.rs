@@ -86,6 +86,113 @@ fn rules_of_iptables_nft_are_found_by_their_targets_where_a_packet_can_come_to_t
     assert_eq!(found, [(8, true), (13, false)]);
 }
 
+/// Statements as libnftables lists them, and what is told of each.
+#[test]
+fn limits_are_read_from_what_is_listed() {
+    let matched = |op: &str, left: Value, right: Value| json!({"match": {"op": op, "left": left, "right": right}});
+    let source = || json!({"payload": {"protocol": "ip", "field": "saddr"}});
+    let mark = || json!({"meta": {"key": "mark"}});
+    let masked = |mask: u32| json!({"&": [{"meta": {"key": "mark"}}, mask]});
+    let prefix = json!({"prefix": {"addr": "10.88.0.0", "len": 16}});
+    let range = json!({"range": ["10.0.0.1", "10.0.0.9"]});
+    let element =
+        json!({"elem": {"val": {"prefix": {"addr": "10.1.0.0", "len": 16}}, "comment": "x"}});
+    for (statement, told) in [
+        (
+            matched("==", source(), prefix.clone()),
+            "only from 10.88.0.0/16",
+        ),
+        (matched("!=", source(), prefix), "not from 10.88.0.0/16"),
+        (
+            matched("==", source(), json!({"set": [range, element]})),
+            "only from 10.0.0.1-10.0.0.9, 10.1.0.0/16",
+        ),
+        (
+            matched("==", source(), json!("@empty")),
+            "only what is in an empty set, empty",
+        ),
+        // All of them match.
+        (matched("!=", source(), json!("@empty")), ""),
+        (matched("==", source(), json!("@gone")), ""),
+        (
+            matched("==", source(), json!("@full")),
+            "only from fd00::/8",
+        ),
+        (matched("<", source(), json!("10.0.0.1")), ""),
+        (
+            matched("==", source(), json!({"set": [1, {"strange": []}]})),
+            "",
+        ),
+        (
+            matched("!=", mark(), json!(0)),
+            "only packets with mark other than 0",
+        ),
+        (
+            matched("==", mark(), json!({"set": [1, 2]})),
+            "only packets with mark 0x1, 0x2",
+        ),
+        (matched("!=", mark(), json!(1)), "not packets with mark 0x1"),
+        (
+            matched("==", masked(4), json!(4)),
+            "only packets with mark 0x4/0x4",
+        ),
+        (
+            matched("==", masked(4), json!(0)),
+            "not packets with mark 0x4",
+        ),
+        (
+            matched("==", json!({"ct": {"key": "mark"}}), json!(3)),
+            "only packets with mark of the connection 0x3",
+        ),
+        (
+            matched("in", json!({"ct": {"key": "status"}}), json!("dnat")),
+            "only what was translated to another destination",
+        ),
+        (
+            matched("in", json!({"ct": {"key": "status"}}), json!("snat")),
+            "",
+        ),
+        (
+            matched("!=", json!({"meta": {"key": "skuid"}}), json!(0)),
+            "only what processes of the node send",
+        ),
+        (
+            matched(
+                "==",
+                json!({"meta": {"key": "iifname"}}),
+                json!({"set": ["a", "b*"]}),
+            ),
+            "only what comes in by a, b*",
+        ),
+        (
+            matched("!=", json!({"meta": {"key": "oif"}}), json!("lo")),
+            "not what leaves by lo",
+        ),
+        (
+            json!({"xt": {"type": "match", "name": "owner"}}),
+            "only what processes of the node send",
+        ),
+        (json!({"xt": {"type": "match", "name": "set"}}), ""),
+        (json!({"xt": {"type": "match", "name": "comment"}}), ""),
+        (json!({"match": "strange"}), ""),
+        (json!({"counter": null}), ""),
+    ] {
+        let listing = json!({"nftables": [
+            {"set": {"name": "empty", "type": "ipv4_addr"}},
+            {"set": {"name": "full", "type": "ipv6_addr", "elem": [{"prefix": {"addr": "fd00::", "len": 8}}]}},
+            {"rule": {"chain": "p", "expr": [statement, {"masquerade": null}]}}]});
+        let expected = match told {
+            "" => "chain p rule 1".to_owned(),
+            told => format!("chain p rule 1 ({told})"),
+        };
+        assert_eq!(
+            self::told(&listing.to_string(), "p"),
+            [expected],
+            "{statement}"
+        );
+    }
+}
+
 /// What is limited by jumps that differ is limited by what they have in common.
 #[test]
 fn a_chain_is_limited_by_all_jumps_that_lead_to_it() {

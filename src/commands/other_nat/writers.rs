@@ -1,7 +1,7 @@
 //! Who writes rules that translate source addresses, by the names of tables, chains and interfaces, and what is to be thought
 //! of them.
 
-use super::limit::{Limit, Sense};
+use super::limit::{Limit, Sense, Subject, Value};
 use super::{Harm, SourceNatRule};
 
 /// Someone whose rules are known.
@@ -126,80 +126,20 @@ const WRITERS: &[Writer] = &[
         },
     },
     // util/linuxfw: mark 0x40000 of mask 0xff0000.
-    Writer {
-        name: "tailscale",
-        tables: &[],
-        chains: &["ts-postrouting"],
-        role: Role::Needed {
-            what: "what this node forwards for its peers",
-            harm: Harm::OfForwardedTraffic,
-        },
-    },
+    forwards("tailscale", &[], &["ts-postrouting"]),
     // client/firewall/nftables/router_linux.go and iptables/router_linux.go.
-    Writer {
-        name: "netbird",
-        tables: &["netbird"],
-        chains: &["netbird-", "NETBIRD-"],
-        role: Role::Needed {
-            what: "what this node routes for its peers",
-            harm: Harm::OfForwardedTraffic,
-        },
-    },
-    Writer {
-        name: "netavark (Podman)",
-        tables: &["netavark"],
-        chains: &["NETAVARK-"],
-        role: Role::Needed {
-            what: CONTAINERS,
-            harm: Harm::OfForwardedTraffic,
-        },
-    },
-    Writer {
-        name: "Docker",
-        tables: &["docker-bridges"],
-        chains: &["DOCKER"],
-        role: Role::Needed {
-            what: CONTAINERS,
-            harm: Harm::OfForwardedTraffic,
-        },
-    },
-    Writer {
-        name: "NetworkManager (connection sharing)",
-        tables: &["nm-shared-"],
-        chains: &["nm-shared-", "nm-sh-"],
-        role: Role::Needed {
-            what: "the hosts that share this node's connection",
-            harm: Harm::OfForwardedTraffic,
-        },
-    },
-    Writer {
-        name: "libvirt",
-        tables: &["libvirt_network"],
-        chains: &["LIBVIRT_PRT"],
-        role: Role::Needed {
-            what: "its own virtual machines",
-            harm: Harm::OfForwardedTraffic,
-        },
-    },
-    Writer {
-        name: "Incus or LXD",
-        tables: &["incus", "lxd"],
-        chains: &[],
-        role: Role::Needed {
-            what: CONTAINERS,
-            harm: Harm::OfForwardedTraffic,
-        },
-    },
+    forwards("netbird", &["netbird"], &["netbird-", "NETBIRD-"]),
+    forwards("netavark (Podman)", &["netavark"], &["NETAVARK-"]),
+    forwards(DOCKER, &["docker-bridges"], &["DOCKER"]),
+    forwards("NetworkManager (connection sharing)", &["nm-shared-"], &[]),
+    forwards("libvirt", &["libvirt_network"], &["LIBVIRT_PRT"]),
+    forwards("Incus or LXD", &["incus", "lxd"], &[]),
     // src/shared/firewall-util-nft.c: sources in its set masq_saddr.
-    Writer {
-        name: "systemd-networkd or systemd-nspawn",
-        tables: &["io.systemd.nat"],
-        chains: &[],
-        role: Role::Needed {
-            what: "the networks with IPMasquerade=",
-            harm: Harm::OfForwardedTraffic,
-        },
-    },
+    forwards(
+        "systemd-networkd or systemd-nspawn",
+        &["io.systemd.nat"],
+        &[],
+    ),
     Writer {
         name: "firewalld",
         tables: &["firewalld"],
@@ -210,7 +150,22 @@ const WRITERS: &[Writer] = &[
     },
 ];
 
-const CONTAINERS: &str = "its own containers";
+/// Whose rules translate what the node forwards for its containers, virtual machines, peers or neighbours.
+const fn forwards(
+    name: &'static str,
+    tables: &'static [&'static str],
+    chains: &'static [&'static str],
+) -> Writer {
+    Writer {
+        name,
+        tables,
+        chains,
+        role: Role::Needed {
+            what: "what this node forwards for others than pods",
+            harm: Harm::OfForwardedTraffic,
+        },
+    }
+}
 
 /// Docker writes the rules of its bridges into POSTROUTING: `-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE`.
 const DOCKER: &str = "Docker";
@@ -230,14 +185,13 @@ impl Writer {
 
 /// `docker0`, or `br-` and the first twelve digits of a network's number.
 fn names_a_bridge_of_docker(limit: &Limit) -> bool {
-    let is_one = |name: &String| {
+    let is_one = |name: &Value| {
+        let name = name.to_string();
         let number = name.strip_prefix("br-").unwrap_or_default();
         name == "docker0" || number.len() == 12 && number.bytes().all(|c| c.is_ascii_hexdigit())
     };
-    match limit {
-        Limit::OutputInterface(Sense::AllBut, names) => names.iter().any(is_one),
-        _ => false,
-    }
+    let is_spared = limit.subject == Subject::OutputInterface && limit.sense == Sense::AllBut;
+    is_spared && limit.values.iter().any(is_one)
 }
 
 /// Whether `rule`, one of these of kube-proxy or portmap, looks at a mark.
@@ -251,7 +205,7 @@ pub(super) fn goes_by_mark(
 
 fn looks_at_mark(rule: &SourceNatRule) -> bool {
     let mut limits = rule.limits.iter();
-    limits.any(|limit| matches!(limit, Limit::Mark(..)))
+    limits.any(|limit| limit.subject == Subject::Mark)
 }
 
 /// In ipvs mode, kube-proxy first masquerades what a Service leads back to the pod that it came from, by a set of its own
