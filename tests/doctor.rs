@@ -148,7 +148,7 @@ fn a_bad_file_fails_with_each_of_its_errors() {
         "nonMasqueradeCIDRs: [10.0.0.0/8]\nresyncInterval: 1s\n",
     );
     assert_eq!(mended.code, 0, "{:#?}", mended.findings);
-    mended.must_have("configuration", "ok", &["is good"]);
+    mended.must_have("configuration", "ok", &["the configuration is that of "]);
     let mut once = namespace.command(DAEMON);
     succeed(once.args(["run", "--once", "--config=/nonexistent/config"])).unwrap();
     let with_a_table = Report::on(&namespace, "resync: 1\n");

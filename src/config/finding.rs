@@ -41,21 +41,29 @@ pub enum Place {
     Configuration,
 }
 
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.place {
-            Place::Configuration => {}
-            Place::Line(line) => write!(f, "{}:{line}: ", Escaped(&self.file))?,
-            Place::File | Place::Path(_) => write!(f, "{}: ", Escaped(&self.file))?,
-        }
+impl Finding {
+    /// All of the line but the remedy.
+    #[must_use]
+    pub fn without_remedy(&self) -> String {
+        let mut said = match self.place {
+            Place::Configuration => String::new(),
+            Place::Line(line) => format!("{}:{line}: ", Escaped(&self.file)),
+            Place::File | Place::Path(_) => format!("{}: ", Escaped(&self.file)),
+        };
         let key = match &self.place {
             Place::Path(path) => Some(path),
             Place::File | Place::Line(_) | Place::Configuration => self.key.as_ref(),
         };
         for part in [key, self.value.as_ref()].into_iter().flatten() {
-            write!(f, "{}: ", Escaped(part))?;
+            said += &format!("{}: ", Escaped(part));
         }
-        write!(f, "{}; {}", Escaped(&self.reason), Escaped(&self.remedy))
+        said + &Escaped(&self.reason).to_string()
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.without_remedy(), Escaped(&self.remedy))
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
 
-use super::LoadError;
+use super::ReadError;
 
 /// Which file it is, and which of its contents, as far as that is to be told without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,14 +34,14 @@ impl Identity {
 }
 
 /// The bytes of the file, at most `limit` of them; none where there is no file.
-pub(super) fn read(path: &Path, limit: usize) -> Result<Option<(Identity, Vec<u8>)>, LoadError> {
-    let cannot_read = |source| LoadError::Read {
+pub(super) fn read(path: &Path, limit: usize) -> Result<Option<(Identity, Vec<u8>)>, ReadError> {
+    let cannot_read = |source| ReadError::Read {
         path: path.into(),
         source,
     };
     let file = match open_regular(path) {
         Ok(Some(file)) => file,
-        Ok(None) => return Err(LoadError::NotAFile { path: path.into() }),
+        Ok(None) => return Err(ReadError::NotAFile { path: path.into() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(cannot_read(error)),
     };
