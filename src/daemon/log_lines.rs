@@ -17,7 +17,7 @@ use crate::kernel::netlink::Commit;
 use crate::kernel::ownership::Protection;
 use crate::kernel::pass::TableReport;
 use crate::policy::Policy;
-use crate::policy::change::PolicyChange;
+use crate::policy::words::PolicyChange;
 use crate::ruleset::{Family, Tables};
 
 /// An owner that was killed together with its daemon ends within this time, and is not worth a line.
