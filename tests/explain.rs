@@ -178,7 +178,7 @@ fn what_the_kernel_has_agrees_until_someone_changes_it() {
     let agrees = host.kernel("10.1.2.3");
     assert_eq!(
         agrees["element"],
-        json!({"first": "10.0.0.0", "last": "10.6.255.255", "comment": "10.0.0.0/8"})
+        json!({"first": "10.0.0.0", "last": "10.6.255.255", "comment": "10.0.0.0/8", "connections": 0})
     );
     assert_eq!(agrees["agrees"], true, "{agrees}");
     let none = host.kernel("10.7.0.1");
@@ -221,7 +221,8 @@ fn both_families_are_compared_and_a_source_is_looked_up_too() {
     host.apply();
     let ipv6 = host.kernel("--from fd00:1::1 fd00:2::1");
     assert_eq!(ipv6["agrees"], true, "{ipv6}");
-    let whole = json!({"first": "fd00::", "last": "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "comment": null});
+    let whole = json!({"first": "fd00::", "last": "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "comment": null,
+                       "connections": 0});
     assert_eq!(ipv6["element"], whole);
     host.nft(&format!(
         "delete element ip6 {TABLE} source-cidrs-1 {{ fd00:1::/32 }}"

@@ -13,7 +13,7 @@ use nix::sys::socket::SockFlag;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::observed::Observed;
 use crate::kernel::pass::Counted;
-use crate::ruleset::{AddressField, Family, Ruleset, Tables, in_words};
+use crate::ruleset::{AddressField, Addresses, Family, Ruleset, Tables};
 
 /// Connections of both families, and the socket on which they are read.
 pub(super) struct Connections {
@@ -124,7 +124,8 @@ impl ConnectionCounts {
         for element in counted {
             let before = last.get(&(element.first, element.last)).copied();
             let origin = element.comment.clone();
-            let origin = origin.unwrap_or_else(|| in_words(element.first, element.last));
+            let origin =
+                origin.unwrap_or_else(|| Addresses(element.first, element.last).to_string());
             self.add(
                 growth(before.unwrap_or_default(), element.connections),
                 &origin,

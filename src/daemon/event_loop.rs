@@ -21,7 +21,7 @@ use super::log_lines::LogLines;
 use super::metrics::{self, Metrics};
 use super::pass::{PassEnd, Work, WorkEvent, outcome};
 use super::readiness::{Readiness, TableState};
-use super::worker::{Worker, WorkerError};
+use super::worker::{OWN_PROGRAM, Worker, WorkerError};
 use crate::config::Flags;
 use crate::config_source::{self, LoadError, Loaded, Origin};
 use crate::kernel::difference::Difference;
@@ -45,8 +45,6 @@ pub struct Settings {
     pub names: ChosenNames,
     /// Whether to own the table.
     pub table_owner: TableOwner,
-    /// The program to run as worker.
-    pub program: PathBuf,
     /// Where to serve metrics and probes; `None`: nowhere.
     pub http_address: Option<SocketAddr>,
     /// Whether the metrics tell the connections of each configured CIDR.
@@ -158,7 +156,7 @@ impl EventLoop {
             metrics: Metrics::new(settings.metrics_per_cidr),
             connections: Connections::new(settings.metrics_per_cidr),
             watch: ConfigWatch::new(&settings.config),
-            work: Work::Idle(Box::new(Worker::new(settings.program.clone()))),
+            work: Work::Idle(Box::new(Worker::new(OWN_PROGRAM.into()))),
             settings,
             reader: ConfigReader::new(Instant::now()),
             desired: None,

@@ -13,6 +13,7 @@ mod keeper;
 mod ledger;
 mod log_lines;
 mod metrics;
+pub mod once;
 mod pass;
 mod readiness;
 mod repair_lines;

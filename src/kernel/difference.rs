@@ -2,23 +2,12 @@
 //! by their bytes where they are remembered, or by a listing where people ask.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::observed::{Object, Observed, ObservedChain, ObservedElement, ObservedSet};
 use crate::in_words;
-use crate::ruleset::{AddressField, Chain, Element, Ruleset, Set, SetNames, names};
-
-/// The addresses from the first to the last. Written out only where it is said: a set that was flushed lacks thousands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Interval(pub IpAddr, pub IpAddr);
-
-impl fmt::Display for Interval {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.0, self.1)
-    }
-}
+use crate::ruleset::{AddressField, Addresses, Chain, Element, Ruleset, Set, SetNames, names};
 
 /// One thing in which the kernel's table differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,9 +23,9 @@ pub enum Difference {
     /// The set has another type, other flags or statements, a timeout, a size, a policy or a comment.
     SetOfWrongKind(String),
     /// Elements are missing or have another comment.
-    ElementsMissing(String, Vec<Interval>),
+    ElementsMissing(String, Vec<Addresses>),
     /// Elements are there that should not be.
-    ElementsForeign(String, Vec<Interval>),
+    ElementsForeign(String, Vec<Addresses>),
     /// So many elements are no intervals of addresses, expire, or do more than to count.
     ElementsStrange(String, usize),
     /// The named counter does not exist.
@@ -55,10 +44,21 @@ pub enum Difference {
     Foreign(String, String),
 }
 
+impl Difference {
+    /// It is one of the elements of a set.
+    #[must_use]
+    pub fn is_of_elements(&self) -> bool {
+        matches!(
+            self,
+            Self::ElementsMissing(..) | Self::ElementsForeign(..) | Self::ElementsStrange(..)
+        )
+    }
+}
+
 /// How many elements a message names.
 const ELEMENTS_NAMED: usize = 4;
 
-fn named(elements: &[Interval]) -> String {
+fn named(elements: &[Addresses]) -> String {
     in_words::first(elements, ELEMENTS_NAMED, ", ")
 }
 
@@ -66,7 +66,7 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TableMissing => f.write_str("there is no table"),
-            Self::TableUnwanted => f.write_str("there is a table"),
+            Self::TableUnwanted => f.write_str("there is a table, although IPv6 is off"),
             Self::TableDormant => f.write_str("the table is dormant"),
             Self::SetMissing(name) => write!(f, "set {name} is missing"),
             Self::SetOfWrongKind(name) => write!(f, "set {name} is of a wrong kind"),
@@ -327,24 +327,24 @@ fn differences_of(ruleset: &Ruleset, found: &ObservedSet, wanted: &Set) -> Vec<D
 fn elements_too_many_and_missing(
     found: &[ObservedElement],
     wanted: &[Element],
-) -> (Vec<Interval>, Vec<Interval>) {
+) -> (Vec<Addresses>, Vec<Addresses>) {
     let (mut foreign, mut missing) = (Vec::new(), Vec::new());
     let mut found = found.iter().peekable();
     for wanted in wanted {
         let interval = (wanted.first, wanted.last);
         while let Some(before) = found.next_if(|other| (other.first, other.last) < interval) {
-            foreign.push(Interval(before.first, before.last));
+            foreign.push(Addresses(before.first, before.last));
         }
         match found.next_if(|other| (other.first, other.last) == interval) {
             Some(same) if same.comment == wanted.comment => {}
             Some(_) => {
-                foreign.push(Interval(wanted.first, wanted.last));
-                missing.push(Interval(wanted.first, wanted.last));
+                foreign.push(Addresses(wanted.first, wanted.last));
+                missing.push(Addresses(wanted.first, wanted.last));
             }
-            None => missing.push(Interval(wanted.first, wanted.last)),
+            None => missing.push(Addresses(wanted.first, wanted.last)),
         }
     }
-    foreign.extend(found.map(|element| Interval(element.first, element.last)));
+    foreign.extend(found.map(|element| Addresses(element.first, element.last)));
     (foreign, missing)
 }
 

@@ -3,8 +3,11 @@
 //! Not by libnftables' listing: it lists some rules alike that match differently, dies of some sets of others, and takes a
 //! tenth of a second for 10,000 elements. Rules are bytes here, to be compared and never understood.
 
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
+
+use serde::Serialize;
 
 use super::netlink::{
     NFT_MSG_DELCHAIN, NFT_MSG_DELFLOWTABLE, NFT_MSG_DELOBJ, NFT_MSG_DELSET, NFT_MSG_GETCHAIN,
@@ -12,7 +15,7 @@ use super::netlink::{
     TableHeader, attribute, attributes_in, attributes_of, big_endian, number_of, packets_of,
     protocol, text, text_attribute, value_of,
 };
-use crate::ruleset::{AddressField, Family, Set, names};
+use crate::ruleset::{AddressField, Addresses, Family, Set, names};
 
 /// Attributes and flags of linux/netfilter/nf_tables.h.
 const NFTA_CHAIN_NAME: u16 = 3;
@@ -126,8 +129,9 @@ struct SetKind {
     is_limited: bool,
 }
 
-/// An element of an interval set.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// An element of an interval set. As JSON, where the names of its fields are a contract, and by its `Display` it is what
+/// commands print.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct ObservedElement {
     /// The first address in it.
     pub first: IpAddr,
@@ -264,8 +268,22 @@ impl ObservedElement {
     /// The configured CIDR that it came from, or `link-local`.
     #[must_use]
     pub fn origin(&self) -> String {
-        let interval = || crate::ruleset::in_words(self.first, self.last);
-        self.comment.clone().unwrap_or_else(interval)
+        let addresses = || Addresses(self.first, self.last).to_string();
+        self.comment.clone().unwrap_or_else(addresses)
+    }
+}
+
+/// `10.0.0.0/8`, `10.2.0.0-10.255.255.255 of 10.0.0.0/8`, `169.254.0.0/16 (link-local)`
+impl fmt::Display for ObservedElement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses = Addresses(self.first, self.last).to_string();
+        f.write_str(&match self.comment.as_deref() {
+            None => addresses,
+            Some(comment) if comment == addresses => addresses,
+            Some("link-local") => format!("{addresses} (link-local)"),
+            // Anyone's to choose.
+            Some(comment) => format!("{addresses} of {}", comment.escape_debug()),
+        })
     }
 }
 

@@ -7,6 +7,7 @@ pub mod names;
 pub mod transaction;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -159,17 +160,21 @@ impl Element {
     pub fn origin(&self) -> String {
         match &self.comment {
             Some(comment) => comment.clone(),
-            None => in_words(self.first, self.last),
+            None => Addresses(self.first, self.last).to_string(),
         }
     }
 }
 
-/// The addresses from the first to the last, as the prefix that they are, or as `FIRST-LAST`.
-#[must_use]
-pub fn in_words(first: IpAddr, last: IpAddr) -> String {
-    match prefix(first, last) {
-        Some(prefix) => prefix.to_string(),
-        None => format!("{first}-{last}"),
+/// The addresses from the first to the last. Its `Display` is the prefix that they are, or `FIRST-LAST`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addresses(pub IpAddr, pub IpAddr);
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match prefix(self.0, self.1) {
+            Some(prefix) => prefix.fmt(f),
+            None => write!(f, "{}-{}", self.0, self.1),
+        }
     }
 }
 

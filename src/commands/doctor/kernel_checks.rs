@@ -4,12 +4,12 @@ use super::enforcement::Enforcement;
 use super::finding::Finding;
 use super::{capability, ip_masq_agent, ipvs, other_nat, other_tables, table};
 use crate::cli::{Options, TableOwner};
+use crate::commands::holder::Holder;
 use crate::commands::legacy_nat::LegacyNat;
 use crate::commands::look::{FoundTable, Look};
 use crate::commands::other_nat::{ChainListing, NatChain, Survey, Traffic};
-use crate::kernel::owner;
 use crate::policy::Policy;
-use crate::ruleset::{Family, Ruleset, Tables};
+use crate::ruleset::{Family, Tables};
 
 const ALL: [&str; 7] = [
     table::LIBRARY,
@@ -77,10 +77,7 @@ impl Examination<'_> {
             Err(error) => table::unanswered(table::LIBRARY, error),
             Ok(_) => table::library(version),
         });
-        match tables {
-            Some(tables) => self.own_tables(tables, version),
-            None => self.without_configuration(),
-        }
+        self.own_tables(tables, version);
         match chains {
             Ok(listing) => self.others(&listing, tables),
             Err(error) => {
@@ -102,21 +99,12 @@ impl Examination<'_> {
         self.found.extend(unchecked);
     }
 
-    /// IPv4's table is there whatever the configuration says.
-    fn without_configuration(&mut self) {
-        let family = Family::Ip;
-        let is_there = self.look.found(family, &self.options.table);
-        let name = format!("{} {}", family.name(), self.options.table);
-        self.found.push(table::uncompared(table::FEATURES));
-        self.found.push(match is_there {
-            Ok(Some(_)) => table::uncompared(table::TABLE),
-            Ok(None) => table::missing(&name, "mend the configuration: the daemon then makes it"),
-            Err(error) => table::unanswered(table::TABLE, &error),
-        });
-        self.found.push(table::uncompared(table::OWNER));
-    }
-
-    fn own_tables(&mut self, tables: &Tables, version: Option<&str>) {
+    /// Without a configuration, IPv4's table: it is there whatever that says.
+    fn own_tables(&mut self, tables: Option<&Tables>, version: Option<&str>) {
+        let Some(tables) = tables else {
+            self.found.push(table::uncompared(table::FEATURES));
+            return self.own_table(Family::Ip, None, version);
+        };
         for ruleset in tables.wanted() {
             match self.look.missing_features(ruleset) {
                 Ok(missing) => {
@@ -125,37 +113,34 @@ impl Examination<'_> {
                 }
                 Err(error) => self.found.push(table::unanswered(table::FEATURES, &error)),
             }
-            self.own_table(ruleset, version);
+            self.own_table(ruleset.family, Some(tables), version);
         }
     }
 
-    fn own_table(&mut self, ruleset: &Ruleset, version: Option<&str>) {
-        let name = format!("{} {}", ruleset.family.name(), ruleset.table);
-        let observed = self.look.observe(ruleset);
-        let compared = observed.and_then(|observed| {
-            let differences = self.look.differences(ruleset, observed.as_ref())?;
-            Ok((observed.map(|table| table.header), differences))
-        });
-        let (header, differences) = match compared {
-            Ok(compared) => compared,
-            Err(error) => {
-                let checks = [table::TABLE, table::OWNER];
-                let unanswered = checks.map(|check| table::unanswered(check, &error));
-                return self.found.extend(unanswered);
-            }
-        };
-        let in_step = table::in_step(&name, header.is_some(), &differences);
+    fn own_table(&mut self, family: Family, tables: Option<&Tables>, version: Option<&str>) {
+        let options = self.options;
+        let name = format!("{} {}", family.name(), options.table);
+        let seen = self.look.table(family, &options.table, tables);
+        let (observed, differences) =
+            match seen.and_then(|seen| Ok((seen.observed, seen.differences?))) {
+                Ok(both) => both,
+                Err(error) => {
+                    let checks = [table::TABLE, table::OWNER];
+                    let unanswered = checks.map(|check| table::unanswered(check, &error));
+                    return self.found.extend(unanswered);
+                }
+            };
+        let is_there = observed.is_some();
+        let in_step = table::in_step(&name, is_there, differences.as_deref());
         self.found.push(in_step);
-        let kernel_takes_it = match self.look.takes_owner(ruleset.family) {
+        let kernel_takes_it = match self.look.takes_owner(family) {
             Ok(takes) => takes,
             Err(error) => return self.found.push(table::unanswered(table::OWNER, &error)),
         };
-        let port = header.and_then(|header| header.owner);
         self.found.push(table::owner(
             &name,
-            header,
-            port.and_then(owner::process_of_port).as_deref(),
-            self.options.table_owner == TableOwner::Off,
+            observed.map(|table| Holder::of(table.header)).as_ref(),
+            options.table_owner == TableOwner::Off,
             table::owner_support(version, kernel_takes_it),
         ));
     }

@@ -19,7 +19,7 @@ mod readiness;
 mod table;
 mod uplinks;
 
-use super::{ExitStatus, load, print};
+use super::{ExitStatus, load, print, print_json};
 use crate::cli::{Options, OutputFormat};
 use crate::commands::daemon_says::DaemonSays;
 use crate::commands::daemons::running;
@@ -30,20 +30,11 @@ use finding::{Finding, Outcome};
 /// Runs all checks; fails where one found a failure.
 pub(super) fn doctor(options: &Options, format: OutputFormat) -> ExitStatus {
     let findings = examined(options);
-    let told = match format {
-        OutputFormat::Text => Ok(finding::text(&findings)),
-        OutputFormat::Json => {
-            serde_json::to_string_pretty(&findings).map(|array| format!("{array}\n"))
-        }
+    let printed = match format {
+        OutputFormat::Text => print(&finding::text(&findings)),
+        OutputFormat::Json => print_json(&findings),
     };
-    let told = match told {
-        Ok(told) => told,
-        Err(error) => {
-            tracing::error!("the findings cannot be written as JSON: {error}");
-            return ExitStatus::Failed;
-        }
-    };
-    match print(&told) {
+    match printed {
         ExitStatus::Done if has_failure(&findings) => ExitStatus::Failed,
         status => status,
     }

@@ -2,14 +2,13 @@
 
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::kernel_view::{State, TableAnswer};
+use super::kernel_view::KernelAnswer;
 use super::other_chains::OtherChain;
-use super::verdict::{Condition, Decision, Reason, Verdict};
-use crate::commands::uplinks::{self, Taken};
+use super::verdict::{Reason, Verdict};
+use crate::commands::uplinks::Taken;
 use crate::config::provenance::CidrPlace;
-use crate::in_words;
 use crate::policy::prefix_table::Origin;
 
 /// What is said of one destination.
@@ -37,40 +36,24 @@ pub(super) struct Answer {
 #[derive(Debug, Serialize)]
 pub(super) struct DecidedBy {
     pub(super) cidr: String,
-    /// `nonMasqueradeCIDRs`, `masqueradeCIDRs` or `link-local`.
-    pub(super) list: &'static str,
+    #[serde(serialize_with = "as_words")]
+    pub(super) list: Origin,
     /// It stands in no file.
     pub(super) is_default: bool,
     /// None: in no file.
     pub(super) place: Option<CidrPlace>,
 }
 
-/// What the kernel's table says.
-#[derive(Debug, Serialize)]
-pub(super) struct KernelAnswer {
-    /// `read`, `missing`, `unreadable`, `unknown` or `not_permitted`.
-    pub(super) table: &'static str,
-    /// None: it is not known.
-    pub(super) agrees: Option<bool>,
-    pub(super) element: Option<Element>,
-    pub(super) disagreements: Vec<String>,
-    pub(super) error: Option<String>,
-}
-
-/// The element that contains the destination.
-#[derive(Debug, Serialize)]
-pub(super) struct Element {
-    pub(super) first: IpAddr,
-    pub(super) last: IpAddr,
-    /// The configured CIDR that it came from, or `link-local`.
-    pub(super) comment: Option<String>,
+fn as_words<S: Serializer>(list: &Origin, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(list)
 }
 
 impl Answer {
-    pub(super) fn error(destination: IpAddr, error: String) -> Self {
+    /// Of which nothing is said yet.
+    pub(super) fn to(destination: IpAddr) -> Self {
         Self {
             destination,
-            error: Some(error),
+            error: None,
             verdict: None,
             reason: None,
             decided_by: None,
@@ -80,73 +63,5 @@ impl Answer {
             other_chains: Vec::new(),
             other_chains_error: None,
         }
-    }
-
-    pub(super) fn new(
-        destination: IpAddr,
-        decision: &Decision,
-        decided_by: Option<DecidedBy>,
-        table: TableAnswer,
-        (other_chains, other_chains_error): (Vec<OtherChain>, Option<String>),
-    ) -> Self {
-        Self {
-            destination,
-            error: None,
-            verdict: Some(decision.verdict),
-            reason: decision.reason,
-            decided_by,
-            masqueraded_as: match decision.verdict {
-                Verdict::Masqueraded => uplinks::on_the_way_to(destination),
-                Verdict::KeepsSource | Verdict::LeftAlone => None,
-            },
-            conditions: decision.conditions.iter().map(condition).collect(),
-            kernel: Some(KernelAnswer::from(table)),
-            other_chains,
-            other_chains_error,
-        }
-    }
-}
-
-fn condition(condition: &Condition) -> String {
-    match condition {
-        Condition::FromOneOf(sources) => format!(
-            "from {} (sourceCIDRs); from other sources it is left alone",
-            in_words::all(sources, ", ")
-        ),
-        Condition::NotFromTheNode => {
-            "not sent by the node itself (masqNodeTraffic: false); that is left alone".to_owned()
-        }
-    }
-}
-
-impl From<TableAnswer> for KernelAnswer {
-    fn from(answer: TableAnswer) -> Self {
-        let agrees = answer.agrees();
-        let (table, error) = match answer.state {
-            State::NotPermitted => ("not_permitted", None),
-            State::Unknown(error) => ("unknown", Some(error)),
-            State::Missing => ("missing", None),
-            State::Read => ("read", None),
-        };
-        Self {
-            table,
-            agrees,
-            element: answer.element.map(|element| Element {
-                first: element.first,
-                last: element.last,
-                comment: element.comment,
-            }),
-            disagreements: answer.disagreements,
-            error,
-        }
-    }
-}
-
-/// How an origin is called, in the file's words.
-pub(super) fn list_of(origin: Origin) -> &'static str {
-    match origin {
-        Origin::LinkLocal => "link-local",
-        Origin::NonMasqueradeCidrs => "nonMasqueradeCIDRs",
-        Origin::MasqueradeCidrs => "masqueradeCIDRs",
     }
 }

@@ -15,8 +15,8 @@ use tracing::warn;
 use super::daemon_says::DaemonSays;
 use super::look::Look;
 use super::other_nat::Traffic;
-use super::route_lookup;
 use super::{ExitStatus, bad_configuration, failed, print, print_json, print_warnings};
+use super::{route_lookup, uplinks};
 use crate::cli::{Options, OutputFormat};
 use crate::config::provenance::{CidrPlace, List, ListedCidr};
 use crate::config_source::{self, Loaded, Texts};
@@ -24,10 +24,10 @@ use crate::kernel::capability;
 use crate::policy::Policy;
 use crate::policy::prefix_table::{Entry, Origin};
 use crate::ruleset::Tables;
-use answer::{Answer, DecidedBy, list_of};
+use answer::{Answer, DecidedBy};
 use kernel_view::KernelView;
 use other_chains::Treatment;
-use verdict::{Decision, Locality, decide};
+use verdict::{Decision, Locality, Verdict, decide};
 
 /// What `--format json` prints. Names of fields are a contract.
 #[derive(Serialize)]
@@ -96,11 +96,14 @@ fn answers(
     let places = places(texts, decisions.iter().flatten());
     let pods = Traffic::of_pods(Some(policy));
     let answer = |(destination, decision): (&IpAddr, &Result<Decision, String>)| match decision {
-        Err(error) => Answer::error(*destination, error.clone()),
+        Err(error) => Answer {
+            error: Some(error.clone()),
+            ..Answer::to(*destination)
+        },
         Ok(decision) => {
             let decided_by = decision.decided_by.map(|entry| DecidedBy {
                 cidr: entry.prefix.to_string(),
-                list: list_of(entry.origin),
+                list: entry.origin,
                 is_default: match entry.origin {
                     Origin::LinkLocal => true,
                     Origin::NonMasqueradeCidrs => loaded.config.non_masquerade_cidrs_are_default,
@@ -108,7 +111,6 @@ fn answers(
                 },
                 place: listed(entry).and_then(|listed| places.get(&listed).cloned()),
             });
-            let table = view.answer(policy, from, *destination);
             let traffic = Traffic {
                 source: from,
                 destination: Some(*destination),
@@ -118,8 +120,22 @@ fn answers(
                 verdict: decision.verdict,
                 is_enforced: policy.enforce,
             };
-            let others = view.other_chains(&traffic, *destination, treatment);
-            Answer::new(*destination, decision, decided_by, table, others)
+            let (other_chains, other_chains_error) =
+                view.other_chains(&traffic, *destination, treatment);
+            Answer {
+                verdict: Some(decision.verdict),
+                reason: decision.reason,
+                decided_by,
+                masqueraded_as: match decision.verdict {
+                    Verdict::Masqueraded => uplinks::on_the_way_to(*destination),
+                    Verdict::KeepsSource | Verdict::LeftAlone => None,
+                },
+                conditions: decision.conditions.clone(),
+                kernel: Some(view.answer(policy, from, *destination)),
+                other_chains,
+                other_chains_error,
+                ..Answer::to(*destination)
+            }
         }
     };
     destinations.iter().zip(&decisions).map(answer).collect()

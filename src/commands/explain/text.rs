@@ -3,8 +3,10 @@
 use std::fmt::Write;
 
 use super::Answers;
-use super::answer::{Answer, DecidedBy, Element, KernelAnswer};
-use super::verdict::{Reason, Verdict};
+use super::answer::{Answer, DecidedBy};
+use super::kernel_view::{KernelAnswer, TableState};
+use super::verdict::Verdict;
+use crate::policy::prefix_table::Origin;
 use crate::ruleset::AddressField;
 
 /// All answers, an empty line between two.
@@ -25,7 +27,13 @@ fn one(answer: &Answer, table: &str) -> String {
         line("error", error);
     }
     if let Some(verdict) = answer.verdict {
-        line("verdict", &verdict_told(verdict, answer.reason));
+        line(
+            "verdict",
+            &match answer.reason {
+                Some(reason) => format!("{verdict}: {reason}"),
+                None => verdict.to_string(),
+            },
+        );
         if verdict != Verdict::LeftAlone {
             line("decided by", &decided_by(answer.decided_by.as_ref()));
         }
@@ -54,25 +62,6 @@ fn one(answer: &Answer, table: &str) -> String {
     text
 }
 
-fn verdict_told(verdict: Verdict, reason: Option<Reason>) -> String {
-    let why = match reason {
-        None => {
-            let what = match verdict {
-                Verdict::Masqueraded => "masqueraded",
-                Verdict::KeepsSource => "keeps its source address",
-                Verdict::LeftAlone => "left alone",
-            };
-            return what.to_owned();
-        }
-        Some(Reason::Ipv6Off) => "IPv6 is off (enableIPv6: false)",
-        Some(Reason::NoSourceOfFamily) => "sourceCIDRs names no source of this family",
-        Some(Reason::LocalDestination) => "a LOCAL address, one of this host's own",
-        Some(Reason::NodeTraffic) => "the node itself sends it (masqNodeTraffic: false)",
-        Some(Reason::SourceNotListed) => "the source is in none of sourceCIDRs",
-    };
-    format!("left alone: {why}")
-}
-
 fn decided_by(decided_by: Option<&DecidedBy>) -> String {
     let Some(decided_by) = decided_by else {
         return "no configured CIDR: what none contains is masqueraded".to_owned();
@@ -80,56 +69,33 @@ fn decided_by(decided_by: Option<&DecidedBy>) -> String {
     let DecidedBy { cidr, list, .. } = decided_by;
     match (&decided_by.place, decided_by.is_default) {
         (Some(place), _) => format!("{cidr} of {list} ({place})"),
-        (None, true) if *list == "link-local" => format!("{cidr}, exempt by default ({list})"),
+        (None, true) if *list == Origin::LinkLocal => format!("{cidr}, exempt by default ({list})"),
         (None, true) => format!("{cidr} of the default list of {list}"),
         (None, false) => format!("{cidr} of {list}"),
     }
 }
 
 fn kernel_told(kernel: &KernelAnswer, table: &str) -> String {
+    let set = AddressField::Destination.set();
     let found = match &kernel.element {
-        Some(element) => {
-            let element = element_told(element);
-            format!(
-                "set {} of table {table} has {element}",
-                AddressField::Destination.set()
-            )
-        }
-        None => format!(
-            "set {} of table {table} has no element for it",
-            AddressField::Destination.set()
-        ),
+        Some(element) => format!("set {set} of table {table} has {element}"),
+        None => format!("set {set} of table {table} has no element for it"),
     };
     match (kernel.table, kernel.agrees) {
-        ("not_permitted", _) => {
+        (TableState::NotPermitted, _) => {
             "not looked at: CAP_NET_ADMIN is missing, run as root to compare".to_owned()
         }
-        ("unknown", _) => format!(
-            "table {table} cannot be listed: {}",
+        (TableState::Unknown, _) => format!(
+            "table {table} cannot be looked at: {}",
             kernel.error.as_deref().unwrap_or_default()
         ),
-        ("unreadable", _) => format!("the listing of table {table} cannot be understood"),
-        ("missing", Some(true)) => format!("agrees: there is no table {table}"),
-        ("missing", _) => format!("disagrees: there is no table {table}; is the daemon running?"),
-        (_, Some(true)) => format!("agrees: {found}"),
-        (_, _) => format!("disagrees: {}; {found}", kernel.disagreements.join("; ")),
-    }
-}
-
-fn element_told(element: &Element) -> String {
-    let Element {
-        first,
-        last,
-        comment,
-    } = element;
-    let interval = if first == last {
-        first.to_string()
-    } else {
-        format!("{first}-{last}")
-    };
-    match comment {
-        // Anyone's to choose.
-        Some(comment) => format!("{interval} \"{}\"", comment.escape_debug()),
-        None => interval,
+        (TableState::Missing, Some(true)) => format!("agrees: there is no table {table}"),
+        (TableState::Missing, _) => {
+            format!("disagrees: there is no table {table}; is the daemon running?")
+        }
+        (TableState::Read, Some(true)) => format!("agrees: {found}"),
+        (TableState::Read, _) => {
+            format!("disagrees: {}; {found}", kernel.disagreements.join("; "))
+        }
     }
 }
