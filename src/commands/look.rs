@@ -19,7 +19,6 @@ use crate::kernel::netlink::{Netlink, TableHeader};
 use crate::kernel::notifications::Notifications;
 use crate::kernel::observed::Observed;
 use crate::ruleset::json::{self, Form, TableFlags};
-use crate::ruleset::transaction::{Command, Transaction};
 use crate::ruleset::{Family, Ruleset, SetNames, Tables, names};
 
 /// How often a listing that is no JSON is asked for: one that a writer interrupted comes out cut.
@@ -170,16 +169,12 @@ impl Look {
         &mut self,
         ruleset: &Ruleset,
     ) -> Result<Vec<Feature>, WorkerError> {
-        let set_names = SetNames::first();
         let mut missing = Vec::new();
-        for probe in features::probes(ruleset) {
-            let commands = probe.commands(&set_names);
-            let transaction = probe.ruleset.transaction(&set_names, commands);
-            let said = self.judge(&transaction, TableFlags::Plain)?;
-            if let Some(refusal) = said
-                && ABSENT.iter().any(|reason| refusal.contains(reason))
-            {
-                missing.push(probe.feature);
+        for (feature, probe) in features::probes(ruleset) {
+            let refusal = self.refusal(&probe, TableFlags::Plain)?;
+            let is_absent = |said: String| ABSENT.iter().any(|reason| said.contains(reason));
+            if refusal.is_some_and(is_absent) {
+                missing.push(feature);
             }
         }
         Ok(missing)
@@ -188,18 +183,21 @@ impl Look {
     /// Whether the kernel takes a table with `flags owner,persist`, by a dry run. libnftables before 1.1.0 drops the flags
     /// without a word, so that its answer says nothing.
     pub(super) fn takes_owner(&mut self, family: Family) -> Result<bool, WorkerError> {
-        let (probe, set_names) = (features::empty_table(family), SetNames::first());
-        let creation = probe.transaction(&set_names, vec![Command::AddTable]);
-        Ok(self.judge(&creation, TableFlags::OwnerPersist)?.is_none())
+        let refusal = self.refusal(&features::empty_table(family), TableFlags::OwnerPersist)?;
+        Ok(refusal.is_none())
     }
 
-    /// Why libnftables or the kernel would refuse it, if they would.
-    fn judge(
+    /// Why libnftables or the kernel would not make all of `ruleset` in one transaction, if they would not.
+    fn refusal(
         &mut self,
-        transaction: &Transaction<'_>,
+        ruleset: &Ruleset,
         flags: TableFlags,
     ) -> Result<Option<String>, WorkerError> {
-        let document = json::document([transaction], Form::Portable, flags);
+        let set_names = SetNames::first();
+        let creation = ruleset.creation(&set_names).into_iter();
+        let commands = creation.flat_map(|made| made.commands).collect();
+        let transaction = ruleset.transaction(&set_names, commands);
+        let document = json::document([&transaction], Form::Portable, flags);
         let document = document.map_err(KernelError::from)?;
         let said = self
             .runtime

@@ -27,7 +27,7 @@ use tracing::{error, warn};
 
 use crate::cli::{Command, Options, Parsed};
 use crate::config_source::{self, LoadError, Loaded};
-use crate::kernel::capability;
+use crate::kernel::capability::{self, NetAdmin};
 use crate::{logging, startup_signals};
 
 /// What the program's end says to its caller.
@@ -143,8 +143,8 @@ fn load(options: &Options) -> Result<Loaded, LoadError> {
 /// Raises CAP_NET_ADMIN, or says what is to be done.
 fn require_net_admin() -> Result<(), ExitStatus> {
     let missing = match capability::raise_net_admin() {
-        Ok(true) => return Ok(()),
-        Ok(false) => capability::remedy(),
+        Ok(NetAdmin::Effective | NetAdmin::Raised) => return Ok(()),
+        Ok(NetAdmin::Missing) => capability::remedy(),
         Err(error) => Err(error),
     };
     match missing {

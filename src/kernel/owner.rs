@@ -32,12 +32,6 @@ impl fmt::Display for Process {
     }
 }
 
-/// Who has the netlink socket of this port id, as `nft (pid 4711)`; see [`with_port`].
-#[must_use]
-pub fn process_of_port(port: u32) -> Option<String> {
-    with_port(port).map(|process| process.to_string())
-}
-
 /// Who has the netlink socket of this port id; `None`: it is not to be seen from this pid namespace, or not by this user.
 #[must_use]
 pub fn with_port(port: u32) -> Option<Process> {

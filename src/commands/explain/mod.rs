@@ -20,7 +20,7 @@ use super::{route_lookup, uplinks};
 use crate::cli::{Options, OutputFormat};
 use crate::config::provenance::{CidrPlace, List, ListedCidr};
 use crate::config_source::{self, Loaded, Texts};
-use crate::kernel::capability;
+use crate::kernel::capability::{self, NetAdmin};
 use crate::policy::Policy;
 use crate::policy::prefix_table::{Entry, Origin};
 use crate::ruleset::Tables;
@@ -75,7 +75,7 @@ pub(super) fn explain(
 
 fn seen(options: &Options, tables: &Tables) -> std::io::Result<KernelView> {
     // What cannot be read of the own capabilities is not permitted either.
-    if !matches!(capability::raise_net_admin(), Ok(true)) {
+    if let Ok(NetAdmin::Missing) | Err(_) = capability::raise_net_admin() {
         return Ok(KernelView::NotPermitted);
     }
     Ok(kernel_view::look(&mut Look::new()?, options, tables))
