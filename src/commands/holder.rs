@@ -65,7 +65,7 @@ impl fmt::Display for Holder {
         f.write_str(match self.kind {
             HolderKind::Daemon => "the worker of a running daemon",
             HolderKind::Other => "which is no daemon's worker",
-            HolderKind::Unseen => "a process that is not to be seen from here",
+            HolderKind::Unseen => owner::UNSEEN,
             HolderKind::Ended => "nobody: its owner has ended, and the next daemon adopts it",
             HolderKind::None => "nobody: others can change it, and a running daemon undoes that",
         })?;

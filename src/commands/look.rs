@@ -4,7 +4,7 @@ use std::io;
 
 use nix::sys::socket::SockFlag;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::runtime::Runtime;
 use tracing::debug;
 
@@ -108,12 +108,11 @@ impl Look {
         observed: &Observed,
     ) -> Result<Vec<Difference>, WorkerError> {
         let family = ruleset.family;
-        let listing: Value = self.list(
+        let rules: ListedRules = self.list(
             format!("listing table {} {}", family.name(), ruleset.table),
             &json::list_table(family.name(), &ruleset.table),
             Mode::Terse,
         )?;
-        let rules = ListedRules::of(&listing);
         let rules_are = |chain: &_, set_names: &_| rules.are(family, chain, set_names);
         Ok(Comparison::new(ruleset, observed, rules_are).differences)
     }

@@ -5,6 +5,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::difference::Difference;
+use super::owner::UNSEEN;
 
 /// Why the kernel's table could not be looked at or made right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -26,7 +27,7 @@ pub enum KernelError {
     /// The table has an owner, so that nobody else may change it.
     #[error(
         "the table is owned by {}, netlink port {port}: it is taken over when that ends",
-        .process.as_deref().unwrap_or("a process that is not to be seen from here")
+        .process.as_deref().unwrap_or(UNSEEN)
     )]
     OwnedByAnother {
         /// The netlink port id of its socket, `NFTA_TABLE_OWNER`.

@@ -9,6 +9,9 @@ use super::serve::WORKER_NAME;
 /// `NETLINK_NETFILTER`, linux/netlink.h.
 const PROTOCOL: &str = "12";
 
+/// What is said of an owner that [`with_port`] does not find.
+pub const UNSEEN: &str = "a process that is not to be seen from here";
+
 /// A process, as `nft (pid 4711)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
