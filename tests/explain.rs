@@ -351,7 +351,7 @@ fn other_nat_chains_are_judged_by_what_their_rules_are_limited_to() {
         );
     }
     let rules = host.answer("10.1.2.3")["other_chains"][0]["rules"].take();
-    let limited = "chain c rule 2 (not to 10.5.0.0/16, only from 10.88.0.0/16)";
+    let limited = "chain c rule 2 (only from 10.88.0.0/16, not to 10.5.0.0/16)";
     assert_eq!(rules, json!([limited]));
     let told = host.daemon("explain 10.1.2.3").output;
     for said in [

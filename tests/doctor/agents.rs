@@ -2,6 +2,7 @@
 
 use crate::report::{Report, run};
 use crate::support::competitors::restore_nat;
+use crate::support::daemon::TemporaryDirectory;
 use crate::support::lab::Family;
 use crate::support::netns::{Namespace, succeed};
 
@@ -107,12 +108,15 @@ fn what_only_looks_a_little_like_an_agent_is_not_named() {
 #[test]
 fn an_agent_of_iptables_legacy_is_gone_after_the_commands_of_the_remedy() {
     let namespace = Namespace::new().unwrap();
-    let legacy = |arguments: &str| {
+    // A lock of its own: other tests use iptables-legacy too, which does not wait unless told to.
+    let directory = TemporaryDirectory::new().unwrap();
+    let shell = |line: &str| {
         let mut command = namespace.command("sh");
-        let line = format!("iptables-legacy --wait -t nat {arguments}");
-        let output = succeed(command.args(["-ec", &line])).unwrap();
+        command.env("XTABLES_LOCKFILE", directory.path().join("lock"));
+        let output = succeed(command.args(["-ec", line])).unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
+    let legacy = |arguments: &str| shell(&format!("iptables-legacy -t nat {arguments}"));
     for arguments in [
         "-N IP-MASQ-AGENT",
         "-A POSTROUTING -m comment --comment 'it is \"our\" $(chain)' -m addrtype ! --dst-type LOCAL -j IP-MASQ-AGENT",
@@ -131,7 +135,7 @@ fn an_agent_of_iptables_legacy_is_gone_after_the_commands_of_the_remedy() {
         .split('`')
         .find(|part| part.starts_with("CHAIN="))
         .unwrap();
-    succeed(namespace.command("sh").args(["-ec", removal])).unwrap();
+    shell(removal);
     let rules = legacy("-S");
     assert!(!rules.contains("IP-MASQ-AGENT"), "{rules}");
     assert!(rules.contains("-s 10.0.0.9/32 -j MASQUERADE"), "{rules}");

@@ -54,7 +54,7 @@ fn native_chains_are_told_rule_by_rule_with_their_place() {
     let early = [
         "inet vpn",
         "priority 95, before ours (110)",
-        "chain sub rule 1 (only to 192.0.2.1, only from 10.0.0.9); if that is traffic of pods",
+        "chain sub rule 1 (only from 10.0.0.9, only to 192.0.2.1); if that is traffic of pods",
     ];
     report.must_have("other-nat", "warning", &early);
     report.must_have(

@@ -63,11 +63,12 @@ fn loaded(programs: &[&str], enforcement: Enforcement) -> Finding {
     Finding::warning(CHECK, said, remedy)
 }
 
-/// Its jumps go by the words in which they are listed, whatever their comment is, and all in one commit.
+/// Its jumps go by the words in which they are listed, whatever their comment is, and all in one commit. They are listed
+/// first: the program that commits holds the lock of both from its first line on.
 fn agent_removal(program: &str) -> String {
     format!(
-        "CHAIN={}; (echo '*nat'; {program} -t nat -S POSTROUTING | sed -n \"s/^-A \\(.* -j $CHAIN\\)$/-D \\1/p\"; \
-         echo \"-F $CHAIN\"; echo \"-X $CHAIN\"; echo COMMIT) | {program}-restore --noflush",
+        "CHAIN={}; JUMPS=$({program} -t nat -S POSTROUTING | sed -n \"s/^-A \\(.* -j $CHAIN\\)$/-D \\1/p\"); \
+         printf '*nat\\n%s\\n-F %s\\n-X %s\\nCOMMIT\\n' \"$JUMPS\" $CHAIN $CHAIN | {program}-restore --noflush",
         KNOWN_AGENT_CHAINS[0]
     )
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::limit::{Limit, Sense, Subject, Value};
-use super::writers::{Role, Writer, goes_by_mark};
+use super::writers::{Role, Writer};
 use super::{BaseChain, SourceNatRule};
 use crate::commands::pods::{self, PodSources};
 use crate::policy::Policy;
@@ -82,36 +82,28 @@ impl Meaning {
 }
 
 pub(super) fn judged<'a>(base: &'a BaseChain, traffic: &Traffic) -> Vec<Judged<'a>> {
-    let rules = base.rules.iter();
-    let known: Vec<_> = rules
-        .map(|rule| (rule, Writer::of(&base.chain.table, rule)))
-        .collect();
-    let name = |writer: Option<&Writer>| writer.map(|writer| writer.name);
-    let judge = |(rule, writer): &(&'a SourceNatRule, Option<&'static Writer>)| {
-        let of_writer = known
-            .iter()
-            .filter(|(_, other)| name(*other) == name(*writer));
-        let of_writer: Vec<_> = of_writer.map(|(rule, _)| *rule).collect();
+    let judge = |rule: &'a SourceNatRule| {
+        let writer = Writer::of(&base.chain.table, rule);
+        let is_left = base.remains.iter().any(|remains| remains.hold(rule));
+        let meaning = match writer {
+            _ if traffic.misses(rule) => Meaning::Nothing,
+            _ if is_left => Meaning::Rival(WayOut::Remains),
+            Some(writer) => of_known(writer, rule, base, traffic),
+            None => of_unknown(rule, traffic),
+        };
         Judged {
             rule,
-            writer: *writer,
-            meaning: match writer {
-                _ if traffic.misses(rule) => Meaning::Nothing,
-                _ if base.remains.iter().any(|remains| remains.hold(rule)) => {
-                    Meaning::Rival(WayOut::Remains)
-                }
-                Some(writer) => of_known(writer, rule, &of_writer, traffic),
-                None => of_unknown(rule, traffic),
-            },
+            writer,
+            meaning,
         }
     };
-    known.iter().map(judge).collect()
+    base.rules.iter().map(judge).collect()
 }
 
 fn of_known(
-    writer: &Writer,
+    writer: &'static Writer,
     rule: &SourceNatRule,
-    of_writer: &[&SourceNatRule],
+    base: &BaseChain,
     traffic: &Traffic,
 ) -> Meaning {
     match writer.role {
@@ -121,15 +113,10 @@ fn of_known(
             what,
             harm: traffic.suffers(harm, rule),
         },
-        Role::RightByMark { setting } => {
-            let all_do = of_writer
-                .iter()
-                .all(|rule| goes_by_mark(writer, rule, of_writer));
-            match all_do {
-                true => Meaning::Right("only what it has marked (hairpin, NodePort, HostPort)"),
-                false => Meaning::Rival(WayOut::Setting(setting)),
-            }
-        }
+        Role::RightByMark { setting } => match writer.goes_by_its_mark(base) {
+            true => Meaning::Right("only what it has marked (hairpin, NodePort, HostPort)"),
+            false => Meaning::Rival(WayOut::Setting(setting)),
+        },
     }
 }
 

@@ -11,9 +11,12 @@ use serde_json::Value;
 
 use super::Listing;
 use super::limit::{self, Limit, xt_name};
+use crate::in_words;
 
-/// How many limits of a rule are kept; of a rule that has more, less is known.
+/// How many limits of a rule are kept, its own first; of a rule that has more, less is known.
 const LIMITS_KEPT: usize = 64;
+/// How many of them are told.
+const LIMITS_TOLD: usize = 4;
 
 /// A table as far as the translation of source addresses goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -188,10 +191,19 @@ impl<'a> Walk<'a> {
         let mut in_circles: Vec<&str> = self.jumps_ahead.keys().copied().collect();
         in_circles.sort_unstable();
         let mut walked = HashSet::new();
-        while let Some(chain) = ready.pop().or_else(|| in_circles.pop()) {
-            if walked.insert(chain) {
-                ready.extend(self.walk(chain));
+        loop {
+            let known = ready.pop();
+            let Some(chain) = known.or_else(|| in_circles.pop()) else {
+                break;
+            };
+            if !walked.insert(chain) {
+                continue;
             }
+            if known.is_none() {
+                // The kernel takes no circle of jumps; of one in a listing, nothing is known.
+                self.limits.insert(chain, Vec::new());
+            }
+            ready.extend(self.walk(chain));
         }
         self.found.sort_by_key(|(place, _)| *place);
         self.found.into_iter().map(|(_, rule)| rule).collect()
@@ -205,7 +217,7 @@ impl<'a> Walk<'a> {
         for (place, rule) in self.rules_of.remove(chain).unwrap_or_default() {
             let limits = self.table.limits_of(rule);
             let of_rule = here.as_ref().map(|here| {
-                let all = here.iter().chain(&limits).take(LIMITS_KEPT);
+                let all = limits.iter().chain(here).take(LIMITS_KEPT);
                 all.cloned().collect::<Vec<Limit>>()
             });
             for target in self.table.targets_of(rule) {
@@ -267,7 +279,7 @@ impl fmt::Display for SourceNatRule {
         limits.dedup();
         match limits.is_empty() {
             true => Ok(()),
-            false => write!(f, " ({})", limits.join(", ")),
+            false => write!(f, " ({})", in_words::first(&limits, LIMITS_TOLD, ", ")),
         }
     }
 }

@@ -247,7 +247,16 @@ fn chains_that_jump_in_a_circle_are_walked_once() {
         {"rule": {"chain": "a", "expr": [{"jump": {"target": "b"}}]}},
         {"rule": {"chain": "b", "expr": [{"jump": {"target": "a"}}, {"masquerade": null}]}}]}"#;
     let table: NatTable = serde_json::from_str(circle).unwrap();
-    assert_eq!(table.source_nat_rules("a").len(), 1);
+    for base_chain in ["a", "b"] {
+        assert_eq!(table.source_nat_rules(base_chain).len(), 1);
+    }
+    let entered = circle.replacen(
+        '[',
+        r#"[{"rule": {"chain": "p", "expr": [{"jump": {"target": "a"}}]}},"#,
+        1,
+    );
+    let table: NatTable = serde_json::from_str(&entered).unwrap();
+    assert_eq!(table.source_nat_rules("p").len(), 1);
 }
 
 /// kube-proxy writes some 12 rules for a service.

@@ -2,7 +2,7 @@
 //! of them.
 
 use super::limit::{Limit, Sense, Subject, Value};
-use super::{Harm, SourceNatRule};
+use super::{BaseChain, Harm, SourceNatRule};
 
 /// Someone whose rules are known.
 #[derive(Debug)]
@@ -181,6 +181,18 @@ impl Writer {
                 || writer.name == DOCKER && is_docker_s
         })
     }
+
+    /// Whether all of its rules in the chain look at a mark.
+    pub(super) fn goes_by_its_mark(&self, base: &BaseChain) -> bool {
+        let is_its = |rule: &&SourceNatRule| {
+            Self::of(&base.chain.table, rule).is_some_and(|writer| writer.name == self.name)
+        };
+        let its: Vec<&SourceNatRule> = base.rules.iter().filter(is_its).collect();
+        let looks = |rule: &&SourceNatRule| {
+            looks_at_mark(rule) || self.name == KUBE_PROXY && stands_before_the_look(rule, &its)
+        };
+        its.iter().all(looks)
+    }
 }
 
 /// `docker0`, or `br-` and the first twelve digits of a network's number.
@@ -192,15 +204,6 @@ fn names_a_bridge_of_docker(limit: &Limit) -> bool {
     };
     let is_spared = limit.subject == Subject::OutputInterface && limit.sense == Sense::AllBut;
     is_spared && limit.values.iter().any(is_one)
-}
-
-/// Whether `rule`, one of these of kube-proxy or portmap, looks at a mark.
-pub(super) fn goes_by_mark(
-    writer: &Writer,
-    rule: &SourceNatRule,
-    of_writer: &[&SourceNatRule],
-) -> bool {
-    looks_at_mark(rule) || writer.name == KUBE_PROXY && stands_before_the_look(rule, of_writer)
 }
 
 fn looks_at_mark(rule: &SourceNatRule) -> bool {
