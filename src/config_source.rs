@@ -18,8 +18,9 @@ use crate::config::provenance::{self, CidrPlace, ListedCidr};
 use crate::config::{
     self, Config, ConfigErrors, Finding, Flags, MAX_BYTES_TOGETHER, MAX_FILE_BYTES, Source,
 };
+use crate::in_words;
 
-pub use origin::{Origin, absence};
+pub use origin::Origin;
 pub use paths::{MAX_FILES, candidates};
 use read::Identity;
 
@@ -66,32 +67,39 @@ pub struct Failure {
     pub may_be_half_written: bool,
 }
 
-impl From<LoadError> for Failure {
-    fn from(error: LoadError) -> Self {
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
         Self {
-            error,
+            error: error.into(),
             files_with_contents: Vec::new(),
             may_be_half_written: false,
         }
     }
 }
 
-/// Why there is no configuration.
+/// Why there is no configuration: all of it, one a line.
+#[derive(Debug)]
+pub struct LoadError {
+    /// What could not be read.
+    pub unread: Vec<ReadError>,
+    /// What was read and does not hold.
+    pub bad: Option<ConfigErrors>,
+}
+
+/// Why files could not be read.
 #[derive(Debug, Error)]
-pub enum LoadError {
+pub enum ReadError {
     /// Several files change faster than they can be read together.
-    #[error(
-        "the configuration files change faster than they can be read together; wait until they are left alone, and do not write to what lies beside them"
-    )]
+    #[error("the configuration files change faster than they can be read together")]
     Changing,
     /// A file that was named for its own sake is not there.
-    #[error("there is no file {}; name one that is there", path.display())]
+    #[error("there is no file {}", path.display())]
     Absent {
         /// The path.
         path: PathBuf,
     },
     /// The file or directory is there and cannot be read.
-    #[error("cannot read the configuration file {}: {source}; make it readable, or remove it for the defaults", path.display())]
+    #[error("cannot read the configuration file {}: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -99,20 +107,30 @@ pub enum LoadError {
         source: io::Error,
     },
     /// A device, FIFO or socket, of which reading may never end.
-    #[error("the configuration file {} is not a regular file; name a YAML or JSON file, or a directory of them", path.display())]
+    #[error("the configuration file {} is not a regular file", path.display())]
     NotAFile {
         /// What is not a regular file.
         path: PathBuf,
     },
     /// More files than [`MAX_FILES`].
-    #[error("more than {MAX_FILES} configuration files; name fewer, or another directory")]
+    #[error("more than {MAX_FILES} configuration files")]
     TooMany,
-    /// The files were read and do not hold.
-    #[error(transparent)]
-    Bad(#[from] ConfigErrors),
-    /// Several of these, one a line.
-    #[error("{}", Lines(.0))]
-    Several(Vec<LoadError>),
+}
+
+impl ReadError {
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Changing => {
+                "wait until they are left alone, and do not write to what lies beside them"
+            }
+            Self::Absent { .. } => "name one that is there",
+            Self::Read { .. } => "make it readable, or remove it for the defaults",
+            Self::NotAFile { .. } => "name a YAML or JSON file, or a directory of them",
+            Self::TooMany => "name fewer, or another directory",
+        }
+    }
 }
 
 impl LoadError {
@@ -120,25 +138,31 @@ impl LoadError {
     /// for a moment).
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        match self {
-            Self::Read { .. } | Self::Changing => true,
-            Self::Several(errors) => errors.iter().any(Self::may_pass),
-            _ => false,
+        let may_pass =
+            |error: &ReadError| matches!(error, ReadError::Read { .. } | ReadError::Changing);
+        self.unread.iter().any(may_pass)
+    }
+}
+
+impl From<ReadError> for LoadError {
+    fn from(error: ReadError) -> Self {
+        Self {
+            unread: vec![error],
+            bad: None,
         }
     }
 }
 
-struct Lines<'a>(&'a [LoadError]);
-
-impl fmt::Display for Lines<'_> {
+impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, error) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{error}")?;
-        }
-        Ok(())
+        let unread = self.unread.iter();
+        let unread = unread.map(|error| format!("{error}; {}", error.remedy()));
+        let bad = self.bad.iter().map(ToString::to_string);
+        f.write_str(&in_words::all(unread.chain(bad), "\n"))
     }
 }
+
+impl std::error::Error for LoadError {}
 
 /// A file that has not been written for so long is whole.
 const SETTLED_AFTER: Duration = Duration::from_millis(100);
@@ -178,13 +202,13 @@ pub fn load_patiently(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadEr
 /// As [`load_patiently`], for files and directories that must be there.
 ///
 /// # Errors
-/// As [`load_patiently`], and [`LoadError::Absent`].
+/// As [`load_patiently`], and [`ReadError::Absent`].
 pub fn load_existing(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadError> {
     if let Some(path) = paths
         .iter()
         .find(|path| matches!(path.try_exists(), Ok(false)))
     {
-        return Err(LoadError::Absent { path: path.clone() });
+        return Err(ReadError::Absent { path: path.clone() }.into());
     }
     load_patiently(paths, flags)
 }
@@ -192,7 +216,7 @@ pub fn load_existing(paths: &[PathBuf], flags: &Flags) -> Result<Loaded, LoadErr
 /// The files that were found, one after the other.
 struct Reading {
     files: Vec<Found>,
-    errors: Vec<LoadError>,
+    unread: Vec<ReadError>,
 }
 
 /// A file that is there.
@@ -220,7 +244,7 @@ impl Reading {
             if readings == READINGS {
                 return Err(Failure {
                     may_be_half_written: true,
-                    ..reading.failed(LoadError::Changing)
+                    ..reading.failed(ReadError::Changing.into())
                 });
             }
         }
@@ -238,8 +262,8 @@ impl Reading {
 
     /// # Errors
     /// Where it is not known which files there are.
-    fn of(paths: &[PathBuf]) -> Result<Self, LoadError> {
-        let (mut files, mut errors) = (Vec::new(), Vec::new());
+    fn of(paths: &[PathBuf]) -> Result<Self, ReadError> {
+        let (mut files, mut unread) = (Vec::new(), Vec::new());
         let mut left = MAX_BYTES_TOGETHER + 1;
         for path in paths::files(paths)? {
             // The byte beyond a limit is read: that is told, and the rest is not looked at.
@@ -249,7 +273,7 @@ impl Reading {
                     Ok(None) => continue,
                     Ok(Some((identity, bytes))) => (Some(identity), Some(bytes)),
                     Err(error) => {
-                        errors.push(error);
+                        unread.push(error);
                         (identity(&path), None)
                     }
                 },
@@ -262,11 +286,11 @@ impl Reading {
                 bytes,
             });
         }
-        Ok(Self { files, errors })
+        Ok(Self { files, unread })
     }
 
     /// Since the first file was read, none has come, gone or changed. A single file is whole by itself.
-    fn is_of_one_moment(&self, paths: &[PathBuf]) -> Result<bool, LoadError> {
+    fn is_of_one_moment(&self, paths: &[PathBuf]) -> Result<bool, ReadError> {
         if self.files.len() <= 1 {
             return Ok(true);
         }
@@ -278,12 +302,12 @@ impl Reading {
     }
 
     fn judged(mut self, paths: &[PathBuf], flags: &Flags) -> Result<Loaded, Failure> {
-        let mut errors = std::mem::take(&mut self.errors);
+        let unread = std::mem::take(&mut self.unread);
         let judged = match config::judge_together(&sources(&self.files), flags) {
-            Ok(judged) if errors.is_empty() => judged,
+            Ok(judged) if unread.is_empty() => judged,
             judged => {
-                errors.extend(judged.err().map(LoadError::from));
-                return Err(self.failed(one_or_several(errors)));
+                let bad = judged.err();
+                return Err(self.failed(LoadError { unread, bad }));
             }
         };
         let files: Vec<PathBuf> = self.files.iter().map(|file| file.path.clone()).collect();
@@ -326,16 +350,6 @@ fn sources(files: &[Found]) -> Vec<Source<'_>> {
 
 fn identity(path: &std::path::Path) -> Option<Identity> {
     fs::metadata(path).ok().as_ref().map(Identity::of)
-}
-
-fn one_or_several(mut errors: Vec<LoadError>) -> LoadError {
-    match errors.pop() {
-        Some(only) if errors.is_empty() => only,
-        last => {
-            errors.extend(last);
-            LoadError::Several(errors)
-        }
-    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,16 @@ pub(crate) fn first<T: Display>(items: &[T], most: usize, separator: &str) -> St
     }
 }
 
+/// What `said` says, with a capital letter and a full stop.
+pub(crate) fn sentence(said: impl Display) -> String {
+    let said = said.to_string();
+    let mut characters = said.chars();
+    let first = characters
+        .next()
+        .map(|first| first.to_uppercase().to_string());
+    format!("{}{}.", first.unwrap_or_default(), characters.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,5 +37,10 @@ mod tests {
         assert_eq!(first(&[1, 2, 3], 3, ", "), "1, 2, 3");
         assert_eq!(first(&[1, 2, 3], 2, ", "), "1, 2 and 1 more");
         assert_eq!(first(&[0; 0], 2, ", "), "");
+    }
+
+    #[test]
+    fn a_sentence_begins_and_ends_as_one() {
+        assert_eq!(sentence("there is none"), "There is none.");
     }
 }

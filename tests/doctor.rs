@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // in a test, what cannot be unwrapped is a failure
 
+#[path = "doctor/agents.rs"]
+mod agents;
+#[path = "doctor/limited_rules.rs"]
+mod limited_rules;
 #[path = "doctor/neighbours.rs"]
 mod neighbours;
 #[path = "doctor/out_of_sight.rs"]
@@ -11,6 +15,8 @@ mod own_table;
 #[path = "doctor/report.rs"]
 mod report;
 mod support;
+#[path = "doctor/uplinks.rs"]
+mod uplinks;
 
 use std::fs;
 use std::process::Command;
@@ -21,7 +27,7 @@ use support::netlink::generation;
 use support::netns::{Namespace, succeed};
 use support::outcome::as_ordinary_user;
 
-const CHECKS: [&str; 14] = [
+const CHECKS: [&str; 15] = [
     "capability",
     "configuration",
     "libnftables",
@@ -35,6 +41,7 @@ const CHECKS: [&str; 14] = [
     "ipvs",
     "forwarding",
     "pod-ranges",
+    "uplinks",
     "daemons",
 ];
 
@@ -141,7 +148,7 @@ fn a_bad_file_fails_with_each_of_its_errors() {
         "nonMasqueradeCIDRs: [10.0.0.0/8]\nresyncInterval: 1s\n",
     );
     assert_eq!(mended.code, 0, "{:#?}", mended.findings);
-    mended.must_have("configuration", "ok", &["is good"]);
+    mended.must_have("configuration", "ok", &["the configuration is that of "]);
     let mut once = namespace.command(DAEMON);
     succeed(once.args(["run", "--once", "--config=/nonexistent/config"])).unwrap();
     let with_a_table = Report::on(&namespace, "resync: 1\n");

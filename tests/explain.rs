@@ -178,7 +178,7 @@ fn what_the_kernel_has_agrees_until_someone_changes_it() {
     let agrees = host.kernel("10.1.2.3");
     assert_eq!(
         agrees["element"],
-        json!({"first": "10.0.0.0", "last": "10.6.255.255", "comment": "10.0.0.0/8"})
+        json!({"first": "10.0.0.0", "last": "10.6.255.255", "comment": "10.0.0.0/8", "connections": 0})
     );
     assert_eq!(agrees["agrees"], true, "{agrees}");
     let none = host.kernel("10.7.0.1");
@@ -221,7 +221,8 @@ fn both_families_are_compared_and_a_source_is_looked_up_too() {
     host.apply();
     let ipv6 = host.kernel("--from fd00:1::1 fd00:2::1");
     assert_eq!(ipv6["agrees"], true, "{ipv6}");
-    let whole = json!({"first": "fd00::", "last": "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "comment": null});
+    let whole = json!({"first": "fd00::", "last": "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "comment": null,
+                       "connections": 0});
     assert_eq!(ipv6["element"], whole);
     host.nft(&format!(
         "delete element ip6 {TABLE} source-cidrs-1 {{ fd00:1::/32 }}"
@@ -250,15 +251,18 @@ fn other_nat_chains_that_may_decide_are_named_with_when_they_run() {
         ("ip6 other-family", "c", 90),
     ] {
         host.nft(&format!(
-            "add table {table}; add chain {table} {chain} {{ type nat hook postrouting priority {priority}; }}"
+            "add table {table}; add chain {table} {chain} {{ type nat hook postrouting priority {priority}; }}; \
+             add rule {table} {chain} masquerade"
         ));
     }
     for family in ["ip", "inet"] {
         host.nft(&format!(
             "add table {family} asleep {{ flags dormant; }}; \
-             add chain {family} asleep c {{ type nat hook postrouting priority 90; }}"
+             add chain {family} asleep c {{ type nat hook postrouting priority 90; }}; \
+             add rule {family} asleep c masquerade"
         ));
     }
+    host.nft("add table ip idle; add chain ip idle c { type nat hook postrouting priority 90; }");
     host.nft("add chain ip nat OUTPUT { type nat hook output priority 100; }");
     host.nft("add table ip f; add chain ip f c { type filter hook postrouting priority 0; }");
     let named = |destination: &str| -> Vec<String> {
@@ -290,7 +294,7 @@ fn other_nat_chains_that_may_decide_are_named_with_when_they_run() {
     let told = host.daemon("explain 10.1.2.3").output;
     assert!(
         told.contains(
-            "table ip nat, chain POSTROUTING, priority 100 (before ours) may decide otherwise\n"
+            "table ip nat, chain POSTROUTING, priority 100 (before ours) may decide otherwise: chain POSTROUTING rule 1\n"
         ),
         "{told}"
     );
@@ -309,8 +313,72 @@ fn other_nat_chains_that_may_decide_are_named_with_when_they_run() {
     assert!(
         told.contains(
             "table ip nat, chain POSTROUTING, priority 100 (after ours) may decide otherwise for what was translated to \
-             another destination (Services)\n"
+             another destination (Services): chain POSTROUTING rule 1\n"
         ),
+        "{told}"
+    );
+}
+
+/// As `doctor` judges them, for these addresses.
+#[test]
+fn other_nat_chains_are_judged_by_what_their_rules_are_limited_to() {
+    let host = Host::new(CONFIGURATION);
+    host.apply();
+    host.nft(
+        "table ip vpn { chain c { type nat hook postrouting priority 90; ip daddr 10.5.0.0/16 return; ip saddr 10.88.0.0/16 masquerade; }; }
+         table ip marked { chain c { type nat hook postrouting priority 91; meta mark 7 masquerade; }; }
+         table ip io.systemd.nat { set s { type ipv4_addr; }; chain c { type nat hook postrouting priority 92; ip saddr @s masquerade; }; }",
+    );
+    let chains = |arguments: &str| {
+        let chains = host.answer(arguments)["other_chains"].take();
+        let chains = chains.as_array().unwrap().iter();
+        let told = |chain: &Value| (chain["table"].clone(), chain["is_rival"].clone());
+        chains.map(told).collect::<Vec<(Value, Value)>>()
+    };
+    let vpn = (json!("vpn"), json!(true));
+    let marked = (json!("marked"), json!(false));
+    let both = [vpn, marked.clone()];
+    assert_eq!(chains("10.1.2.3"), both);
+    assert_eq!(chains("--from 10.88.0.9 10.1.2.3"), both);
+    for arguments in [
+        "--from 10.244.1.2 10.1.2.3",
+        "10.5.0.1",
+        "--from 10.88.0.9 10.5.0.1",
+    ] {
+        assert_eq!(
+            chains(arguments),
+            std::slice::from_ref(&marked),
+            "{arguments}"
+        );
+    }
+    let rules = host.answer("10.1.2.3")["other_chains"][0]["rules"].take();
+    let limited = "chain c rule 2 (only from 10.88.0.0/16, not to 10.5.0.0/16)";
+    assert_eq!(rules, json!([limited]));
+    let told = host.daemon("explain 10.1.2.3").output;
+    for said in [
+        format!("table ip vpn, chain c, priority 90 (before ours) may decide otherwise: {limited}\n"),
+        "table ip marked, chain c, priority 91 (before ours) decides over other traffic: chain c rule 1 (only packets with mark 0x7)\n".to_owned(),
+    ] {
+        assert!(told.contains(&said), "{told}");
+    }
+}
+
+/// What cannot be read may decide.
+#[test]
+fn a_chain_whose_rules_cannot_be_listed_is_named_with_the_reason() {
+    let host = Host::new(CONFIGURATION);
+    host.nft("table ip poisoned { chain p { type nat hook postrouting priority 100; }; }");
+    poison::plant_in(&host.namespace, "poisoned").unwrap();
+    let chain = host.answer("10.1.2.3")["other_chains"][0].take();
+    assert_eq!(
+        (&chain["table"], &chain["is_rival"]),
+        (&json!("poisoned"), &json!(true))
+    );
+    let error = chain["error"].as_str().unwrap_or_default();
+    assert!(error.contains("SIGSEGV"), "{chain}");
+    let told = host.daemon("explain 10.1.2.3").output;
+    assert!(
+        told.contains("may decide otherwise: its rules cannot be listed: "),
         "{told}"
     );
 }
@@ -321,7 +389,8 @@ fn the_nat_table_of_iptables_legacy_may_decide_too_in_its_family() {
     let host = Host::new(&format!("{CONFIGURATION}enableIPv6: true\n"));
     host.apply();
     host.nft(
-        "add table inet last; add chain inet last c { type nat hook postrouting priority 120; }",
+        "add table inet last; add chain inet last c { type nat hook postrouting priority 120; }; \
+         add rule inet last c masquerade",
     );
     let named = |destination: &str| {
         let chains = host.answer(destination)["other_chains"].take();

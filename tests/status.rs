@@ -89,7 +89,7 @@ fn connections_are_counted_as_packets_were_sent() {
     let told = text(&judged.lab.node, &config).output;
     let expected = format!(
         "IPv4: table ip {TABLE} is in step with the configuration\n\
-         \x20 owner              none: others can change the table, a running daemon undoes it\n\
+         \x20 owner              nobody: others can change it, and a running daemon undoes that\n\
          \x20 masqueraded        5 connections\n\
          \x20 kept their source  4 connections\n\
          \x20 exempt                       connections\n\
@@ -168,7 +168,7 @@ fn out_of_step_is_exit_code_1_with_what_differs() {
          \x20                    foreign counter foreign\n"
     );
     assert!(told.output.starts_with(&expected), "{}", told.output);
-    let absent = "\n\nThere is no file /nonexistent/config, so all is as by default.\n";
+    let absent = "\n\nThere is no file /nonexistent/config, so the defaults apply.\n";
     assert!(told.output.ends_with(absent), "{}", told.output);
     let still = Nft::host().list_table_text(&namespace, TABLE).unwrap();
     assert!(

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::prctl;
 
+use super::holder::Holder;
 use super::look::{FoundTable, Look};
-use super::run::require_net_admin;
-use super::{ExitStatus, daemons, failed, print};
+use super::{ExitStatus, daemons, failed, print, require_net_admin};
 use crate::cli::Options;
 use crate::daemon::worker::WorkerError;
 use crate::kernel::netlink::Commit;
@@ -90,8 +90,10 @@ fn remove(look: &Look, chosen: &str) -> Result<Removal, WorkerError> {
     let deadline = Instant::now() + OWNER_ENDS_WITHIN;
     for table in found {
         let table = once_let_go(look, table, deadline)?;
-        if let Some(port) = table.header.owner {
-            removal.failures.push(owned(&table, port));
+        if table.header.owner.is_some() {
+            let (name, holder) = (name(&table), Holder::of(table.header));
+            let owned = format!("{name} is owned by {holder}: stop it first");
+            removal.failures.push(owned);
             continue;
         }
         match look.delete(&table) {
@@ -162,20 +164,6 @@ fn still_runs(process_id: u32) -> String {
     format!(
         "a daemon (pid {process_id}) runs in this network namespace and may put the tables back: stop it, then run cleanup again"
     )
-}
-
-fn owned(table: &FoundTable, port: u32) -> String {
-    match owner::with_port(port) {
-        Some(process) if process.is_a_worker() => format!(
-            "{} is owned by a running daemon, whose worker is {process}: stop it first",
-            name(table)
-        ),
-        Some(process) => format!("{} is owned by {process}: stop it first", name(table)),
-        None => format!(
-            "{} is owned by a process that is not to be seen from here (netlink port {port}): stop the daemon first",
-            name(table)
-        ),
-    }
 }
 
 fn put_back(table: &FoundTable, commits: &[Commit]) -> String {

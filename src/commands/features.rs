@@ -6,8 +6,7 @@
 
 use std::fmt;
 
-use crate::ruleset::transaction::Command;
-use crate::ruleset::{Chain, Family, Hook, Rule, Ruleset, SetNames, Statement, names};
+use crate::ruleset::{Chain, Family, Hook, Rule, Ruleset, Statement, names};
 
 const PROBE_CHAIN: &str = "probe";
 
@@ -26,20 +25,6 @@ impl fmt::Display for Feature {
     }
 }
 
-/// A feature, and a ruleset that needs it and as little else as can be. Those that others stand on come first.
-pub(super) struct Probe {
-    pub(super) feature: Feature,
-    pub(super) ruleset: Ruleset,
-}
-
-impl Probe {
-    /// All that makes the ruleset.
-    pub(super) fn commands<'a>(&'a self, set_names: &'a SetNames) -> Vec<Command<'a>> {
-        let creation = self.ruleset.creation(set_names).into_iter();
-        creation.flat_map(|made| made.commands).collect()
-    }
-}
-
 /// The table of the dry runs, with nothing in it.
 pub(super) fn empty_table(family: Family) -> Ruleset {
     Ruleset {
@@ -51,54 +36,40 @@ pub(super) fn empty_table(family: Family) -> Ruleset {
     }
 }
 
-/// What `ruleset` needs.
-pub(super) fn probes(ruleset: &Ruleset) -> Vec<Probe> {
+/// What `ruleset` needs, each with a table that needs it and as little else as can be. What others stand on comes first.
+pub(super) fn probes(ruleset: &Ruleset) -> Vec<(Feature, Ruleset)> {
     let family = ruleset.family;
-    let empty = || empty_table(family);
     let with_chain = |hook, rules| Ruleset {
         chains: vec![Chain {
             name: PROBE_CHAIN.to_owned(),
             hook,
             rules,
         }],
-        ..empty()
+        ..empty_table(family)
+    };
+    let hook = Hook {
+        priority: names::POSTROUTING_PRIORITY,
+    };
+    let with_counter = Ruleset {
+        counters: vec![names::MASQUERADED_COUNTER.into()],
+        ..empty_table(family)
     };
     let mut probes = vec![
-        Probe {
-            feature: table(family),
-            ruleset: empty(),
-        },
-        Probe {
-            feature: NAT_CHAIN,
-            ruleset: with_chain(
-                Some(Hook {
-                    priority: names::POSTROUTING_PRIORITY,
-                }),
-                Vec::new(),
-            ),
-        },
-        Probe {
-            feature: COUNTER,
-            ruleset: Ruleset {
-                counters: vec![names::MASQUERADED_COUNTER.into()],
-                ..empty()
-            },
-        },
+        (table(family), empty_table(family)),
+        (NAT_CHAIN, with_chain(Some(hook), Vec::new())),
+        (COUNTER, with_counter),
     ];
     let rules = ruleset.chains.iter().flat_map(|chain| &chain.rules);
     for statement in rules.flat_map(|rule| &rule.statements) {
         let Some(feature) = feature_of(statement, family) else {
             continue;
         };
-        if probes.iter().all(|probe| probe.feature != feature) {
+        if probes.iter().all(|(known, _)| *known != feature) {
             let rule = Rule {
                 statements: vec![alone(statement)],
                 comment: "".into(),
             };
-            probes.push(Probe {
-                feature,
-                ruleset: with_chain(None, vec![rule]),
-            });
+            probes.push((feature, with_chain(None, vec![rule])));
         }
     }
     probes

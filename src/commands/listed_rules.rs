@@ -1,50 +1,48 @@
 //! Rules as libnftables lists them: what commands compare, which may not write. It lists some rules alike that match
 //! differently; the daemon compares their bytes.
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::kernel::difference::RulesAre;
 use crate::ruleset::{Chain, Family, Rule, SetNames, json};
 
 /// The rules of one table.
-#[derive(Debug, Default)]
-pub(super) struct ListedRules(Vec<ListedRule>);
+#[derive(Debug, Deserialize)]
+pub(super) struct ListedRules {
+    nftables: Vec<Object>,
+}
 
-#[derive(Debug)]
+/// Whatever else is listed is passed over.
+#[derive(Debug, Deserialize)]
+struct Object {
+    rule: Option<ListedRule>,
+}
+
+#[derive(Debug, Deserialize)]
 struct ListedRule {
     chain: String,
+    #[serde(rename = "expr", default)]
     statements: Value,
     comment: Option<String>,
 }
 
 impl ListedRules {
-    /// Reads a listing of the table, whatever else is in it.
-    pub(super) fn of(listing: &Value) -> Self {
-        let objects = listing.get("nftables").and_then(Value::as_array);
-        let rules = objects
-            .into_iter()
-            .flatten()
-            .filter_map(|object| object.get("rule"));
-        let text = |rule: &Value, key| rule.get(key).and_then(Value::as_str).map(str::to_owned);
-        let listed = rules.map(|rule| ListedRule {
-            chain: text(rule, "chain").unwrap_or_default(),
-            statements: canonical(rule.get("expr").cloned().unwrap_or_default()),
-            comment: text(rule, "comment"),
-        });
-        Self(listed.collect())
-    }
-
     /// Whether the chain has the rules of `chain`, as far as a listing shows.
     pub(super) fn are(&self, family: Family, chain: &Chain, set_names: &SetNames) -> RulesAre {
-        let of_chain = self.0.iter().filter(|rule| rule.chain == chain.name);
-        let is_listed = |rule: &Rule, listed: &ListedRule| {
+        let rules = self
+            .nftables
+            .iter()
+            .filter_map(|object| object.rule.as_ref());
+        let listed: Vec<&ListedRule> = rules.filter(|rule| rule.chain == chain.name).collect();
+        let is_listed = |(rule, listed): (&Rule, &&ListedRule)| {
             let statements = json::statements(family, set_names, rule).map(canonical);
             listed.comment.as_deref() == Some(&*rule.comment)
-                && statements.is_ok_and(|statements| statements == listed.statements)
+                && statements
+                    .is_ok_and(|statements| statements == canonical(listed.statements.clone()))
         };
-        let listed: Vec<&ListedRule> = of_chain.collect();
-        let mut pairs = chain.rules.iter().zip(&listed);
-        match listed.len() == chain.rules.len() && pairs.all(|(rule, of)| is_listed(rule, of)) {
+        let are_as_many = listed.len() == chain.rules.len();
+        match are_as_many && chain.rules.iter().zip(&listed).all(is_listed) {
             true => RulesAre::Right,
             false => RulesAre::Other,
         }

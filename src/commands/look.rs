@@ -1,18 +1,16 @@
 //! What commands ask of the kernel. Nothing here is ever committed, but for what `cleanup` deletes.
 
 use std::io;
-use std::path::PathBuf;
 
 use nix::sys::socket::SockFlag;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::runtime::Runtime;
 use tracing::debug;
 
 use super::features::{self, Feature};
 use super::listed_rules::ListedRules;
 use super::other_nat::{ChainListing, NatTable};
-use super::run::OWN_PROGRAM;
 use crate::daemon::worker::{Worker, WorkerError};
 use crate::kernel::difference::{Comparison, Difference};
 use crate::kernel::error::KernelError;
@@ -22,7 +20,7 @@ use crate::kernel::notifications::Notifications;
 use crate::kernel::observed::Observed;
 use crate::ruleset::json::{self, Form};
 use crate::ruleset::transaction::{Command, TableFlags, Transaction};
-use crate::ruleset::{Family, Ruleset, SetNames, names};
+use crate::ruleset::{Family, Ruleset, SetNames, Tables, names};
 
 /// How often a listing that is no JSON is asked for: one that a writer interrupted comes out cut.
 const LISTING_TRIES: usize = 3;
@@ -42,6 +40,14 @@ pub(super) struct Look {
     worker: Worker,
 }
 
+/// A table that the daemon is to have made.
+pub(super) struct SeenTable {
+    /// `None`: there is none.
+    pub(super) observed: Option<Observed>,
+    /// In what it differs from what is wanted; `None`: that is not known.
+    pub(super) differences: Result<Option<Vec<Difference>>, WorkerError>,
+}
+
 /// A table of the daemon that the kernel has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FoundTable {
@@ -58,51 +64,56 @@ impl Look {
         Ok(Self {
             netlink: Netlink::open(0, SockFlag::empty())?,
             runtime,
-            worker: Worker::of_a_command(PathBuf::from(OWN_PROGRAM)),
+            worker: Worker::of_a_command(),
         })
     }
 
-    /// What the kernel has under the table's name.
-    pub(super) fn observe(&self, ruleset: &Ruleset) -> Result<Option<Observed>, WorkerError> {
-        let chains = ruleset.chains.iter().map(|chain| chain.name.as_str());
-        self.read(ruleset.family, &ruleset.table, chains)
+    /// The family's table of this name, whoever owns it, held against `wanted`; `None`: what is wanted is not known.
+    pub(super) fn table(
+        &mut self,
+        family: Family,
+        name: &str,
+        wanted: Option<&Tables>,
+    ) -> Result<SeenTable, WorkerError> {
+        let ruleset = wanted.and_then(|tables| tables.of(family));
+        let observed = self.observe(family, name, ruleset)?;
+        let differences = wanted.map(|_| match (ruleset, &observed) {
+            (None, None) => Ok(Vec::new()),
+            (None, Some(_)) => Ok(vec![Difference::TableUnwanted]),
+            (Some(_), None) => Ok(vec![Difference::TableMissing]),
+            (Some(ruleset), Some(observed)) => self.differences(ruleset, observed),
+        });
+        Ok(SeenTable {
+            observed,
+            differences: differences.transpose(),
+        })
     }
 
-    /// The same where the chains are not known.
-    pub(super) fn observe_any(
+    /// `ruleset`: what may be in the table.
+    fn observe(
         &self,
         family: Family,
-        table: &str,
+        name: &str,
+        ruleset: Option<&Ruleset>,
     ) -> Result<Option<Observed>, WorkerError> {
-        self.read(family, table, std::iter::empty())
-    }
-
-    fn read<'a>(
-        &self,
-        family: Family,
-        table: &str,
-        chains: impl Iterator<Item = &'a str> + Clone,
-    ) -> Result<Option<Observed>, WorkerError> {
-        let observed = Observed::read(&self.netlink, family, table, chains);
+        let chains = ruleset.into_iter().flat_map(|ruleset| &ruleset.chains);
+        let chains = chains.map(|chain| chain.name.as_str());
+        let observed = Observed::read(&self.netlink, family, name, chains);
         Ok(observed.map_err(KernelError::from)?)
     }
 
-    /// In what the table differs from `ruleset`, whoever owns it: its rules as far as a listing shows them.
-    pub(super) fn differences(
+    /// Rules are compared as far as a listing shows them.
+    fn differences(
         &mut self,
         ruleset: &Ruleset,
-        observed: Option<&Observed>,
+        observed: &Observed,
     ) -> Result<Vec<Difference>, WorkerError> {
-        let Some(observed) = observed else {
-            return Ok(vec![Difference::TableMissing]);
-        };
         let family = ruleset.family;
-        let listing: Value = self.list(
+        let rules: ListedRules = self.list(
             format!("listing table {} {}", family.name(), ruleset.table),
             &json::list_table(family.name(), &ruleset.table),
             Mode::Terse,
         )?;
-        let rules = ListedRules::of(&listing);
         let rules_are = |chain: &_, set_names: &_| rules.are(family, chain, set_names);
         Ok(Comparison::new(ruleset, observed, rules_are).differences)
     }
@@ -133,7 +144,7 @@ impl Look {
                 if name == chosen || names::checked_table(&name).is_err() {
                     continue;
                 }
-                let observed = self.observe_any(family, &name)?;
+                let observed = self.observe(family, &name, None)?;
                 if observed.is_some_and(|observed| observed.is_a_daemon_s()) {
                     found.extend(self.found(family, &name)?);
                 }
@@ -158,16 +169,15 @@ impl Look {
         &mut self,
         ruleset: &Ruleset,
     ) -> Result<Vec<Feature>, WorkerError> {
-        let set_names = SetNames::first();
         let mut missing = Vec::new();
-        for probe in features::probes(ruleset) {
-            let commands = probe.commands(&set_names);
-            let transaction = probe.ruleset.transaction(&set_names, commands);
-            let said = self.judge(&transaction)?;
-            if let Some(refusal) = said
-                && ABSENT.iter().any(|reason| refusal.contains(reason))
-            {
-                missing.push(probe.feature);
+        let set_names = SetNames::first();
+        for (feature, probe) in features::probes(ruleset) {
+            let creation = probe.creation(&set_names).into_iter();
+            let commands = creation.flat_map(|made| made.commands).collect();
+            let refusal = self.refusal(&probe.transaction(&set_names, commands))?;
+            let is_absent = |said: String| ABSENT.iter().any(|reason| said.contains(reason));
+            if refusal.is_some_and(is_absent) {
+                missing.push(feature);
             }
         }
         Ok(missing)
@@ -178,12 +188,12 @@ impl Look {
     pub(super) fn takes_owner(&mut self, family: Family) -> Result<bool, WorkerError> {
         let (probe, set_names) = (features::empty_table(family), SetNames::first());
         let with_flags = vec![Command::AddTable(TableFlags::OwnerPersist)];
-        let creation = probe.transaction(&set_names, with_flags);
-        Ok(self.judge(&creation)?.is_none())
+        let refusal = self.refusal(&probe.transaction(&set_names, with_flags))?;
+        Ok(refusal.is_none())
     }
 
     /// Why libnftables or the kernel would refuse it, if they would.
-    fn judge(&mut self, transaction: &Transaction<'_>) -> Result<Option<String>, WorkerError> {
+    fn refusal(&mut self, transaction: &Transaction<'_>) -> Result<Option<String>, WorkerError> {
         let document = json::document([transaction], Form::Portable);
         let document = document.map_err(KernelError::from)?;
         let said = self
@@ -239,7 +249,6 @@ impl Look {
 impl Drop for Look {
     /// A command leaves no process behind, not even one that has ended.
     fn drop(&mut self) {
-        let worker = std::mem::replace(&mut self.worker, Worker::of_a_command(PathBuf::new()));
-        self.runtime.block_on(worker.close());
+        self.runtime.block_on(self.worker.close());
     }
 }

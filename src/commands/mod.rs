@@ -7,22 +7,27 @@ mod daemons;
 mod doctor;
 mod explain;
 mod features;
+mod holder;
 mod legacy_nat;
 mod listed_rules;
-mod local_address;
 mod look;
 pub mod other_nat;
+mod pods;
 mod proc;
 mod render;
+mod route_lookup;
+mod routes;
 mod run;
 mod status;
+mod uplinks;
 
 use std::io::{self, Write};
 
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::cli::{Command, Options, Parsed};
-use crate::config_source::LoadError;
+use crate::config_source::{self, LoadError, Loaded};
+use crate::kernel::capability::{self, NetAdmin};
 use crate::{logging, startup_signals};
 
 /// What the program's end says to its caller.
@@ -115,7 +120,7 @@ fn print_warnings(warnings: &[impl std::fmt::Display]) {
     }
 }
 
-/// Prints a value as one JSON object.
+/// Prints a value as JSON.
 fn print_json(value: &impl serde::Serialize) -> ExitStatus {
     match serde_json::to_string_pretty(value) {
         Ok(text) => print(&format!("{text}\n")),
@@ -131,6 +136,20 @@ fn failed(why: &str) -> ExitStatus {
 }
 
 /// The configuration that `--config` names.
-fn load(options: &Options) -> Result<crate::config_source::Loaded, LoadError> {
-    crate::config_source::load_patiently(&options.config, &options.flags())
+fn load(options: &Options) -> Result<Loaded, LoadError> {
+    config_source::load_patiently(&options.config, &options.flags())
+}
+
+/// Raises CAP_NET_ADMIN, or says what is to be done.
+fn require_net_admin() -> Result<(), ExitStatus> {
+    let missing = match capability::raise_net_admin() {
+        Ok(NetAdmin::Effective | NetAdmin::Raised) => return Ok(()),
+        Ok(NetAdmin::Missing) => capability::remedy(),
+        Err(error) => Err(error),
+    };
+    match missing {
+        Ok(remedy) => error!("CAP_NET_ADMIN is missing: {remedy}"),
+        Err(error) => error!("the capabilities of this process cannot be read: {error}"),
+    }
+    Err(ExitStatus::NotPermitted)
 }

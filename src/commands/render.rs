@@ -1,9 +1,8 @@
 //! `render`: the tables of both families as one JSON document.
 
-use super::{ExitStatus, bad_configuration, load, print, print_warnings};
+use super::{ExitStatus, bad_configuration, failed, load, print, print_warnings};
 use crate::cli::Options;
 use crate::policy::Policy;
-
 use crate::ruleset::json::{self, Form};
 use crate::ruleset::transaction::Transaction;
 use crate::ruleset::{SetNames, Tables};
@@ -23,9 +22,6 @@ pub(super) fn render(options: &Options) -> ExitStatus {
         .collect();
     match json::document(&creation, Form::Portable) {
         Ok(document) => print(&format!("{document}\n")),
-        Err(error) => {
-            tracing::error!("the table cannot be written as JSON: {error}");
-            ExitStatus::Failed
-        }
+        Err(error) => failed(&format!("the table cannot be written as JSON: {error}")),
     }
 }

@@ -1,32 +1,19 @@
 //! `run`: the daemon; with `--once`, one pass of it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use nix::sys::utsname::uname;
 use tracing::{error, info, warn};
 
-use super::{ExitStatus, bad_configuration, load};
+use super::{ExitStatus, bad_configuration, load, require_net_admin};
 use crate::cli::Options;
 use crate::config_source::Origin;
 use crate::daemon::event_loop::{self, Settings};
-use crate::daemon::worker::{Worker, WorkerError};
+use crate::daemon::once::sync;
 use crate::in_words;
-use crate::kernel::capability;
-use crate::kernel::error::KernelError;
-use crate::kernel::owner;
-use crate::kernel::ownership::TableOwner;
 use crate::kernel::pass::TablePass;
 use crate::policy::Policy;
-use crate::ruleset::{Family, Tables};
-
-/// The program itself, whatever became of the file it was started from, proc(5).
-pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
-
-/// How often `--once` tries, and how long it waits before the second time; twice as long each time.
-const TRIES: u32 = 5;
-const FIRST_RETRY: Duration = Duration::from_millis(100);
+use crate::ruleset::Tables;
 
 /// Keeps the kernel in step with the file until it is told to end.
 pub(super) fn daemon(options: &Options) -> ExitStatus {
@@ -54,7 +41,6 @@ pub(super) fn daemon(options: &Options) -> ExitStatus {
         flags: options.flags(),
         names: options.chosen_names(),
         table_owner: options.table_owner.into(),
-        program: PathBuf::from(OWN_PROGRAM),
         http_address: options.http_address.socket_address(),
         metrics_per_cidr: options.metrics_per_cidr,
     };
@@ -96,14 +82,19 @@ pub(super) fn once(options: &Options) -> ExitStatus {
     let policy = Policy::new(&loaded.config);
     info!("policy: {policy}");
     let tables = Arc::new(Tables::new(&policy, &options.chosen_names()));
-    let passes = match sync_once(&tables, options.table_owner.into()) {
-        Ok(Ok(passes)) => passes,
-        Ok(Err(error)) => {
-            error!("{error}");
-            return ExitStatus::Failed;
-        }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let passes = runtime
+        .map_err(|error| format!("the event loop cannot be made: {error}"))
+        .and_then(|runtime| {
+            let passes = runtime.block_on(sync(&tables, options.table_owner.into()));
+            passes.map_err(|error| error.to_string())
+        });
+    let passes = match passes {
+        Ok(passes) => passes,
         Err(error) => {
-            error!("the event loop cannot be made: {error}");
+            error!("{error}");
             return ExitStatus::Failed;
         }
     };
@@ -124,64 +115,4 @@ pub(super) fn once(options: &Options) -> ExitStatus {
         }
     }
     status
-}
-
-type Passes = Result<Vec<TablePass>, WorkerError>;
-
-fn sync_once(tables: &Arc<Tables>, table_owner: TableOwner) -> std::io::Result<Passes> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let mut worker = Worker::new(PathBuf::from(OWN_PROGRAM));
-    Ok(runtime.block_on(async {
-        let passes = try_to_sync(&mut worker, tables, table_owner).await;
-        // Else a command that comes next may find the tables owned still.
-        worker.close().await;
-        passes
-    }))
-}
-
-async fn try_to_sync(worker: &mut Worker, tables: &Arc<Tables>, table_owner: TableOwner) -> Passes {
-    let mut wait = FIRST_RETRY;
-    let mut tries = 1;
-    loop {
-        let report = worker.pass(tables, Family::ALL.to_vec(), table_owner).await;
-        let passes = report.map(|report| report.tables);
-        let failures: Vec<String> = match &passes {
-            Ok(passes) => passes
-                .iter()
-                .filter_map(|pass| pass.result.as_ref().err())
-                .filter(|failure| !stays_owned(failure))
-                .map(ToString::to_string)
-                .collect(),
-            Err(error) => vec![error.to_string()],
-        };
-        if failures.is_empty() || tries == TRIES {
-            return passes;
-        }
-        for failure in failures {
-            warn!("{failure}; tried again");
-        }
-        tokio::time::sleep(wait).await;
-        wait *= 2;
-        tries += 1;
-    }
-}
-
-/// Whether the table's owner goes on, for all that is to be seen of it: its end is not to be waited for.
-fn stays_owned(failure: &KernelError) -> bool {
-    matches!(failure, KernelError::OwnedByAnother { port, .. } if !owner::may_be_ending(*port))
-}
-
-pub(super) fn require_net_admin() -> Result<(), ExitStatus> {
-    let missing = match capability::raise_net_admin() {
-        Ok(true) => return Ok(()),
-        Ok(false) => capability::remedy(),
-        Err(error) => Err(error),
-    };
-    match missing {
-        Ok(remedy) => error!("CAP_NET_ADMIN is missing: {remedy}"),
-        Err(error) => error!("the capabilities of this process cannot be read: {error}"),
-    }
-    Err(ExitStatus::NotPermitted)
 }

@@ -27,17 +27,25 @@ pub struct Finding {
     pub remedy: String,
 }
 
+impl Finding {
+    /// All of the line but the remedy.
+    #[must_use]
+    pub fn without_remedy(&self) -> String {
+        let mut said = match (&self.file, self.line) {
+            (Some(file), Some(line)) => format!("{}:{line}: ", Escaped(file)),
+            (Some(file), None) => format!("{}: ", Escaped(file)),
+            (None, _) => String::new(),
+        };
+        for part in [&self.key, &self.value].into_iter().flatten() {
+            said += &format!("{}: ", Escaped(part));
+        }
+        said + &Escaped(&self.reason).to_string()
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.file, self.line) {
-            (Some(file), Some(line)) => write!(f, "{}:{line}: ", Escaped(file))?,
-            (Some(file), None) => write!(f, "{}: ", Escaped(file))?,
-            (None, _) => {}
-        }
-        for part in [&self.key, &self.value].into_iter().flatten() {
-            write!(f, "{}: ", Escaped(part))?;
-        }
-        write!(f, "{}; {}", Escaped(&self.reason), Escaped(&self.remedy))
+        write!(f, "{}; {}", self.without_remedy(), Escaped(&self.remedy))
     }
 }
 

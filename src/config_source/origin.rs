@@ -46,8 +46,7 @@ impl fmt::Display for Origin {
 }
 
 /// That `paths` led to no file.
-#[must_use]
-pub fn absence(paths: &[PathBuf]) -> String {
+fn absence(paths: &[PathBuf]) -> String {
     let (directories, files): (Vec<&Path>, Vec<&Path>) = paths
         .iter()
         .map(PathBuf::as_path)

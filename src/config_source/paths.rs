@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::LoadError;
+use super::ReadError;
 
 /// How many files are read. As many ConfigMaps are in nobody's volume.
 pub const MAX_FILES: usize = 64;
@@ -14,12 +14,12 @@ pub const MAX_FILES: usize = 64;
 /// directory that it names. Not all of them need be there.
 ///
 /// # Errors
-/// [`LoadError::TooMany`], and [`LoadError::Read`] of a directory.
-pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, LoadError> {
+/// [`ReadError::TooMany`], and [`ReadError::Read`] of a directory.
+pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ReadError> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
-            let cannot_read = |source| LoadError::Read {
+            let cannot_read = |source| ReadError::Read {
                 path: path.clone(),
                 source,
             };
@@ -30,7 +30,7 @@ pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, LoadError> {
             files.push(path.clone());
         }
         if files.len() > MAX_FILES {
-            return Err(LoadError::TooMany);
+            return Err(ReadError::TooMany);
         }
     }
     Ok(files)

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
 
-use super::LoadError;
+use super::ReadError;
 
 /// Which file it is, and which of its contents, as far as that is to be told without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +34,12 @@ impl Identity {
 }
 
 /// The bytes of the file, at most `limit` of them; none where there is no file.
-pub(super) fn read(path: &Path, limit: usize) -> Result<Option<(Identity, Vec<u8>)>, LoadError> {
+pub(super) fn read(path: &Path, limit: usize) -> Result<Option<(Identity, Vec<u8>)>, ReadError> {
     match regular_file(path, limit) {
         Ok(Some(read)) => Ok(Some(read)),
-        Ok(None) => Err(LoadError::NotAFile { path: path.into() }),
+        Ok(None) => Err(ReadError::NotAFile { path: path.into() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(LoadError::Read {
+        Err(source) => Err(ReadError::Read {
             path: path.into(),
             source,
         }),

@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 use crate::config::Finding;
 use crate::config_source::{LoadError, Loaded, Origin};
 use crate::policy::Policy;
-use crate::policy::change::PolicyChange;
+use crate::policy::words::PolicyChange;
 use crate::ruleset::{ChosenNames, Tables};
 
 /// What a good configuration asks for.

@@ -23,7 +23,7 @@ use super::metrics::{self, Metrics};
 use super::repetitions::Repetitions;
 use super::table_state::TableState;
 use super::work::{Order, PassEnd, WorkEvent, work};
-use super::worker::{Worker, WorkerError};
+use super::worker::{OWN_PROGRAM, Worker, WorkerError};
 use crate::config::Flags;
 use crate::config_source::{self, Loaded, Origin};
 use crate::kernel::notifications::{Arrived, Notifications};
@@ -43,8 +43,6 @@ pub struct Settings {
     pub names: ChosenNames,
     /// Whether to own the table.
     pub table_owner: TableOwner,
-    /// The program to run as worker.
-    pub program: PathBuf,
     /// Where to serve metrics and probes; `None`: nowhere.
     pub http_address: Option<SocketAddr>,
     /// Whether the metrics tell the connections of each configured CIDR.
@@ -76,7 +74,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         startup_signals::release();
         let (orders, ordered) = mpsc::channel(2);
         let (tell, events) = mpsc::channel(1);
-        let worker = Worker::new(settings.program.clone());
+        let worker = Worker::new(OWN_PROGRAM.into());
         let children = signal(SignalKind::child()).map_err(StartError::Signals)?;
         let work = work(worker, settings.table_owner, children, ordered, tell);
         let event_loop = EventLoop::new(settings, signals, orders, events);

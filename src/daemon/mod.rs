@@ -14,6 +14,7 @@ mod inherited;
 mod keeper;
 mod ledger;
 mod metrics;
+pub mod once;
 mod repair_lines;
 mod repetitions;
 mod table_state;

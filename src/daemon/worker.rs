@@ -26,6 +26,9 @@ use crate::kernel::pass::{PassReport, PassRequest};
 use crate::kernel::serve::{Answer, COMMAND_WORKER_NAME, Request, WORKER_ARGUMENT, WORKER_NAME};
 use crate::ruleset::{Family, Tables};
 
+/// The program itself, whatever became of the file it was started from, proc(5).
+pub const OWN_PROGRAM: &str = "/proc/self/exe";
+
 /// How long a short request may take at first.
 const FIRST_DEADLINE: Duration = Duration::from_secs(5);
 /// A deadline that was missed is doubled up to this: on a node that gives the daemon a hundredth of
@@ -139,12 +142,12 @@ impl Worker {
         }
     }
 
-    /// The same for a command that runs once; see [`COMMAND_WORKER_NAME`].
+    /// The program itself for a command that runs once; see [`COMMAND_WORKER_NAME`].
     #[must_use]
-    pub fn of_a_command(program: PathBuf) -> Self {
+    pub fn of_a_command() -> Self {
         Self {
             name: COMMAND_WORKER_NAME,
-            ..Self::new(program)
+            ..Self::new(PathBuf::from(OWN_PROGRAM))
         }
     }
 
@@ -290,8 +293,8 @@ impl Worker {
 
     /// Ends the worker, so that nothing is owned by its socket any more when this returns, if it ends in time: one that is
     /// in the middle of a commit ends when the kernel is done with that.
-    pub async fn close(self) {
-        if let Some(mut process) = self.process {
+    pub async fn close(&mut self) {
+        if let Some(mut process) = self.process.take() {
             process.kill().await;
         }
     }

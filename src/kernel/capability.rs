@@ -3,20 +3,30 @@
 use caps::{CapSet, Capability};
 use nix::sys::prctl;
 
-/// Makes CAP_NET_ADMIN effective where it is permitted (a file capability `cap_net_admin+p` permits
-/// it only), and says whether it is.
+/// How this process has CAP_NET_ADMIN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetAdmin {
+    /// It was effective.
+    Effective,
+    /// It was permitted only, as by a file capability `cap_net_admin+p`, and has been made effective.
+    Raised,
+    /// Not at all.
+    Missing,
+}
+
+/// Makes CAP_NET_ADMIN effective where it is permitted.
 ///
 /// # Errors
 /// Where the kernel does not tell the capabilities.
-pub fn raise_net_admin() -> Result<bool, caps::errors::CapsError> {
+pub fn raise_net_admin() -> Result<NetAdmin, caps::errors::CapsError> {
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN)? {
-        return Ok(true);
+        return Ok(NetAdmin::Effective);
     }
     if !caps::has_cap(None, CapSet::Permitted, Capability::CAP_NET_ADMIN)? {
-        return Ok(false);
+        return Ok(NetAdmin::Missing);
     }
     caps::raise(None, CapSet::Effective, Capability::CAP_NET_ADMIN)?;
-    Ok(true)
+    Ok(NetAdmin::Raised)
 }
 
 /// What gives CAP_NET_ADMIN to a program that lacks it.

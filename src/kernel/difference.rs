@@ -40,6 +40,17 @@ pub enum Difference {
     Foreign(String, String),
 }
 
+impl Difference {
+    /// It is one of the elements of a set.
+    #[must_use]
+    pub fn is_of_elements(&self) -> bool {
+        matches!(
+            self,
+            Self::ElementsMissing(..) | Self::ElementsForeign(..) | Self::ElementsStrange(..)
+        )
+    }
+}
+
 /// How many elements a message names.
 const ELEMENTS_NAMED: usize = 4;
 
@@ -47,7 +58,7 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TableMissing => f.write_str("there is no table"),
-            Self::TableUnwanted => f.write_str("there is a table"),
+            Self::TableUnwanted => f.write_str("there is a table, although IPv6 is off"),
             Self::TableDormant => f.write_str("the table is dormant"),
             Self::Missing(kind, name) => write!(f, "{kind} {name} is missing"),
             Self::OfWrongKind(kind, name) => write!(f, "{kind} {name} is of a wrong kind"),

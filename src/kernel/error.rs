@@ -6,6 +6,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::difference::Difference;
+use super::owner::UNSEEN;
 use crate::in_words;
 
 /// Why the kernel's table could not be looked at or made right.
@@ -28,7 +29,7 @@ pub enum KernelError {
     /// The table has an owner, so that nobody else may change it.
     #[error(
         "the table is owned by {}, netlink port {port}: it is taken over when that ends",
-        .process.as_deref().unwrap_or("a process that is not to be seen from here")
+        .process.as_deref().unwrap_or(UNSEEN)
     )]
     OwnedByAnother {
         /// The netlink port id of its socket, `NFTA_TABLE_OWNER`.

@@ -8,6 +8,7 @@ mod made_by_tests;
 mod object;
 mod reading;
 
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -89,7 +90,8 @@ struct SetKind {
     statements: Vec<String>,
 }
 
-/// An element of an interval set.
+/// An element of an interval set. As JSON, where the names of its fields are a contract, and by its `Display` it is what
+/// commands print.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedElement {
     /// The first address in it.
@@ -169,8 +171,22 @@ impl ObservedElement {
     /// The configured CIDR that it came from, or `link-local`.
     #[must_use]
     pub fn origin(&self) -> String {
-        let interval = || in_words(self.first, self.last);
-        self.comment.clone().unwrap_or_else(interval)
+        let addresses = || in_words(self.first, self.last);
+        self.comment.clone().unwrap_or_else(addresses)
+    }
+}
+
+/// `10.0.0.0/8`, `10.2.0.0-10.255.255.255 of 10.0.0.0/8`, `169.254.0.0/16 (link-local)`
+impl fmt::Display for ObservedElement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses = in_words(self.first, self.last);
+        f.write_str(&match self.comment.as_deref() {
+            None => addresses,
+            Some(comment) if comment == addresses => addresses,
+            Some("link-local") => format!("{addresses} (link-local)"),
+            // Anyone's to choose.
+            Some(comment) => format!("{addresses} of {}", comment.escape_debug()),
+        })
     }
 }
 

@@ -9,6 +9,9 @@ use super::serve::WORKER_NAME;
 /// `NETLINK_NETFILTER`, linux/netlink.h.
 const PROTOCOL: &str = "12";
 
+/// What is said of an owner that [`with_port`] does not find.
+pub const UNSEEN: &str = "a process that is not to be seen from here";
+
 /// A process, as `nft (pid 4711)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
@@ -30,12 +33,6 @@ impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (pid {})", self.name, self.id)
     }
-}
-
-/// Who has the netlink socket of this port id, as `nft (pid 4711)`; see [`with_port`].
-#[must_use]
-pub fn process_of_port(port: u32) -> Option<String> {
-    with_port(port).map(|process| process.to_string())
 }
 
 /// Who has the netlink socket of this port id; `None`: it is not to be seen from this pid namespace, or not by this user.

@@ -208,7 +208,7 @@ impl Kernel {
         };
         match standing(observed.header, self.context.socket().port()?) {
             Standing::Foreign(port) => {
-                let process = owner::process_of_port(port);
+                let process = owner::with_port(port).map(|process| process.to_string());
                 let seen = process.is_some().then_some(port);
                 let before = std::mem::replace(&mut self.memory(family).owner_seen, seen);
                 Err(KernelError::OwnedByAnother {

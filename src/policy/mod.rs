@@ -1,9 +1,8 @@
 //! The policy: what happens to a destination. A plain value; how the kernel is told stands in
 //! [`crate::ruleset`].
 
-pub mod change;
-mod log_line;
 pub mod prefix_table;
+pub mod words;
 
 use std::net::IpAddr;
 

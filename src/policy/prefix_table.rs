@@ -5,6 +5,7 @@
 //! and libnftables 1.0.6 ignores it in JSON). So nested prefixes are resolved here, once, and the
 //! kernel does one lookup.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -37,6 +38,17 @@ impl Origin {
             Self::LinkLocal | Self::NonMasqueradeCidrs => Verdict::NonMasquerade,
             Self::MasqueradeCidrs => Verdict::Masquerade,
         }
+    }
+}
+
+/// As the file calls it.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LinkLocal => "link-local",
+            Self::NonMasqueradeCidrs => "nonMasqueradeCIDRs",
+            Self::MasqueradeCidrs => "masqueradeCIDRs",
+        })
     }
 }
 

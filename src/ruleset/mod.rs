@@ -29,6 +29,15 @@ impl Family {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Ip, Self::Ip6];
 
+    /// The family of an address.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::Ip,
+            IpAddr::V6(_) => Self::Ip6,
+        }
+    }
+
     /// The family's name in the nft language.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -54,7 +54,7 @@ fn native_chains_are_told_rule_by_rule_with_their_place() {
     let early = [
         "inet vpn",
         "priority 95, before ours (110)",
-        "chain sub rule 1",
+        "chain sub rule 1 (only from 10.0.0.9, only to 192.0.2.1); if that is traffic of pods",
     ];
     report.must_have("other-nat", "warning", &early);
     report.must_have(
@@ -64,11 +64,8 @@ fn native_chains_are_told_rule_by_rule_with_their_place() {
     );
     report.must_have("other-nat", "warning", &["ip late", "after ours (110)"]);
     let remedy = report.remedy("other-nat", "inet vpn");
-    let (deletion, _) = remedy.split_once("; or set enforce: true").unwrap();
-    run(
-        &namespace,
-        deletion.strip_prefix("if nobody needs it: ").unwrap(),
-    );
+    let (_, deletion) = remedy.split_once("if nobody needs it: ").unwrap();
+    run(&namespace, deletion);
     let again = Report::on(&namespace, "");
     assert_eq!(again.of_check("other-nat").len(), 1);
     Nft::host().apply(&namespace, rules_of_vpn).unwrap();
@@ -97,14 +94,15 @@ fn rules_of_iptables_nft_are_told_with_the_commands_that_delete_them() {
     report.must_have(
         "other-nat",
         "ok",
-        &["KUBE-POSTROUTING rule 2, by kube-proxy"],
+        &["KUBE-POSTROUTING rule 2 (only packets with mark 0x4000/0x4000), by kube-proxy"],
     );
     report.must_have(
         "other-nat",
         "warning",
         &["CNI plugins", "\"ipMasq\": false"],
     );
-    report.must_have("other-nat", "warning", &["chain POSTROUTING rule 3"]);
+    let of_nobody = ["chain POSTROUTING rule 3", "; or set enforce: true"];
+    report.must_have("other-nat", "warning", &of_nobody);
     let remedy = report.remedy("other-nat", "chain POSTROUTING rule 3");
     let (_, commands) = remedy.split_once("if nobody needs it: ").unwrap();
     run(&namespace, commands.split_once("; or ").unwrap().0);
@@ -354,4 +352,39 @@ fn ranges_of_pods_that_no_prefix_covers_are_guessed_from_the_routes() {
     both.must_have("pod-ranges", "warning", &["fd00:9::/64"]);
     let covered = "enableIPv6: true\nnonMasqueradeCIDRs: [100.64.0.0/10, 'fd00::/8']\n";
     Report::on(&namespace, covered).must_have("pod-ranges", "ok", &[]);
+}
+
+/// kubenet, Antrea, OVN-Kubernetes, Kube-OVN, Cilium, Calico's tunnels, flannel, Weave, kube-router.
+#[test]
+fn ranges_of_pods_are_seen_on_the_interfaces_of_each_network_plugin() {
+    for interface in [
+        "cbr0",
+        "antrea-gw0",
+        "ovn-k8s-mp0",
+        "ovn0",
+        "wireguard.cali",
+        "wg-v6.cali",
+        "vxlan.calico",
+        "vxlan-v6.calico",
+        "tunl0",
+        "cilium_host",
+        "cni0",
+        "flannel.1",
+        "kube-bridge",
+        "weave",
+    ] {
+        let namespace = Namespace::new().unwrap();
+        // A new namespace has some of these names, where the kernel makes tunnels of its own.
+        let _ = namespace.ip(&format!("link add {interface} type bridge"));
+        for words in [
+            format!("link set {interface} up"),
+            format!("route add 100.64.1.0/24 dev {interface}"),
+        ] {
+            namespace.ip(&words).unwrap();
+        }
+        let by = format!("100.64.1.0/24 (by {interface}), which");
+        Report::on(&namespace, "").must_have("pod-ranges", "warning", &[&by]);
+        let covered = "nonMasqueradeCIDRs: [100.64.0.0/10]\n";
+        Report::on(&namespace, covered).must_have("pod-ranges", "ok", &[]);
+    }
 }

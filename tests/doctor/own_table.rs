@@ -97,9 +97,9 @@ fn what_the_host_s_old_libnftables_cannot_do_is_a_warning() {
     report.must_have(
         "owner",
         "warning",
-        &["has no owner", "update libnftables to 1.1.0"],
+        &["owned by nobody", "update libnftables to 1.1.0"],
     );
-    for words in ["will have no owner", "has no owner"] {
+    for words in ["will have no owner", "owned by nobody"] {
         let mut command = namespace.command(DAEMON);
         command.args([
             "--table-owner=off",
@@ -148,7 +148,7 @@ fn a_kernel_that_knows_no_owner_is_a_warning() {
     };
     let report = report_with(&namespace, picky);
     report.must_have("libnftables", "ok", &["version 1.1.3"]);
-    report.must_have("owner", "warning", &["has no owner", "Linux 6.9"]);
+    report.must_have("owner", "warning", &["owned by nobody", "Linux 6.9"]);
 }
 
 #[test]
@@ -279,7 +279,7 @@ mod needs_root {
         report.must_have(
             "owner",
             "warning",
-            &["made without one", "cleanup", "meanwhile nothing is"],
+            &["made without an owner", "cleanup", "meanwhile nothing is"],
         );
         report.must_have("table", "failure", &["chain postrouting is missing"]);
         run(&namespace, "non-masquerade-daemon cleanup");
@@ -308,7 +308,7 @@ mod needs_root {
         assert_eq!(report.code, 1);
         let words = [
             "owned by nft (pid",
-            "no daemon of this kind",
+            "which is no daemon's worker",
             "-> end that process",
         ];
         report.must_have("owner", "failure", &words);

@@ -180,8 +180,7 @@ impl Programmed {
 impl Drop for Programmed {
     /// What the worker owned is free when this returns.
     fn drop(&mut self) {
-        let worker = std::mem::replace(&mut self.worker, Worker::new(PathBuf::new()));
-        self.runtime.block_on(worker.close());
+        self.runtime.block_on(self.worker.close());
     }
 }
 

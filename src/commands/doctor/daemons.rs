@@ -1,22 +1,10 @@
 //! Which daemons run in this network namespace.
 
 use super::finding::Finding;
-use crate::commands::daemon_says::DaemonSays;
 use crate::commands::daemons::Daemon;
 use crate::in_words;
 
 const CHECK: &str = "daemons";
-const READINESS: &str = "readiness";
-
-/// What the daemon says of itself: it compares the bytes of rules, where this program has a listing.
-pub(super) fn readiness(said: &DaemonSays) -> Finding {
-    match said {
-        DaemonSays::NotReady(_) => {
-            Finding::failure(READINESS, said.to_string(), "mend what the daemon says")
-        }
-        DaemonSays::Ready | DaemonSays::Nothing => Finding::ok(READINESS, said.to_string()),
-    }
-}
 
 /// More than one is one too many.
 pub(super) fn finding(daemons: &[Daemon]) -> Finding {

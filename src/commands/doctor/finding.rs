@@ -56,6 +56,12 @@ impl Finding {
         }
     }
 
+    /// A file of /proc that could not be read.
+    pub(super) fn unread(check: &'static str, path: &str, error: &std::io::Error) -> Self {
+        let reason = format!("{path} cannot be read: {error}");
+        Self::unchecked(check, reason, "run as root, with /proc mounted")
+    }
+
     /// What could not be looked at.
     pub(super) fn unchecked(
         check: &'static str,

@@ -1,46 +1,40 @@
 //! `doctor`: what is missing or in the way on this host, each with what mends it. It changes nothing.
 //!
-//! Each check is a pure function from what was read to findings; [`kernel_checks`] and [`host`] read.
+//! Each check has a file of its own, named after it; those of the kernel's tables read through [`kernel_checks`].
 
-mod beside;
+mod capability;
 mod configuration;
 mod daemons;
 mod enforcement;
 mod finding;
-mod host;
+mod forwarding;
+mod ip_masq_agent;
+mod iptables_legacy;
+mod ipvs;
 mod kernel_checks;
-mod legacy;
+mod other_nat;
+mod other_tables;
 mod pod_ranges;
-mod privilege;
-mod rivals;
+mod readiness;
 mod table;
-mod writers;
+mod uplinks;
 
-use super::{ExitStatus, load, print};
+use super::{ExitStatus, load, print, print_json};
 use crate::cli::{Options, OutputFormat};
 use crate::commands::daemon_says::DaemonSays;
+use crate::commands::daemons::running;
 use crate::commands::legacy_nat::LegacyNat;
 use crate::policy::Policy;
-use crate::ruleset::Tables;
 use finding::{Finding, Outcome};
 
 /// Runs all checks; fails where one found a failure.
 pub(super) fn doctor(options: &Options, format: OutputFormat) -> ExitStatus {
     let findings = examined(options);
-    let told = match format {
-        OutputFormat::Text => Ok(finding::text(&findings)),
-        OutputFormat::Json => {
-            serde_json::to_string_pretty(&findings).map(|array| format!("{array}\n"))
-        }
+    let printed = match format {
+        OutputFormat::Text => print(&finding::text(&findings)),
+        OutputFormat::Json => print_json(&findings),
     };
-    let told = match told {
-        Ok(told) => told,
-        Err(error) => {
-            tracing::error!("the findings cannot be written as JSON: {error}");
-            return ExitStatus::Failed;
-        }
-    };
-    match print(&told) {
+    match printed {
         ExitStatus::Done if has_failure(&findings) => ExitStatus::Failed,
         status => status,
     }
@@ -51,28 +45,26 @@ fn has_failure(findings: &[Finding]) -> bool {
 }
 
 fn examined(options: &Options) -> Vec<Finding> {
-    let (capability, has_capability) = privilege::check();
+    let (capability, has_capability) = capability::check();
     let loaded = load(options);
     let policy = loaded
         .as_ref()
         .ok()
         .map(|loaded| Policy::new(&loaded.config));
-    let names = options.chosen_names();
-    let tables = policy.as_ref().map(|policy| Tables::new(policy, &names));
-    let enforces = policy.as_ref().is_some_and(|policy| policy.enforce);
-    let enforcement = host::enforcement(enforces);
     let legacy = LegacyNat::read();
     let mut findings = vec![capability];
     findings.extend(configuration::findings(&loaded, &options.config));
-    findings.extend(kernel_checks::findings(
-        options,
-        tables.as_ref(),
-        enforcement,
-        &legacy,
-        has_capability,
-    ));
+    let (of_kernel, enforcement) =
+        kernel_checks::findings(options, policy.as_ref(), &legacy, has_capability);
+    findings.extend(of_kernel);
     // Without the capability no rules were compared.
-    findings.extend(has_capability.then(|| daemons::readiness(&DaemonSays::asked(options))));
-    findings.extend(host::findings(policy.as_ref(), enforcement, &legacy));
+    findings.extend(has_capability.then(|| readiness::finding(&DaemonSays::asked(options))));
+    findings.push(iptables_legacy::finding(&legacy, enforcement));
+    findings.push(ipvs::check(enforcement));
+    let has_ipv6 = policy.as_ref().is_some_and(|policy| policy.ipv6.is_some());
+    findings.extend(forwarding::check(has_ipv6));
+    findings.push(pod_ranges::check(policy.as_ref()));
+    findings.extend(uplinks::check(policy.as_ref()));
+    findings.push(daemons::finding(&running()));
     findings
 }

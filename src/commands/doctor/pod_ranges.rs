@@ -2,46 +2,37 @@
 //!
 //! A guess: without the API server, a pod's route is known by the name of its interface only.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 
 use super::finding::Finding;
+use crate::commands::pods;
+use crate::commands::routes::{self, Route};
 use crate::in_words;
 use crate::policy::{FamilyPolicy, Policy};
+use crate::ruleset::Family;
 
 const CHECK: &str = "pod-ranges";
-
-/// Names that CNI plugins give to bridges, tunnels and the nodes' ends of veth pairs: bridge and ptp, flannel, Calico,
-/// Cilium, Weave, kube-router, Azure CNI, Amazon VPC CNI, GKE.
-const INTERFACES_TOWARDS_PODS: [&str; 13] = [
-    "cni",
-    "veth",
-    "flannel",
-    "cali",
-    "vxlan.calico",
-    "tunl",
-    "lxc",
-    "cilium",
-    "weave",
-    "kube-bridge",
-    "azv",
-    "eni",
-    "gke",
-];
 /// How many ranges are named.
 const RANGES_NAMED: usize = 8;
 
-/// `RTF_UP`, `RTF_REJECT`, linux/route.h; `RTF_LOCAL`, linux/ipv6_route.h.
-const RTF_UP: u32 = 0x0001;
-const RTF_REJECT: u32 = 0x0200;
-const RTF_LOCAL: u32 = 0x8000_0000;
+/// `policy`: none where the configuration is bad.
+pub(super) fn check(policy: Option<&Policy>) -> Finding {
+    let Some(policy) = policy else {
+        return Finding::unchecked(CHECK, "the configuration is bad", "mend the configuration");
+    };
+    match (routes::read(Family::Ip), routes::read(Family::Ip6)) {
+        (Ok(ipv4), Ok(ipv6)) => finding(policy, &ipv4, &ipv6),
+        (Err(error), _) => Finding::unread(CHECK, routes::path(Family::Ip), &error),
+        (_, Err(error)) => Finding::unread(CHECK, routes::path(Family::Ip6), &error),
+    }
+}
 
-/// What to say of the routes of `ipv4` (/proc/net/route) and `ipv6` (/proc/net/ipv6_route).
-pub(super) fn finding(policy: &Policy, ipv4: &str, ipv6: &str) -> Finding {
-    let mut ranges = uncovered(&policy.ipv4, ipv4.lines().skip(1).filter_map(ipv4_route));
+fn finding(policy: &Policy, ipv4: &[Route], ipv6: &[Route]) -> Finding {
+    let mut ranges = uncovered(&policy.ipv4, ipv4);
     if let Some(family) = &policy.ipv6 {
-        ranges.extend(uncovered(family, ipv6.lines().filter_map(ipv6_route)));
+        ranges.extend(uncovered(family, ipv6));
     }
     if ranges.is_empty() {
         let said = "no traffic to what looks like pods is masqueraded for want of a configured prefix (a guess by interface names)";
@@ -62,20 +53,15 @@ pub(super) fn finding(policy: &Policy, ipv4: &str, ipv6: &str) -> Finding {
     )
 }
 
-fn uncovered(
-    family: &FamilyPolicy,
-    routes: impl Iterator<Item = (IpNet, String)>,
-) -> Vec<(IpNet, String)> {
+fn uncovered<'a>(family: &FamilyPolicy, routes: &'a [Route]) -> Vec<(IpNet, &'a str)> {
     if family.is_left_alone() {
         return Vec::new();
     }
-    let mut found: Vec<(IpNet, String)> = routes
-        .filter(|(range, interface)| {
-            let mut names = INTERFACES_TOWARDS_PODS.iter();
-            names.any(|name| interface.starts_with(name)) && !is_covered(family, *range)
-        })
+    let ranges = pods::ranges(routes);
+    let mut found: Vec<_> = ranges
+        .filter(|(range, _)| !is_covered(family, *range))
         .collect();
-    found.sort();
+    found.sort_unstable();
     found.dedup_by_key(|(range, _)| *range);
     found
 }
@@ -103,42 +89,6 @@ fn number(address: IpAddr) -> u128 {
         IpAddr::V4(address) => u128::from(address.to_bits()),
         IpAddr::V6(address) => address.to_bits(),
     }
-}
-
-/// `Iface Destination Gateway Flags RefCnt Use Metric Mask …`; addresses are hexadecimal, in the host's byte order.
-fn ipv4_route(line: &str) -> Option<(IpNet, String)> {
-    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-    let [interface, destination, _, flags, _, _, _, mask, ..] = fields.as_slice() else {
-        return None;
-    };
-    let flags = u32::from_str_radix(flags, 16).ok()?;
-    if flags & RTF_UP == 0 || flags & RTF_REJECT != 0 {
-        return None;
-    }
-    let address = |hexadecimal: &str| {
-        let bytes = u32::from_str_radix(hexadecimal, 16).ok()?.to_ne_bytes();
-        Some(Ipv4Addr::from(bytes))
-    };
-    let range = Ipv4Net::with_netmask(address(destination)?, address(mask)?).ok()?;
-    let is_pods_perhaps = range.prefix_len() > 0 && !range.network().is_link_local();
-    is_pods_perhaps.then(|| (range.into(), (*interface).to_owned()))
-}
-
-/// `destination length source length gateway metric references use flags interface`, all numbers hexadecimal.
-fn ipv6_route(line: &str) -> Option<(IpNet, String)> {
-    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-    let [destination, length, _, _, _, _, _, _, flags, interface] = fields.as_slice() else {
-        return None;
-    };
-    let flags = u32::from_str_radix(flags, 16).ok()?;
-    if flags & RTF_UP == 0 || flags & (RTF_REJECT | RTF_LOCAL) != 0 {
-        return None;
-    }
-    let address = Ipv6Addr::from_bits(u128::from_str_radix(destination, 16).ok()?);
-    let range = Ipv6Net::new(address, u8::from_str_radix(length, 16).ok()?).ok()?;
-    let is_pods_perhaps =
-        range.prefix_len() > 0 && !address.is_multicast() && !address.is_unicast_link_local();
-    is_pods_perhaps.then(|| (range.into(), (*interface).to_owned()))
 }
 
 #[cfg(test)]
@@ -180,7 +130,11 @@ mod tests {
     #[cfg(target_endian = "little")]
     #[test]
     fn routes_towards_pods_that_no_prefix_covers_are_named() {
-        let found = finding(&policy(false, &[]), IPV4, IPV6);
+        let found = finding(
+            &policy(false, &[]),
+            &routes::of_ipv4(IPV4),
+            &routes::of_ipv6(IPV6),
+        );
         assert_eq!(found.result, Outcome::Warning);
         assert!(
             found
@@ -189,7 +143,11 @@ mod tests {
             "{}",
             found.finding
         );
-        let found = finding(&policy(true, &[]), IPV4, IPV6);
+        let found = finding(
+            &policy(true, &[]),
+            &routes::of_ipv4(IPV4),
+            &routes::of_ipv6(IPV6),
+        );
         assert!(
             found.finding.contains(", fd00:9::/64 (by cni0), which"),
             "{}",
@@ -205,7 +163,12 @@ mod tests {
             (&["fd00::/8"], false, true),
             (&["10.244.0.0/16", "fd00::/8"], true, true),
         ] {
-            let found = finding(&policy_for(true, &[], sources), IPV4, IPV6).finding;
+            let found = finding(
+                &policy_for(true, &[], sources),
+                &routes::of_ipv4(IPV4),
+                &routes::of_ipv6(IPV6),
+            )
+            .finding;
             assert_eq!(found.contains("100.64.1.0/24"), ipv4_is_named, "{found}");
             assert_eq!(found.contains("fd00:9::/64"), ipv6_is_named, "{found}");
         }
@@ -220,10 +183,18 @@ mod tests {
             "100.65.0.0/16",
             "fd00::/8",
         ];
-        let found = finding(&policy(true, &halves), IPV4, IPV6);
+        let found = finding(
+            &policy(true, &halves),
+            &routes::of_ipv4(IPV4),
+            &routes::of_ipv6(IPV6),
+        );
         assert_eq!(found.result, Outcome::Ok, "{}", found.finding);
         let with_a_gap = ["100.64.1.0/25", "100.64.1.192/26", "100.65.0.0/16"];
-        let found = finding(&policy(false, &with_a_gap), IPV4, IPV6);
+        let found = finding(
+            &policy(false, &with_a_gap),
+            &routes::of_ipv4(IPV4),
+            &routes::of_ipv6(IPV6),
+        );
         assert!(
             found.finding.contains("in 100.64.1.0/24 (by cni0), which"),
             "{}",

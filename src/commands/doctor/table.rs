@@ -2,11 +2,10 @@
 
 use super::finding::Finding;
 use crate::commands::features::Feature;
+use crate::commands::holder::{Holder, HolderKind};
 use crate::daemon::worker::{PROCESS_LIMIT, WorkerError};
 use crate::kernel::difference::Difference;
 use crate::kernel::error;
-use crate::kernel::netlink::TableHeader;
-use crate::kernel::serve::WORKER_NAME;
 
 pub(super) const LIBRARY: &str = "libnftables";
 pub(super) const FEATURES: &str = "kernel-features";
@@ -88,8 +87,14 @@ pub(super) fn features(family: &str, missing: &[Feature]) -> Vec<Finding> {
     missing.iter().map(lacks).collect()
 }
 
-/// `table` is its family and name.
-pub(super) fn in_step(table: &str, is_there: bool, differences: &[Difference]) -> Finding {
+/// `table` is its family and name; `differences` is none where the configuration is bad.
+pub(super) fn in_step(table: &str, is_there: bool, differences: Option<&[Difference]>) -> Finding {
+    let Some(differences) = differences else {
+        return match is_there {
+            true => uncompared(TABLE),
+            false => missing(table, "mend the configuration: the daemon then makes it"),
+        };
+    };
     if !is_there {
         return missing(table, "start the daemon: non-masquerade-daemon run");
     }
@@ -105,8 +110,7 @@ pub(super) fn in_step(table: &str, is_there: bool, differences: &[Difference]) -
     )
 }
 
-/// `table` is its family and name.
-pub(super) fn missing(table: &str, remedy: &str) -> Finding {
+fn missing(table: &str, remedy: &str) -> Finding {
     let said = format!("there is no table {table}: nothing is masqueraded");
     Finding::warning(TABLE, said, remedy)
 }
@@ -116,88 +120,60 @@ pub(super) fn uncompared(check: &'static str) -> Finding {
     Finding::unchecked(check, "the configuration is bad", "mend the configuration")
 }
 
-/// Who may change the table. `process` is who has the owner's socket, where it can be seen.
+/// Who may change the table. `holder`: none where there is no table.
 pub(super) fn owner(
     table: &str,
-    header: Option<TableHeader>,
-    process: Option<&str>,
+    holder: Option<&Holder>,
     is_switched_off: bool,
     support: OwnerSupport,
 ) -> Finding {
-    let Some(header) = header else {
-        return owner_to_be(table, is_switched_off, support);
+    let said = match holder {
+        Some(holder) => format!("table {table} is owned by {holder}"),
+        None => format!("table {table} will have no owner; what others change in it is undone"),
     };
-    match (header.owner, process) {
-        (Some(_), Some(process)) if process.starts_with(&*WORKER_NAME.to_string_lossy()) => {
-            Finding::ok(OWNER, format!("table {table} is owned by {process}"))
-        }
-        (Some(port), Some(process)) => Finding::failure(
+    match (holder.map(|holder| holder.kind), support) {
+        (Some(HolderKind::Daemon), _) => Finding::ok(OWNER, said),
+        (Some(HolderKind::Other), _) => Finding::failure(
             OWNER,
-            format!(
-                "table {table} is owned by {process}, netlink port {port}, which is no daemon of this kind"
-            ),
+            said,
             "end that process: the daemon then takes the table over",
         ),
-        (Some(port), None) => Finding::warning(
+        (Some(HolderKind::Unseen), _) => Finding::warning(
             OWNER,
-            format!(
-                "table {table} is owned by a process that is not to be seen from here, netlink port {port}"
-            ),
+            said,
             "run doctor beside the daemon (kubectl exec), or as root in the host's pid namespace",
         ),
-        (None, _) if header.is_persistent() => Finding::warning(
+        (Some(HolderKind::Ended), _) => Finding::warning(
             OWNER,
             format!(
-                "table {table} had an owner that has ended: anyone may change it, and nft 1.0.6 prints an empty `flags` for \
-                 it, so that its saved ruleset does not load again"
+                "{said}; nft 1.0.6 prints an empty `flags` for it, so that its saved ruleset does not load again"
             ),
-            "start the daemon, which adopts it",
+            "start the daemon",
         ),
-        (None, _) => plain(table, is_switched_off, support),
-    }
-}
-
-fn plain(table: &str, is_switched_off: bool, support: OwnerSupport) -> Finding {
-    let said = format!("table {table} has no owner; what others change in it is undone");
-    if is_switched_off {
-        return Finding::ok(OWNER, format!("{said} (--table-owner off)"));
-    }
-    match support {
-        OwnerSupport::Possible => Finding::warning(
+        (Some(HolderKind::None) | None, _) if is_switched_off => {
+            Finding::ok(OWNER, format!("{said} (--table-owner off)"))
+        }
+        (Some(HolderKind::None) | None, OwnerSupport::LibraryTooOld) => Finding::warning(
             OWNER,
-            format!("{said}: it was made without one, and none can be given to it"),
+            said,
+            "update libnftables to 1.1.0 or later, or set --table-owner off where none is wanted",
+        ),
+        (Some(HolderKind::None) | None, OwnerSupport::KernelTooOld) => Finding::warning(
+            OWNER,
+            said,
+            "run Linux 6.9 or later, or set --table-owner off where no owner is wanted",
+        ),
+        (Some(HolderKind::None), OwnerSupport::Possible) => Finding::warning(
+            OWNER,
+            format!("{said}: it was made without an owner, and none can be given to it"),
             "to have it made anew: stop the daemon, run non-masquerade-daemon cleanup, start it (meanwhile nothing is \
              masqueraded), or reboot",
         ),
-        other => lacking(said, other),
-    }
-}
-
-fn owner_to_be(table: &str, is_switched_off: bool, support: OwnerSupport) -> Finding {
-    match (is_switched_off, support) {
-        (true, _) => Finding::ok(
-            OWNER,
-            format!("table {table} will have no owner (--table-owner off)"),
-        ),
-        (false, OwnerSupport::Possible) => Finding::ok(
+        (None, OwnerSupport::Possible) => Finding::ok(
             OWNER,
             format!("table {table} will be owned by the daemon: others cannot change it"),
         ),
-        (false, other) => lacking(
-            format!("table {table} will have no owner; what others change in it is undone"),
-            other,
-        ),
     }
-}
-
-fn lacking(said: String, support: OwnerSupport) -> Finding {
-    let remedy = match support {
-        OwnerSupport::LibraryTooOld => {
-            "update libnftables to 1.1.0 or later, or set --table-owner off where none is wanted"
-        }
-        _ => "run Linux 6.9 or later, or set --table-owner off where no owner is wanted",
-    };
-    Finding::warning(OWNER, said, remedy)
 }
 
 /// What could not be looked at, and why.
@@ -233,6 +209,8 @@ mod tests {
 
     use super::super::finding::Outcome;
     use super::*;
+    use crate::kernel::netlink::TableHeader;
+    use crate::kernel::owner::Process;
 
     #[test]
     fn versions_are_compared_by_their_numbers() {
@@ -263,30 +241,35 @@ mod tests {
     fn each_standing_of_the_table_is_told_with_what_to_do() {
         use Outcome::{Failure, Warning};
         use OwnerSupport::{KernelTooOld, LibraryTooOld, Possible};
-        let header = |flags, owner| {
-            Some(TableHeader {
+        let holder = |flags, owner, process: Option<&str>| {
+            let header = TableHeader {
                 flags,
                 owner,
                 uses: 0,
-            })
+            };
+            let named = |name: &str| Process {
+                name: name.to_owned(),
+                id: 7,
+            };
+            Some(Holder::new(header, process.map(named)))
         };
-        let (ours, foreign) = (Some("nmd-nft-worker (pid 7)"), Some("nft (pid 8)"));
-        let (plain, orphan, owned) = (header(0, None), header(4, None), header(6, Some(9)));
+        let owned = |process| holder(6, Some(9), process);
+        let (plain, orphan) = (holder(0, None, None), holder(4, None, None));
         let (can, library, kernel) = (Possible, LibraryTooOld, KernelTooOld);
-        for (header, process, is_off, support, result, remedy) in [
-            (owned, ours, false, can, Outcome::Ok, ""),
-            (owned, foreign, false, can, Failure, "end that process"),
-            (owned, None, false, can, Warning, "run doctor beside"),
-            (orphan, None, false, can, Warning, "start the daemon"),
-            (plain, None, true, can, Outcome::Ok, ""),
-            (plain, None, false, can, Warning, "cleanup"),
-            (plain, None, false, library, Warning, "libnftables to 1.1.0"),
-            (plain, None, false, kernel, Warning, "Linux 6.9"),
-            (None, None, false, can, Outcome::Ok, ""),
-            (None, None, true, kernel, Outcome::Ok, ""),
-            (None, None, false, kernel, Warning, "Linux 6.9"),
+        for (holder, is_off, support, result, remedy) in [
+            (&owned(Some("nmd-nft-worker")), false, can, Outcome::Ok, ""),
+            (&owned(Some("nft")), false, can, Failure, "end that process"),
+            (&owned(None), false, can, Warning, "run doctor beside"),
+            (&orphan, false, can, Warning, "start the daemon"),
+            (&plain, true, can, Outcome::Ok, ""),
+            (&plain, false, can, Warning, "cleanup"),
+            (&plain, false, library, Warning, "libnftables to 1.1.0"),
+            (&plain, false, kernel, Warning, "Linux 6.9"),
+            (&None, false, can, Outcome::Ok, ""),
+            (&None, true, kernel, Outcome::Ok, ""),
+            (&None, false, kernel, Warning, "Linux 6.9"),
         ] {
-            let found = owner("ip t", header, process, is_off, support);
+            let found = owner("ip t", holder.as_ref(), is_off, support);
             assert_eq!(found.result, result, "{}", found.finding);
             let told = found.remedy.unwrap_or_default();
             assert!(told.contains(remedy), "{told}");
@@ -327,11 +310,11 @@ mod tests {
     #[test]
     fn a_table_that_is_not_there_is_a_warning_and_one_that_differs_a_failure() {
         assert_eq!(
-            in_step("ip t", false, &[Difference::TableMissing]).result,
+            in_step("ip t", false, Some(&[Difference::TableMissing])).result,
             Outcome::Warning
         );
-        assert_eq!(in_step("ip t", true, &[]).result, Outcome::Ok);
-        let dormant = in_step("ip t", true, &[Difference::TableDormant]);
+        assert_eq!(in_step("ip t", true, Some(&[])).result, Outcome::Ok);
+        let dormant = in_step("ip t", true, Some(&[Difference::TableDormant]));
         assert_eq!(dormant.result, Outcome::Failure);
         assert!(dormant.finding.contains("dormant"));
     }

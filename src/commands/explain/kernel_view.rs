@@ -2,13 +2,15 @@
 
 use std::net::IpAddr;
 
+use serde::Serialize;
+
+use super::other_chains::{OtherChain, Others, Treatment};
 use super::verdict::of_family;
 use crate::cli::Options;
-use crate::commands::legacy_nat::{self, LegacyNat};
-use crate::commands::look::Look;
-use crate::commands::other_nat::NatChain;
+use crate::commands::legacy_nat::LegacyNat;
+use crate::commands::look::{Look, SeenTable};
+use crate::commands::other_nat::{NatChain, Survey, Traffic};
 use crate::daemon::worker::WorkerError;
-use crate::kernel::difference::Difference;
 use crate::kernel::observed::{Observed, ObservedElement};
 use crate::policy::prefix_table::Verdict;
 use crate::policy::{FamilyPolicy, Policy, Sources};
@@ -23,58 +25,45 @@ pub(super) enum KernelView {
 
 /// What can be seen with CAP_NET_ADMIN; an error is why it cannot.
 pub(super) struct Seen {
-    ip: Result<Table, String>,
-    ip6: Result<Table, String>,
-    /// The base chains of type nat on postrouting, less the daemon's.
-    other_chains: Result<Vec<NatChain>, String>,
-    legacy_ip: LegacyNat,
-    legacy_ip6: LegacyNat,
+    ip: Result<SeenTable, WorkerError>,
+    ip6: Result<SeenTable, WorkerError>,
+    others: Others,
 }
 
-/// The daemon's table of a family.
-struct Table {
-    /// None: there is none.
-    observed: Option<Observed>,
-    /// In what it differs, but for elements, which are looked up one by one.
-    differences: Vec<String>,
-}
-
-/// A NAT chain of others.
-#[derive(Debug, Clone)]
-pub(super) struct Rival {
-    pub(super) chain: NatChain,
-    /// The program that lists its rules: [`NFT`], or a family's of iptables-legacy.
-    pub(super) listed_by: &'static str,
-}
-
-/// See [`Rival::listed_by`].
-pub(super) const NFT: &str = "nft";
-
-/// What the kernel's table says of one destination.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TableAnswer {
-    pub(super) state: State,
+/// What the kernel's table says of one destination. The names of its fields are a contract.
+#[derive(Debug, Serialize)]
+pub(super) struct KernelAnswer {
+    pub(super) table: TableState,
+    /// None: it is not known.
+    pub(super) agrees: Option<bool>,
     /// The element of the set of exempt destinations that contains the destination.
     pub(super) element: Option<ObservedElement>,
     /// Why the kernel does otherwise than the configuration says; empty: it does the same, as far as is known.
     pub(super) disagreements: Vec<String>,
+    pub(super) error: Option<String>,
 }
 
 /// What there is of the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum State {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum TableState {
+    /// CAP_NET_ADMIN is missing.
     NotPermitted,
-    Unknown(String),
+    /// It could not be looked at.
+    Unknown,
     Missing,
     Read,
 }
 
-impl TableAnswer {
-    /// `None`: it is not known.
-    pub(super) fn agrees(&self) -> Option<bool> {
-        match self.state {
-            State::NotPermitted | State::Unknown(_) => None,
-            State::Missing | State::Read => Some(self.disagreements.is_empty()),
+impl KernelAnswer {
+    /// Nothing more is known.
+    fn only(table: TableState) -> Self {
+        Self {
+            table,
+            agrees: None,
+            element: None,
+            disagreements: Vec::new(),
+            error: None,
         }
     }
 }
@@ -82,56 +71,21 @@ impl TableAnswer {
 /// Looks, without writing anything.
 pub(super) fn look(look: &mut Look, options: &Options, tables: &Tables) -> KernelView {
     let table = &options.table;
-    let mut seen = |family| {
-        let seen = table_of(look, family, options, tables);
-        seen.map_err(|error| error.to_string())
-    };
-    let (ip, ip6) = (seen(Family::Ip), seen(Family::Ip6));
+    let [ip, ip6] = Family::ALL.map(|family| look.table(family, table, Some(tables)));
     let is_other = |chain: &NatChain| {
         let is_of_a_daemon_s_family = ["ip", "ip6"].contains(&chain.family.as_str());
         !(is_of_a_daemon_s_family && chain.table == *table)
     };
     let chains = look.chains();
-    let other_chains =
-        chains.map(|listing| listing.nat_chains.into_iter().filter(is_other).collect());
+    let survey = chains.map(|listing| Survey::new(look, &listing, is_other));
     KernelView::Seen(Box::new(Seen {
         ip,
         ip6,
-        other_chains: other_chains.map_err(|error| error.to_string()),
-        legacy_ip: LegacyNat::read_of(Family::Ip),
-        legacy_ip6: LegacyNat::read_of(Family::Ip6),
+        others: Others {
+            survey: survey.map_err(|error| error.to_string()),
+            legacy: Family::ALL.map(|family| (family, LegacyNat::read_of(family))),
+        },
     }))
-}
-
-fn table_of(
-    look: &mut Look,
-    family: Family,
-    options: &Options,
-    tables: &Tables,
-) -> Result<Table, WorkerError> {
-    let Some(ruleset) = tables.of(family) else {
-        let observed = look.observe_any(family, &options.table)?;
-        let is_too_many = || "there is a table, although IPv6 is off".to_owned();
-        let differences = observed.iter().map(|_| is_too_many()).collect();
-        return Ok(Table {
-            observed,
-            differences,
-        });
-    };
-    let observed = look.observe(ruleset)?;
-    let mut differences = look.differences(ruleset, observed.as_ref())?;
-    differences.retain(|difference| {
-        !matches!(
-            difference,
-            Difference::ElementsMissing(..)
-                | Difference::ElementsForeign(..)
-                | Difference::ElementsStrange(..)
-        )
-    });
-    Ok(Table {
-        observed,
-        differences: differences.iter().map(ToString::to_string).collect(),
-    })
 }
 
 impl KernelView {
@@ -141,96 +95,59 @@ impl KernelView {
         policy: &Policy,
         source: Option<IpAddr>,
         destination: IpAddr,
-    ) -> TableAnswer {
+    ) -> KernelAnswer {
         let seen = match (self, destination) {
-            (Self::NotPermitted, _) => return State::NotPermitted.into(),
+            (Self::NotPermitted, _) => return KernelAnswer::only(TableState::NotPermitted),
             (Self::Seen(seen), IpAddr::V4(_)) => &seen.ip,
             (Self::Seen(seen), IpAddr::V6(_)) => &seen.ip6,
         };
-        let of_family = of_family(policy, destination);
-        let table = match seen {
-            Err(error) => return State::Unknown(error.clone()).into(),
-            Ok(table) => table,
+        let compared = seen.as_ref().and_then(|seen| {
+            let differences = seen.differences.as_ref()?;
+            Ok((seen.observed.as_ref(), differences.iter().flatten()))
+        });
+        let (observed, differences) = match compared {
+            Ok(compared) => compared,
+            Err(error) => {
+                return KernelAnswer {
+                    error: Some(error.to_string()),
+                    ..KernelAnswer::only(TableState::Unknown)
+                };
+            }
         };
-        let Some(observed) = &table.observed else {
-            let disagreement = "there is no table, so that it masquerades nothing";
-            return TableAnswer {
-                disagreements: of_family
-                    .map(|_| disagreement.to_owned())
-                    .into_iter()
-                    .collect(),
-                ..State::Missing.into()
-            };
+        let element =
+            observed.and_then(|table| element_of(table, AddressField::Destination, destination));
+        let lookups = match (observed, of_family(policy, destination)) {
+            (Some(table), Some(of_family)) => {
+                lookups(of_family, table, source, destination, element)
+            }
+            _ => Vec::new(),
         };
-        let element = element_of(observed, AddressField::Destination, destination);
-        let mut disagreements = of_family
-            .map(|of_family| lookups(of_family, observed, source, destination, element))
-            .unwrap_or_default();
-        disagreements.extend(table.differences.iter().cloned());
-        TableAnswer {
-            state: State::Read,
+        // Elements are looked up one by one.
+        let differences = differences.filter(|difference| !difference.is_of_elements());
+        let differences = differences.map(ToString::to_string);
+        let disagreements: Vec<String> = lookups.into_iter().chain(differences).collect();
+        KernelAnswer {
+            agrees: Some(disagreements.is_empty()),
             element: element.cloned(),
             disagreements,
-        }
-    }
-
-    /// The other chains that packets of the destination's family pass, in the order in which they run, and why not all of
-    /// them are known.
-    pub(super) fn other_chains(&self, destination: IpAddr) -> (Vec<Rival>, Option<String>) {
-        let Self::Seen(seen) = self else {
-            return (Vec::new(), None);
-        };
-        let (family, legacy) = match destination {
-            IpAddr::V4(_) => (Family::Ip, &seen.legacy_ip),
-            IpAddr::V6(_) => (Family::Ip6, &seen.legacy_ip6),
-        };
-        let mut unknown: Vec<String> = seen
-            .other_chains
-            .as_ref()
-            .err()
-            .cloned()
-            .into_iter()
-            .collect();
-        let chains = seen.other_chains.iter().flatten();
-        let mut rivals: Vec<Rival> = chains
-            .filter(|chain| chain.sees(family))
-            .map(|chain| Rival {
-                chain: chain.clone(),
-                listed_by: NFT,
+            ..KernelAnswer::only(match observed {
+                Some(_) => TableState::Read,
+                None => TableState::Missing,
             })
-            .collect();
-        match legacy {
-            LegacyNat::NotLoaded => {}
-            LegacyNat::Loaded(_) => rivals.push(legacy_chain(family)),
-            LegacyNat::Hidden(why) | LegacyNat::Unknown(why) => {
-                unknown.push(format!("rules of iptables-legacy: {why}"));
-            }
         }
-        rivals.sort_by_key(|rival| rival.chain.priority);
-        let unknown = (!unknown.is_empty()).then(|| unknown.join("; "));
-        (rivals, unknown)
     }
-}
 
-fn legacy_chain(family: Family) -> Rival {
-    Rival {
-        chain: NatChain {
-            family: family.name().to_owned(),
-            table: "nat".to_owned(),
-            name: "POSTROUTING".to_owned(),
-            priority: legacy_nat::PRIORITY,
-        },
-        listed_by: legacy_nat::program(family),
-    }
-}
-
-impl From<State> for TableAnswer {
-    /// Nothing more is known.
-    fn from(state: State) -> Self {
-        Self {
-            state,
-            element: None,
-            disagreements: Vec::new(),
+    /// See [`Others::beside`].
+    pub(super) fn other_chains(
+        &self,
+        traffic: &Traffic,
+        destination: IpAddr,
+        treatment: Treatment,
+    ) -> (Vec<OtherChain>, Option<String>) {
+        let family = Family::of(destination);
+        match self {
+            Self::NotPermitted => (Vec::new(), None),
+            Self::Seen(seen) => seen.others.beside(family, traffic, treatment),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod kernel_view;
+mod other_chains;
 mod text;
 mod verdict;
 
@@ -12,19 +13,21 @@ use serde::Serialize;
 use tracing::warn;
 
 use super::daemon_says::DaemonSays;
-use super::local_address;
 use super::look::Look;
+use super::other_nat::Traffic;
 use super::{ExitStatus, bad_configuration, failed, load, print, print_json, print_warnings};
+use super::{route_lookup, uplinks};
 use crate::cli::{Options, OutputFormat};
 use crate::config::provenance::{CidrPlace, List, ListedCidr};
 use crate::config_source::Loaded;
-use crate::kernel::capability;
+use crate::kernel::capability::{self, NetAdmin};
 use crate::policy::Policy;
 use crate::policy::prefix_table::{Entry, Origin};
 use crate::ruleset::Tables;
-use answer::{Answer, DecidedBy, list_of};
+use answer::{Answer, DecidedBy};
 use kernel_view::KernelView;
-use verdict::{Decision, Locality, decide};
+use other_chains::Treatment;
+use verdict::{Decision, Locality, Verdict, decide};
 
 /// What `--format json` prints. Names of fields are a contract.
 #[derive(Serialize)]
@@ -72,7 +75,7 @@ pub(super) fn explain(
 
 fn seen(options: &Options, tables: &Tables) -> std::io::Result<KernelView> {
     // What cannot be read of the own capabilities is not permitted either.
-    if !matches!(capability::raise_net_admin(), Ok(true)) {
+    if let Ok(NetAdmin::Missing) | Err(_) = capability::raise_net_admin() {
         return Ok(KernelView::NotPermitted);
     }
     Ok(kernel_view::look(&mut Look::new()?, options, tables))
@@ -90,12 +93,16 @@ fn answers(
         .map(|destination| decided(policy, from, *destination))
         .collect();
     let places = places(loaded, decisions.iter().flatten());
+    let pods = Traffic::of_pods(Some(policy));
     let answer = |(destination, decision): (&IpAddr, &Result<Decision, String>)| match decision {
-        Err(error) => Answer::error(*destination, error.clone()),
+        Err(error) => Answer {
+            error: Some(error.clone()),
+            ..Answer::to(*destination)
+        },
         Ok(decision) => {
             let decided_by = decision.decided_by.map(|entry| DecidedBy {
                 cidr: entry.prefix.to_string(),
-                list: list_of(entry.origin),
+                list: entry.origin,
                 is_default: match entry.origin {
                     Origin::LinkLocal => true,
                     Origin::NonMasqueradeCidrs => loaded.config.non_masquerade_cidrs_are_default,
@@ -103,8 +110,31 @@ fn answers(
                 },
                 place: listed(entry).and_then(|listed| places.get(&listed).cloned()),
             });
-            let table = view.answer(policy, from, *destination);
-            Answer::new(*destination, decision, decided_by, policy, table, view)
+            let traffic = Traffic {
+                source: from,
+                destination: Some(*destination),
+                ..pods.clone()
+            };
+            let treatment = Treatment {
+                verdict: decision.verdict,
+                is_enforced: policy.enforce,
+            };
+            let (other_chains, other_chains_error) =
+                view.other_chains(&traffic, *destination, treatment);
+            Answer {
+                verdict: Some(decision.verdict),
+                reason: decision.reason,
+                decided_by,
+                masqueraded_as: match decision.verdict {
+                    Verdict::Masqueraded => uplinks::on_the_way_to(*destination),
+                    Verdict::KeepsSource | Verdict::LeftAlone => None,
+                },
+                conditions: decision.conditions.clone(),
+                kernel: Some(view.answer(policy, from, *destination)),
+                other_chains,
+                other_chains_error,
+                ..Answer::to(*destination)
+            }
         }
     };
     destinations.iter().zip(&decisions).map(answer).collect()
@@ -142,7 +172,7 @@ fn decided(policy: &Policy, from: Option<IpAddr>, to: IpAddr) -> Result<Decision
 }
 
 fn is_local(address: IpAddr) -> bool {
-    local_address::is_local(address).unwrap_or_else(|error| {
+    route_lookup::is_local(address).unwrap_or_else(|error| {
         warn!(
             "whether {address} is LOCAL is not known, so it is taken for another host's: {error}"
         );

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use super::Answers;
-use super::answer::{Answer, DecidedBy, Element, KernelAnswer, Order, OtherChain};
-use super::kernel_view::NFT;
-use super::verdict::{Reason, Verdict};
-use crate::policy::NOT_ENFORCED;
+use super::answer::{Answer, DecidedBy};
+use super::kernel_view::{KernelAnswer, TableState};
+use super::verdict::Verdict;
+use crate::policy::prefix_table::Origin;
 use crate::ruleset::AddressField;
 
 /// All answers, an empty line between two.
@@ -27,10 +27,19 @@ fn one(answer: &Answer, table: &str) -> String {
         line("error", error);
     }
     if let Some(verdict) = answer.verdict {
-        line("verdict", &verdict_told(verdict, answer.reason));
+        line(
+            "verdict",
+            &match answer.reason {
+                Some(reason) => format!("{verdict}: {reason}"),
+                None => verdict.to_string(),
+            },
+        );
         if verdict != Verdict::LeftAlone {
             line("decided by", &decided_by(answer.decided_by.as_ref()));
         }
+    }
+    if let Some(masqueraded_as) = &answer.masqueraded_as {
+        line("as", &masqueraded_as.to_string());
     }
     for condition in &answer.conditions {
         line("if", condition);
@@ -45,31 +54,12 @@ fn one(answer: &Answer, table: &str) -> String {
     }
     for (index, chain) in answer.other_chains.iter().enumerate() {
         let label = if index == 0 { "other NAT" } else { "" };
-        line(label, &chain_told(chain));
+        line(label, &chain.to_string());
     }
     if let Some(error) = &answer.other_chains_error {
         line("other NAT", &format!("cannot be listed: {error}"));
     }
     text
-}
-
-fn verdict_told(verdict: Verdict, reason: Option<Reason>) -> String {
-    let why = match reason {
-        None => {
-            let what = match verdict {
-                Verdict::Masqueraded => "masqueraded",
-                Verdict::KeepsSource => "keeps its source address",
-                Verdict::LeftAlone => "left alone",
-            };
-            return what.to_owned();
-        }
-        Some(Reason::Ipv6Off) => "IPv6 is off (enableIPv6: false)",
-        Some(Reason::NoSourceOfFamily) => "sourceCIDRs names no source of this family",
-        Some(Reason::LocalDestination) => "a LOCAL address, one of this host's own",
-        Some(Reason::NodeTraffic) => "the node itself sends it (masqNodeTraffic: false)",
-        Some(Reason::SourceNotListed) => "the source is in none of sourceCIDRs",
-    };
-    format!("left alone: {why}")
 }
 
 fn decided_by(decided_by: Option<&DecidedBy>) -> String {
@@ -79,83 +69,33 @@ fn decided_by(decided_by: Option<&DecidedBy>) -> String {
     let DecidedBy { cidr, list, .. } = decided_by;
     match (&decided_by.place, decided_by.is_default) {
         (Some(place), _) => format!("{cidr} of {list} ({place})"),
-        (None, true) if *list == "link-local" => format!("{cidr}, exempt by default ({list})"),
+        (None, true) if *list == Origin::LinkLocal => format!("{cidr}, exempt by default ({list})"),
         (None, true) => format!("{cidr} of the default list of {list}"),
         (None, false) => format!("{cidr} of {list}"),
     }
 }
 
 fn kernel_told(kernel: &KernelAnswer, table: &str) -> String {
+    let set = AddressField::Destination.set();
     let found = match &kernel.element {
-        Some(element) => {
-            let element = element_told(element);
-            format!(
-                "set {} of table {table} has {element}",
-                AddressField::Destination.set()
-            )
-        }
-        None => format!(
-            "set {} of table {table} has no element for it",
-            AddressField::Destination.set()
-        ),
+        Some(element) => format!("set {set} of table {table} has {element}"),
+        None => format!("set {set} of table {table} has no element for it"),
     };
     match (kernel.table, kernel.agrees) {
-        ("not_permitted", _) => {
+        (TableState::NotPermitted, _) => {
             "not looked at: CAP_NET_ADMIN is missing, run as root to compare".to_owned()
         }
-        ("unknown", _) => format!(
-            "table {table} cannot be listed: {}",
+        (TableState::Unknown, _) => format!(
+            "table {table} cannot be looked at: {}",
             kernel.error.as_deref().unwrap_or_default()
         ),
-        ("unreadable", _) => format!("the listing of table {table} cannot be understood"),
-        ("missing", Some(true)) => format!("agrees: there is no table {table}"),
-        ("missing", _) => format!("disagrees: there is no table {table}; is the daemon running?"),
-        (_, Some(true)) => format!("agrees: {found}"),
-        (_, _) => format!("disagrees: {}; {found}", kernel.disagreements.join("; ")),
+        (TableState::Missing, Some(true)) => format!("agrees: there is no table {table}"),
+        (TableState::Missing, _) => {
+            format!("disagrees: there is no table {table}; is the daemon running?")
+        }
+        (TableState::Read, Some(true)) => format!("agrees: {found}"),
+        (TableState::Read, _) => {
+            format!("disagrees: {}; {found}", kernel.disagreements.join("; "))
+        }
     }
-}
-
-fn element_told(element: &Element) -> String {
-    let Element {
-        first,
-        last,
-        comment,
-    } = element;
-    let interval = if first == last {
-        first.to_string()
-    } else {
-        format!("{first}-{last}")
-    };
-    match comment {
-        // Anyone's to choose.
-        Some(comment) => format!("{interval} \"{}\"", comment.escape_debug()),
-        None => interval,
-    }
-}
-
-fn chain_told(chain: &OtherChain) -> String {
-    let when = match chain.runs {
-        Order::Before => "before ours",
-        Order::BeforeOrAfter => "before or after ours, the priority is the same",
-        Order::After => "after ours",
-    };
-    let OtherChain {
-        family, listed_by, ..
-    } = chain;
-    let (name, priority) = (chain.chain.escape_debug(), chain.priority);
-    let table = chain.table.escape_debug();
-    let (table, rules) = if *listed_by == NFT {
-        (format!("{family} {table}"), String::new())
-    } else {
-        let rules = format!(": see {listed_by} -t nat -S");
-        (format!("{table} of {listed_by}"), rules)
-    };
-    let over = if chain.only_translated {
-        format!(" for {NOT_ENFORCED}")
-    } else {
-        String::new()
-    };
-    format!(
-        "table {table}, chain {name}, priority {priority} ({when}) may decide otherwise{over}{rules}"
-    )
 }

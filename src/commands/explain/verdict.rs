@@ -1,10 +1,11 @@
 //! What the configuration means for one destination.
 
+use std::fmt;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use serde::Serialize;
 
+use crate::in_words;
 use crate::policy::prefix_table::{self, Entry};
 use crate::policy::{FamilyPolicy, Policy, Sources};
 
@@ -29,13 +30,26 @@ pub(super) enum Reason {
     SourceNotListed,
 }
 
-/// What else must hold, where no source is given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Condition {
-    /// `sourceCIDRs`: all other traffic is left alone.
-    FromOneOf(Vec<IpNet>),
-    /// `masqNodeTraffic: false`
-    NotFromTheNode,
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Masqueraded => "masqueraded",
+            Self::KeepsSource => "keeps its source address",
+            Self::LeftAlone => "left alone",
+        })
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ipv6Off => "IPv6 is off (enableIPv6: false)",
+            Self::NoSourceOfFamily => "sourceCIDRs names no source of this family",
+            Self::LocalDestination => "a LOCAL address, one of this host's own",
+            Self::NodeTraffic => "the node itself sends it (masqNodeTraffic: false)",
+            Self::SourceNotListed => "the source is in none of sourceCIDRs",
+        })
+    }
 }
 
 /// Whether the two addresses of a packet are LOCAL.
@@ -52,7 +66,8 @@ pub(super) struct Decision {
     pub(super) reason: Option<Reason>,
     /// The longest configured prefix that contains the destination, also where the traffic is left alone.
     pub(super) decided_by: Option<Entry>,
-    pub(super) conditions: Vec<Condition>,
+    /// What else must hold, where no source is given; in words.
+    pub(super) conditions: Vec<String>,
 }
 
 /// What happens to traffic to `destination`, from `source` where that is given; both are of one family.
@@ -108,12 +123,16 @@ fn reason_to_leave_alone(
     }
 }
 
-fn conditions(policy: &Policy, destination: IpAddr) -> Vec<Condition> {
+fn conditions(policy: &Policy, destination: IpAddr) -> Vec<String> {
     let sources = match of_family(policy, destination).map(|family| &family.sources) {
-        Some(Sources::Only(sources)) => Some(Condition::FromOneOf(sources.clone())),
+        Some(Sources::Only(sources)) => Some(format!(
+            "from {} (sourceCIDRs); from other sources it is left alone",
+            in_words::all(sources, ", ")
+        )),
         _ => None,
     };
-    let node = (!policy.masq_node_traffic).then_some(Condition::NotFromTheNode);
+    let node = "not sent by the node itself (masqNodeTraffic: false); that is left alone";
+    let node = (!policy.masq_node_traffic).then(|| node.to_owned());
     sources.into_iter().chain(node).collect()
 }
 
@@ -177,17 +196,18 @@ mod tests {
     #[test]
     fn without_a_source_its_conditions_are_named() {
         let mut config = Config::default();
-        let no_conditions = decided(&config, None, "1.1.1.1", Locality::default());
-        assert_eq!(no_conditions.conditions, []);
+        let conditions = |config: &Config, source| {
+            let decision = decided(config, source, "1.1.1.1", Locality::default());
+            decision.conditions.join("\n")
+        };
+        assert_eq!(conditions(&config, None), "");
         config.masq_node_traffic = false;
         config.source_cidrs = vec!["10.244.0.0/16".parse().unwrap()];
-        let conditions = [
-            Condition::FromOneOf(config.source_cidrs.clone()),
-            Condition::NotFromTheNode,
-        ];
-        let without = decided(&config, None, "1.1.1.1", Locality::default());
-        assert_eq!(without.conditions, conditions);
-        let with = decided(&config, Some("10.244.0.1"), "1.1.1.1", Locality::default());
-        assert_eq!(with.conditions, []);
+        assert_eq!(
+            conditions(&config, None),
+            "from 10.244.0.0/16 (sourceCIDRs); from other sources it is left alone\n\
+             not sent by the node itself (masqNodeTraffic: false); that is left alone"
+        );
+        assert_eq!(conditions(&config, Some("10.244.0.1")), "");
     }
 }

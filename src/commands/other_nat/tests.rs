@@ -62,24 +62,172 @@ fn only_nat_chains_on_postrouting_translate_sources_in_the_order_in_which_they_r
     assert!(early.sees(Family::Ip) && !early.sees(Family::Ip6));
 }
 
+/// Each rule with what it is limited to.
+fn told(listing: &str, base_chain: &str) -> Vec<String> {
+    let table: NatTable = serde_json::from_str(listing).unwrap();
+    let found = table.source_nat_rules(base_chain);
+    found.iter().map(ToString::to_string).collect()
+}
+
 #[test]
 fn rules_of_iptables_nft_are_found_by_their_targets_where_a_packet_can_come_to_them() {
+    let told = told(IPTABLES, "POSTROUTING");
+    let expected = [
+        "chain KUBE-POSTROUTING rule 3 (only packets with mark 0x4000/0x4000)",
+        "chain POSTROUTING rule 2",
+    ];
+    assert_eq!(told, expected);
     let table: NatTable = serde_json::from_str(IPTABLES).unwrap();
     let found = table.source_nat_rules("POSTROUTING");
-    let rule = |chain: &str, number, handle, masquerades, looks_at_mark| SourceNatRule {
-        chain: chain.to_owned(),
-        number,
-        handle,
-        masquerades,
-        looks_at_mark,
+    let found: Vec<_> = found
+        .iter()
+        .map(|rule| (rule.handle, rule.masquerades))
+        .collect();
+    assert_eq!(found, [(8, true), (13, false)]);
+}
+
+/// Statements as libnftables lists them, and what is told of each.
+#[test]
+fn limits_are_read_from_what_is_listed() {
+    let matched = |op: &str, left: Value, right: Value| json!({"match": {"op": op, "left": left, "right": right}});
+    let source = || json!({"payload": {"protocol": "ip", "field": "saddr"}});
+    let mark = || json!({"meta": {"key": "mark"}});
+    let masked = |mask: u32| json!({"&": [{"meta": {"key": "mark"}}, mask]});
+    let prefix = json!({"prefix": {"addr": "10.88.0.0", "len": 16}});
+    let range = json!({"range": ["10.0.0.1", "10.0.0.9"]});
+    let element =
+        json!({"elem": {"val": {"prefix": {"addr": "10.1.0.0", "len": 16}}, "comment": "x"}});
+    for (statement, told) in [
+        (
+            matched("==", source(), prefix.clone()),
+            "only from 10.88.0.0/16",
+        ),
+        (matched("!=", source(), prefix), "not from 10.88.0.0/16"),
+        (
+            matched("==", source(), json!({"set": [range, element]})),
+            "only from 10.0.0.1-10.0.0.9, 10.1.0.0/16",
+        ),
+        (
+            matched("==", source(), json!("@empty")),
+            "only what is in an empty set, empty",
+        ),
+        // All of them match.
+        (matched("!=", source(), json!("@empty")), ""),
+        (matched("==", source(), json!("@gone")), ""),
+        (
+            matched("==", source(), json!("@full")),
+            "only from fd00::/8",
+        ),
+        (matched("<", source(), json!("10.0.0.1")), ""),
+        (
+            matched("==", source(), json!({"set": [1, {"strange": []}]})),
+            "",
+        ),
+        (
+            matched("!=", mark(), json!(0)),
+            "only packets with mark other than 0",
+        ),
+        (
+            matched("==", mark(), json!({"set": [1, 2]})),
+            "only packets with mark 0x1, 0x2",
+        ),
+        (matched("!=", mark(), json!(1)), "not packets with mark 0x1"),
+        (
+            matched("==", masked(4), json!(4)),
+            "only packets with mark 0x4/0x4",
+        ),
+        (
+            matched("==", masked(4), json!(0)),
+            "not packets with mark 0x4",
+        ),
+        (
+            matched("==", json!({"ct": {"key": "mark"}}), json!(3)),
+            "only packets with mark of the connection 0x3",
+        ),
+        (
+            matched("in", json!({"ct": {"key": "status"}}), json!("dnat")),
+            "only what was translated to another destination",
+        ),
+        (
+            matched("in", json!({"ct": {"key": "status"}}), json!("snat")),
+            "",
+        ),
+        (
+            matched("!=", json!({"meta": {"key": "skuid"}}), json!(0)),
+            "only what processes of the node send",
+        ),
+        (
+            matched(
+                "==",
+                json!({"meta": {"key": "iifname"}}),
+                json!({"set": ["a", "b*"]}),
+            ),
+            "only what comes in by a, b*",
+        ),
+        (
+            matched("!=", json!({"meta": {"key": "oif"}}), json!("lo")),
+            "not what leaves by lo",
+        ),
+        (
+            json!({"xt": {"type": "match", "name": "owner"}}),
+            "only what processes of the node send",
+        ),
+        (json!({"xt": {"type": "match", "name": "set"}}), ""),
+        (json!({"xt": {"type": "match", "name": "comment"}}), ""),
+        (json!({"match": "strange"}), ""),
+        (json!({"counter": null}), ""),
+    ] {
+        let listing = json!({"nftables": [
+            {"set": {"name": "empty", "type": "ipv4_addr"}},
+            {"set": {"name": "full", "type": "ipv6_addr", "elem": [{"prefix": {"addr": "fd00::", "len": 8}}]}},
+            {"rule": {"chain": "p", "expr": [statement, {"masquerade": null}]}}]});
+        let expected = match told {
+            "" => "chain p rule 1".to_owned(),
+            told => format!("chain p rule 1 ({told})"),
+        };
+        assert_eq!(
+            self::told(&listing.to_string(), "p"),
+            [expected],
+            "{statement}"
+        );
+    }
+}
+
+/// What is limited by jumps that differ is limited by what they have in common.
+#[test]
+fn a_chain_is_limited_by_all_jumps_that_lead_to_it() {
+    let jump = |from: &str, source: &str, mark: u32, to: &str| {
+        let matched = |left: Value, right: Value| json!({"match": {"op": "==", "left": left, "right": right}});
+        let source = matched(
+            json!({"payload": {"protocol": "ip", "field": "saddr"}}),
+            source.into(),
+        );
+        let mark = matched(json!({"meta": {"key": "mark"}}), mark.into());
+        json!({"rule": {"chain": from, "expr": [source, mark, {"jump": {"target": to}}]}})
     };
+    let masquerade = json!({"rule": {"chain": "last", "expr": [{"masquerade": null}]}});
+    let listing = |jumps: Vec<Value>| {
+        let all: Vec<&Value> = jumps.iter().chain([&masquerade]).collect();
+        json!({"nftables": all}).to_string()
+    };
+    let two = vec![
+        jump("p", "10.0.0.1", 1, "last"),
+        jump("p", "10.0.0.2", 1, "a"),
+        jump("a", "10.0.0.2", 1, "last"),
+    ];
     assert_eq!(
-        found,
-        [
-            rule("KUBE-POSTROUTING", 3, 8, true, true),
-            rule("POSTROUTING", 2, 13, false, false),
-        ]
+        told(&listing(two), "p"),
+        ["chain last rule 1 (only from 10.0.0.1, 10.0.0.2, only packets with mark 0x1)"]
     );
+    let plain = json!({"rule": {"chain": "p", "expr": [{"goto": {"target": "last"}}]}});
+    let one_is_plain = vec![jump("p", "10.0.0.1", 1, "last"), plain.clone()];
+    assert_eq!(told(&listing(one_is_plain), "p"), ["chain last rule 1"]);
+    // What stands behind a plain goto is never reached.
+    let one_is_behind = vec![plain, jump("p", "10.0.0.1", 1, "last")];
+    assert_eq!(told(&listing(one_is_behind), "p"), ["chain last rule 1"]);
+    let returned = json!({"rule": {"chain": "p", "expr": [{"return": null}]}});
+    let nothing_comes = vec![returned, jump("p", "10.0.0.1", 1, "last")];
+    assert_eq!(told(&listing(nothing_comes), "p"), [""; 0]);
 }
 
 #[test]
@@ -99,7 +247,16 @@ fn chains_that_jump_in_a_circle_are_walked_once() {
         {"rule": {"chain": "a", "expr": [{"jump": {"target": "b"}}]}},
         {"rule": {"chain": "b", "expr": [{"jump": {"target": "a"}}, {"masquerade": null}]}}]}"#;
     let table: NatTable = serde_json::from_str(circle).unwrap();
-    assert_eq!(table.source_nat_rules("a").len(), 1);
+    for base_chain in ["a", "b"] {
+        assert_eq!(table.source_nat_rules(base_chain).len(), 1);
+    }
+    let entered = circle.replacen(
+        '[',
+        r#"[{"rule": {"chain": "p", "expr": [{"jump": {"target": "a"}}]}},"#,
+        1,
+    );
+    let table: NatTable = serde_json::from_str(&entered).unwrap();
+    assert_eq!(table.source_nat_rules("p").len(), 1);
 }
 
 /// kube-proxy writes some 12 rules for a service.

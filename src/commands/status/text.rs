@@ -3,9 +3,10 @@
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
 
-use ipnet::IpNet;
-
-use super::{Element, Owner, OwnerKind, Status, TableStatus};
+use super::{Status, TableStatus};
+use crate::in_words;
+use crate::kernel::observed::ObservedElement;
+use crate::ruleset::Family;
 
 /// The longest bar, in characters.
 const BAR_CHARACTERS: u64 = 24;
@@ -52,10 +53,8 @@ pub(super) fn told(status: &Status, style: Style) -> String {
     let tables = status.tables.iter();
     paragraphs.extend(tables.map(|table| table_told(table, style)));
     paragraphs.push(format!("{}\n", status.daemon));
-    if let Some(absence) = &status.configuration.absence {
-        let capitalised = absence.replacen("there", "There", 1);
-        paragraphs.push(format!("{capitalised}, so all is as by default.\n"));
-    }
+    let origin = status.configuration.origin.as_ref();
+    paragraphs.extend(origin.map(|origin| format!("{}\n", in_words::sentence(origin))));
     paragraphs.join("\n")
 }
 
@@ -72,7 +71,10 @@ fn in_force(tables: &[TableStatus]) -> &'static str {
 }
 
 fn table_told(table: &TableStatus, style: Style) -> String {
-    let family = if table.family == "ip" { "IPv4" } else { "IPv6" };
+    let family = match table.family {
+        Family::Ip => "IPv4",
+        Family::Ip6 => "IPv6",
+    };
     let mut text = format!("{family}: {}\n", state(table, style));
     let mut line = |label: &str, said: &str| {
         // Writing to a String cannot fail.
@@ -86,7 +88,7 @@ fn table_told(table: &TableStatus, style: Style) -> String {
         line("error", error);
     }
     if let Some(owner) = &table.owner {
-        line("owner", &owner_told(owner));
+        line("owner", &owner.to_string());
     }
     if let Some(connections) = table.masqueraded_connections {
         line("masqueraded", &counted(connections));
@@ -98,7 +100,7 @@ fn table_told(table: &TableStatus, style: Style) -> String {
 }
 
 fn state(table: &TableStatus, style: Style) -> String {
-    let name = format!("table {} {}", table.family, table.table);
+    let name = format!("table {} {}", table.family.name(), table.table);
     match (table.is_present, table.is_wanted, table.in_step) {
         (Some(false), Some(false), _) => {
             "off (enableIPv6: false), and there is no table".to_owned()
@@ -120,29 +122,6 @@ fn state(table: &TableStatus, style: Style) -> String {
     }
 }
 
-fn owner_told(owner: &Owner) -> String {
-    let process = match (&owner.process, owner.pid) {
-        (Some(name), Some(pid)) => format!("{name} (pid {pid})"),
-        _ => String::new(),
-    };
-    match (owner.kind, owner.port) {
-        (OwnerKind::Daemon, _) => {
-            format!("{process}, the worker of a running daemon: others cannot change the table")
-        }
-        (OwnerKind::Other, _) => format!("{process}, which is no daemon's worker"),
-        (OwnerKind::Unseen, Some(port)) => {
-            format!("a process that is not to be seen from here (netlink port {port})")
-        }
-        (OwnerKind::Unseen, None) => "a process that is not to be seen from here".to_owned(),
-        (OwnerKind::Ended, _) => {
-            "none: its owner has ended, and the next daemon adopts the table".to_owned()
-        }
-        (OwnerKind::None, _) => {
-            "none: others can change the table, a running daemon undoes it".to_owned()
-        }
-    }
-}
-
 fn counted(connections: u64) -> String {
     match connections {
         1 => "1 connection".to_owned(),
@@ -151,7 +130,7 @@ fn counted(connections: u64) -> String {
 }
 
 /// One line for each element: its addresses, its connections, and how they compare with the busiest one's.
-fn elements(elements: &[Element], style: Style) -> String {
+fn elements(elements: &[ObservedElement], style: Style) -> String {
     const HEADINGS: (&str, &str) = ("exempt", "connections");
     if elements.is_empty() {
         return String::new();
@@ -161,7 +140,7 @@ fn elements(elements: &[Element], style: Style) -> String {
         .map(|element| {
             let connections = element.connections;
             let shown = connections.map_or_else(|| "?".to_owned(), |n| n.to_string());
-            (name(element), shown, connections.unwrap_or_default())
+            (element.to_string(), shown, connections.unwrap_or_default())
         })
         .collect();
     let names = rows.iter().map(|(name, ..)| name.chars().count());
@@ -190,36 +169,12 @@ fn bar(connections: u64, busiest: u64, style: Style) -> String {
     format!("  {}", String::from(part).repeat(length))
 }
 
-/// `10.0.0.0/8`, `10.2.0.0-10.255.255.255 of 10.0.0.0/8`, `169.254.0.0/16 (link-local)`
-fn name(element: &Element) -> String {
-    let interval = match prefix(element) {
-        Some(prefix) => prefix.to_string(),
-        None => format!("{}-{}", element.first, element.last),
-    };
-    match element.comment.as_deref() {
-        None => interval,
-        Some(comment) if comment == interval => interval,
-        Some("link-local") => format!("{interval} (link-local)"),
-        // Anyone's to choose.
-        Some(comment) => format!("{interval} of {}", comment.escape_debug()),
-    }
-}
-
-/// The prefix of exactly these addresses.
-fn prefix(element: &Element) -> Option<IpNet> {
-    let longest = if element.first.is_ipv4() { 32 } else { 128 };
-    let prefixes = (0..=longest).filter_map(|length| IpNet::new(element.first, length).ok());
-    let is_it =
-        |prefix: &IpNet| prefix.network() == element.first && prefix.broadcast() == element.last;
-    prefixes.into_iter().find(is_it)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn element(first: &str, last: &str, comment: &str, connections: u64) -> Element {
-        Element {
+    fn element(first: &str, last: &str, comment: &str, connections: u64) -> ObservedElement {
+        ObservedElement {
             first: first.parse().unwrap(),
             last: last.parse().unwrap(),
             comment: Some(comment.to_owned()),
@@ -227,7 +182,7 @@ mod tests {
         }
     }
 
-    fn some() -> [Element; 4] {
+    fn some() -> [ObservedElement; 4] {
         [
             element("10.0.0.0", "10.0.255.255", "10.0.0.0/8", 3),
             element("10.2.0.0", "10.255.255.255", "10.0.0.0/8", 1_200),
@@ -278,6 +233,6 @@ mod tests {
     #[test]
     fn what_others_wrote_into_a_comment_is_escaped() {
         let forged = element("10.0.0.0", "10.0.0.0", "\u{1b}[31m\n", 0);
-        assert_eq!(name(&forged), "10.0.0.0/32 of \\u{1b}[31m\\n");
+        assert_eq!(forged.to_string(), "10.0.0.0/32 of \\u{1b}[31m\\n");
     }
 }

@@ -1,8 +1,9 @@
-//! iptables-legacy, whose rules only its own program lists.
+//! Rules of iptables-legacy, which only its own program lists.
 
 use super::enforcement::Enforcement;
 use super::finding::Finding;
 use crate::commands::legacy_nat::{LegacyNat, PRIORITY};
+use crate::commands::other_nat::KNOWN_AGENT_CHAINS;
 use crate::in_words;
 use crate::policy::NOT_ENFORCED;
 
@@ -43,17 +44,33 @@ fn loaded(programs: &[&str], enforcement: Enforcement) -> Finding {
             format!("{said}; our chain enforce comes first, but for {NOT_ENFORCED}"),
         );
     }
-    let commands = programs
+    let listings = programs
         .iter()
         .map(|program| format!("{program} -t nat -S"));
+    let removals = programs.iter().map(|program| agent_removal(program));
     let mut remedy = format!(
-        "look for MASQUERADE and SNAT in `{}` and remove them (the table itself stays loaded)",
-        in_words::all(commands, "`, `")
+        "look for MASQUERADE and SNAT in `{}` and remove them (the table itself stays loaded); the chain of a masquerade agent \
+         ({}) and what leads to it: `{}`",
+        in_words::all(listings, "`, `"),
+        in_words::all(KNOWN_AGENT_CHAINS, ", "),
+        in_words::all(removals, "`, `"),
     );
     if enforcement == Enforcement::Off {
-        remedy.push_str(", or set enforce: true");
+        remedy.push_str(
+            "; or set enforce: true, unless someone needs one of them (Istio, a VPN, Docker)",
+        );
     }
     Finding::warning(CHECK, said, remedy)
+}
+
+/// Its jumps go by the words in which they are listed, whatever their comment is, and all in one commit. They are listed
+/// first: the program that commits holds the lock of both from its first line on.
+fn agent_removal(program: &str) -> String {
+    format!(
+        "CHAIN={}; JUMPS=$({program} -t nat -S POSTROUTING | sed -n \"s/^-A \\(.* -j $CHAIN\\)$/-D \\1/p\"); \
+         printf '*nat\\n%s\\n-F %s\\n-X %s\\nCOMMIT\\n' \"$JUMPS\" $CHAIN $CHAIN | {program}-restore --noflush",
+        KNOWN_AGENT_CHAINS[0]
+    )
 }
 
 #[cfg(test)]

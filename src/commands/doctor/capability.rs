@@ -1,9 +1,7 @@
 //! CAP_NET_ADMIN, and where it comes from.
 
-use caps::{CapSet, Capability};
-
 use super::finding::Finding;
-use crate::kernel::capability;
+use crate::kernel::capability::{self, NetAdmin};
 
 const CHECK: &str = "capability";
 
@@ -12,31 +10,17 @@ pub(super) const REMEDY: &str = "run as root, or grant CAP_NET_ADMIN (Kubernetes
     [NET_ADMIN], as root or with a file capability; systemd: AmbientCapabilities=CAP_NET_ADMIN; \
     or setcap cap_net_admin+p on the program)";
 
-/// How this process has the capability.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Holding {
-    Effective,
-    /// As a file capability `cap_net_admin+p` gives it: the program makes it effective itself.
-    PermittedOnly,
-    Missing,
-}
-
 /// Raises the capability where it can be, and says whether it is there.
 pub(super) fn check() -> (Finding, bool) {
-    let has = |set| caps::has_cap(None, set, Capability::CAP_NET_ADMIN);
-    let holding = match (has(CapSet::Effective), has(CapSet::Permitted)) {
-        (Ok(true), _) => Holding::Effective,
-        (Ok(false), Ok(true)) => Holding::PermittedOnly,
-        (Ok(false), Ok(false)) => Holding::Missing,
-        (Err(error), _) | (_, Err(error)) => return (unreadable(&error), false),
+    let holding = match capability::raise_net_admin() {
+        Ok(holding) => holding,
+        Err(error) => return (unreadable(&error), false),
     };
-    match capability::raise_net_admin() {
-        Ok(is_there) => {
-            let is_root = nix::unistd::geteuid().is_root();
-            match capability::remedy() {
-                Ok(remedy) => (finding(holding, is_root, remedy), is_there),
-                Err(error) => (unreadable(&error), false),
-            }
+    let is_root = nix::unistd::geteuid().is_root();
+    match capability::remedy() {
+        Ok(remedy) => {
+            let is_there = holding != NetAdmin::Missing;
+            (finding(holding, is_root, remedy), is_there)
         }
         Err(error) => (unreadable(&error), false),
     }
@@ -47,17 +31,17 @@ fn unreadable(error: &caps::errors::CapsError) -> Finding {
     Finding::failure(CHECK, said, REMEDY)
 }
 
-fn finding(holding: Holding, is_root: bool, remedy: &str) -> Finding {
+fn finding(holding: NetAdmin, is_root: bool, remedy: &str) -> Finding {
     let who = if is_root { "root" } else { "not root" };
     match holding {
-        Holding::Effective => Finding::ok(CHECK, format!("CAP_NET_ADMIN is effective ({who})")),
-        Holding::PermittedOnly => Finding::ok(
+        NetAdmin::Effective => Finding::ok(CHECK, format!("CAP_NET_ADMIN is effective ({who})")),
+        NetAdmin::Raised => Finding::ok(
             CHECK,
             format!(
                 "CAP_NET_ADMIN is permitted, as by a file capability, and made effective by the program itself ({who})"
             ),
         ),
-        Holding::Missing => Finding::failure(
+        NetAdmin::Missing => Finding::failure(
             CHECK,
             format!(
                 "CAP_NET_ADMIN is missing ({who}): the daemon cannot run so, and most checks cannot"
@@ -75,15 +59,10 @@ mod tests {
     #[test]
     fn only_a_capability_that_is_not_even_permitted_is_a_failure() {
         for (holding, is_root, result, words) in [
-            (Holding::Effective, true, Outcome::Ok, "effective (root)"),
+            (NetAdmin::Effective, true, Outcome::Ok, "effective (root)"),
+            (NetAdmin::Raised, false, Outcome::Ok, "file capability"),
             (
-                Holding::PermittedOnly,
-                false,
-                Outcome::Ok,
-                "file capability",
-            ),
-            (
-                Holding::Missing,
+                NetAdmin::Missing,
                 false,
                 Outcome::Failure,
                 "missing (not root)",
