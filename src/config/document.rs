@@ -2,7 +2,7 @@
 //! as the YAML that it is.
 //!
 //! Any text of [`MAX_FILE_BYTES`] is read or refused within a second, and what is kept of it is little: what would cost more is
-//! counted and refused before it is parsed.
+//! counted and refused, brackets before it is parsed, keys and items meanwhile.
 
 use std::borrow::Cow;
 
@@ -133,7 +133,8 @@ impl<'a> Node<'a> {
 
 /// What a plain scalar means. The one place that knows how YAML resolves it, which is that serde_yaml does.
 fn resolved(text: &str) -> Value {
-    let is_word = !text.is_empty() && !text.contains(['\n', '\r', ' ']);
+    // Longer ones are no number that anyone writes, and are resolved several times.
+    let is_word = text.len() <= 1_024 && !text.contains(['\n', '\r', ' ']);
     let value = match text {
         "" => Some(Value::Null),
         // As an item, so that `---` is no mark of a document.

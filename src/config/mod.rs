@@ -162,7 +162,8 @@ pub fn judge(file_name: &str, bytes: &[u8], flags: &Flags) -> Result<Judged, Con
     judge_together(&[file], flags)
 }
 
-/// Judges what `files` say together, in their order. Any files are judged within a second; no file, and an empty
+/// Judges what `files` say together, in their order. A file is judged within a second, and all that may be read
+/// together within a few; no file, and an empty
 /// one, means the defaults.
 ///
 /// # Errors
