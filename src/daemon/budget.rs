@@ -6,7 +6,6 @@
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
-use super::keeper::Outcome;
 
 const MOST_REPAIRS: u32 = 100;
 /// The bucket gets one repair more in this time.
@@ -15,6 +14,23 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// So long without drift, and the bucket is full.
 const QUIET: Duration = Duration::from_secs(5);
+
+/// How the pass over one table ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The kernel had what is wanted, as before.
+    InStep,
+    /// The kernel has what is wanted, for the first time since that is wanted.
+    Applied,
+    /// The kernel had something else, which others had made of the table, and has what is wanted now.
+    Repaired,
+    /// The kernel has something else, and the pass was not allowed to repair it.
+    Withheld,
+    /// The table could not be read or written.
+    Failed,
+    /// Another process owns the table, or its owner is ending.
+    Owned { is_ending: bool },
+}
 
 /// The repairs that one table may cost.
 #[derive(Debug, Default)]

@@ -12,12 +12,13 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 
+use super::budget::Outcome;
 use super::config_reader::{ConfigReader, Reading, Verdict};
 use super::config_watch::ConfigWatch;
 use super::configuration::Configuration;
 use super::connections::Counters;
 use super::http::{self, Answer, Page, Question, Reply};
-use super::keeper::{Keeper, Outcome};
+use super::keeper::Keeper;
 use super::ledger::{Ledger, covered};
 use super::metrics::{self, Metrics};
 use super::repetitions::Repetitions;

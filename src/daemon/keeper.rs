@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use self::pace::Pace;
 use super::backoff::Backoff;
-use super::budget::Budget;
+use super::budget::{Budget, Outcome};
 use crate::ruleset::Family;
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -22,23 +22,6 @@ const FIRST_LOOK_AT_OWNER: Duration = Duration::from_millis(10);
 const LAST_LOOK_AT_OWNER: Duration = Duration::from_secs(1);
 /// The least time between two passes that are due because a worker has ended.
 const WORKER_LIFE: Duration = Duration::from_secs(1);
-
-/// How the pass over one table ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// The kernel had what is wanted, as before.
-    InStep,
-    /// The kernel has what is wanted, for the first time since that is wanted.
-    Applied,
-    /// The kernel had something else, which others had made of the table, and has what is wanted now.
-    Repaired,
-    /// The kernel has something else, and the pass was not allowed to repair it.
-    Withheld,
-    /// The table could not be read or written.
-    Failed,
-    /// Another process owns the table, or its owner is ending.
-    Owned { is_ending: bool },
-}
 
 /// The state between two events.
 #[derive(Debug)]

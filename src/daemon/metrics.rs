@@ -12,8 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
+use super::budget::Outcome;
 use super::connections::ConnectionCounts;
-use super::keeper::Outcome;
 use crate::ruleset::{AddressField, Element, Family, Tables};
 
 /// The beginning of each name.

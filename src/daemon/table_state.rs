@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
+use super::budget::Outcome;
 use super::connections::ConnectionCounts;
-use super::keeper::Outcome;
 use super::ledger::processes;
 use super::repair_lines::RepairLines;
 use super::repetitions::Repetitions;
