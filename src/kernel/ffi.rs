@@ -41,3 +41,17 @@ pub(super) fn give_freed_memory_back() {
         nix::libc::malloc_trim(0);
     }
 }
+
+/// Waits until no packet is under way any more that was when this began: an RCU grace period, some 10 ms, by membarrier(2)
+/// (`synchronize_rcu` in kernel/sched/membarrier.c). Where the kernel has none (`nohz_full`), nothing is waited for.
+pub(super) fn wait_for_packets_under_way() {
+    // SAFETY: membarrier takes numbers, and touches no memory.
+    unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_membarrier,
+            nix::libc::MEMBARRIER_CMD_GLOBAL,
+            0,
+            0,
+        );
+    }
+}

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::error::KernelError;
+use super::ffi;
 use super::libnftables::{Context, Mode, Said};
 use super::observed::{self, Object, Observed, ObservedElement};
 use super::pass::{Found, Kernel};
@@ -45,6 +46,11 @@ impl Kernel {
         }
         if comparison.rules_are_to_be_written {
             self.write_rules(&transaction(rules_in_place_of(table, ruleset)))?;
+            if !comparison.objects_to_delete.is_empty() {
+                // The kernel keeps two generations of a chain. A packet on a processor that stands still, as a guest's may
+                // for a millisecond, would go from the base chain of the last one into the next one's chain.
+                ffi::wait_for_packets_under_way();
+            }
         }
         left.extend(self.delete(found, &comparison.objects_to_delete));
         Ok(left)
