@@ -12,7 +12,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use support::daemon::{Daemon, TemporaryDirectory};
-use support::foreign_hands::{foreign_hands, on_the_set_in_use};
+use support::foreign_hands::are_undone_and_named;
 use support::http::metric;
 use support::netlink::generation;
 use support::netns::Namespace;
@@ -276,26 +276,12 @@ fn a_link_to_a_file_elsewhere_is_followed() {
 #[test]
 fn whatever_a_foreign_hand_does_is_undone_and_named() {
     let namespace = Namespace::new().unwrap();
-    let hands: Vec<String> = foreign_hands().collect();
-    // A daemon says the first five repairs one by one, and sums up those that come soon after.
-    for hands in hands.chunks(5) {
+    let start = || {
         let daemon = Daemon::start(DAEMON, &namespace, &list("10.0.0.0/8"), &[]).unwrap();
         daemon.wait_for_log("read back").unwrap();
-        let expected = contents(&namespace);
-        for (number, hand) in hands.iter().enumerate() {
-            let hand = on_the_set_in_use(hand, &namespace).unwrap();
-            Nft::host().apply(&namespace, &hand).unwrap();
-            let undone = wait_until(LIMIT, || contents(&namespace) == expected);
-            undone.unwrap_or_else(|error| {
-                panic!("{hand}: {error}\n{}\n{}", text(&namespace), daemon.log())
-            });
-            let said = wait_until(LIMIT, || {
-                daemon.log().matches("changed by nft (pid ").count() > number
-            });
-            said.unwrap_or_else(|error| panic!("{hand}: {error}\n{}", daemon.log()));
-        }
-        assert!(daemon.terminate().unwrap().success());
-    }
+        daemon
+    };
+    are_undone_and_named(&namespace, start, || contents(&namespace));
 }
 
 /// Each libnftables dies of listing a comment that is not UTF-8; an `auto-merge` set joins what is to stay apart, and 1.0.6

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use support::daemon::Daemon;
-use support::foreign_hands::{foreign_hands, on_the_set_in_use};
+use support::foreign_hands::{are_undone_and_named, foreign_hands, on_the_set_in_use};
 use support::netlink::generation;
 use support::netns::{Namespace, succeed};
 use support::nft::{Nft, TABLE, without_set_numbers};
@@ -123,26 +123,12 @@ mod needs_root {
     #[test]
     fn without_an_owner_whatever_a_foreign_hand_does_is_undone_and_named() {
         let namespace = Namespace::new().unwrap();
-        let hands: Vec<String> = foreign_hands().collect();
-        // A daemon says the first five repairs one by one, and sums up those that come soon after.
-        for hands in hands.chunks(5) {
+        let start = || {
             let daemon = start(&namespace, &["--table-owner", "off"]);
             assert_eq!(flags(&namespace), "no flags");
-            let expected = contents(&namespace);
-            for (number, hand) in hands.iter().enumerate() {
-                let hand = on_the_set_in_use(hand, &namespace).unwrap();
-                Nft::host().apply(&namespace, &hand).unwrap();
-                let undone = wait_until(LIMIT, || contents(&namespace) == expected);
-                undone.unwrap_or_else(|error| {
-                    panic!("{hand}: {error}\n{}\n{}", text(&namespace), daemon.log())
-                });
-                let said = wait_until(LIMIT, || {
-                    daemon.log().matches("changed by nft (pid ").count() > number
-                });
-                said.unwrap_or_else(|error| panic!("{hand}: {error}\n{}", daemon.log()));
-            }
-            assert!(daemon.terminate().unwrap().success());
-        }
+            daemon
+        };
+        are_undone_and_named(&namespace, start, || contents(&namespace));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use super::backoff::Backoff;
 use super::worker::{OWN_PROGRAM, Worker, WorkerError};
 use crate::kernel::error::KernelError;
 use crate::kernel::owner;
@@ -12,9 +13,10 @@ use crate::kernel::ownership::TableOwner;
 use crate::kernel::pass::TablePass;
 use crate::ruleset::{Family, Tables};
 
-/// How often it tries, and how long it waits before the second time; twice as long each time.
+/// How often it tries, and how long it waits between two times.
 const TRIES: u32 = 5;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_millis(800);
 
 /// Makes the kernel's tables these, and ends the worker.
 ///
@@ -36,7 +38,7 @@ async fn try_to_sync(
     tables: &Arc<Tables>,
     table_owner: TableOwner,
 ) -> Result<Vec<TablePass>, WorkerError> {
-    let mut wait = FIRST_RETRY;
+    let mut retry = Backoff::new(FIRST_RETRY, LAST_RETRY);
     let mut tries = 1;
     loop {
         let report = worker.pass(tables, Family::ALL.to_vec(), table_owner).await;
@@ -56,8 +58,7 @@ async fn try_to_sync(
         for failure in failures {
             warn!("{failure}; tried again");
         }
-        tokio::time::sleep(wait).await;
-        wait *= 2;
+        tokio::time::sleep(retry.failed()).await;
         tries += 1;
     }
 }

@@ -147,6 +147,14 @@ impl<'a> Comparison<'a> {
         self.differences.is_empty() && !self.rules_are_unknown
     }
 
+    /// A chain has other rules than it is to have, the names of the sets aside that they look up.
+    #[must_use]
+    pub fn has_other_rules(&self) -> bool {
+        let is_of_rules =
+            |difference: &Difference| matches!(difference, Difference::RulesDiffer(_));
+        self.differences.iter().any(is_of_rules)
+    }
+
     /// Notes what is mended with the rules.
     fn note_with_rules(&mut self, difference: Difference) {
         self.differences.push(difference);

@@ -1,4 +1,4 @@
-//! The functions of libnftables that are called, and nothing else: the only FFI.
+//! The only FFI: the functions of libnftables that are called, and two of the C library that no crate wraps.
 //!
 //! Prototypes as in nftables/libnftables.h; each exists since `LIBNFTABLES_1`. The attribute links
 //! the library, so no build script is needed.

@@ -79,11 +79,11 @@ pub struct ObservedSet {
     pub strange_elements: usize,
 }
 
-/// What elements a set takes. How many, how the kernel stores them and what it is called besides is nothing to a set that
-/// is never changed.
+/// What elements a set takes. Its size, its policy and its comment change no packet, for a set is never changed once it is
+/// filled: they are not read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct SetKind {
-    /// Without the one that says that there are statements.
+    /// Less `NFT_SET_EXPR`, which only says that there are statements.
     flags: u32,
     key_type: u32,
     key_bytes: u32,

@@ -46,9 +46,10 @@ impl Kernel {
         }
         if comparison.rules_are_to_be_written {
             self.write_rules(&transaction(rules_in_place_of(table, ruleset)))?;
-            if !comparison.objects_to_delete.is_empty() {
-                // The kernel keeps two generations of a chain. A packet on a processor that stands still, as a guest's may
-                // for a millisecond, would go from the base chain of the last one into the next one's chain.
+            if comparison.has_other_rules() {
+                // The kernel keeps two generations of a chain, and the next transaction overwrites the last one. A packet
+                // that is stopped in the base chain meanwhile, as on a guest's processor, would jump from its old rules into
+                // the new ones of the next chain.
                 ffi::wait_for_packets_under_way();
             }
         }

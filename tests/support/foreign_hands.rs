@@ -10,8 +10,10 @@ use non_masquerade_daemon::kernel::netlink::Netlink;
 use non_masquerade_daemon::kernel::observed::Observed;
 use non_masquerade_daemon::ruleset::{AddressField, Family};
 
+use super::daemon::{Daemon, WAIT_LIMIT};
 use super::netns::Namespace;
 use super::nft::{Nft, TABLE};
+use super::wait_until;
 
 /// The set of exempt destinations in a table in which none was replaced yet.
 pub const FIRST_SET: &str = "non-masquerade-cidrs-1";
@@ -61,6 +63,33 @@ pub fn foreign_hands() -> impl Iterator<Item = String> {
 /// The same for the set that is in use now.
 pub fn on_the_set_in_use(hand: &str, namespace: &Namespace) -> io::Result<String> {
     Ok(hand.replace(FIRST_SET, &exempt_set(namespace)?))
+}
+
+/// Has the host's nft do all that foreign hands do to the tables of daemons that `start` starts, and holds that each is undone,
+/// by `contents`, and named in the log.
+pub fn are_undone_and_named(
+    namespace: &Namespace,
+    start: impl Fn() -> Daemon,
+    contents: impl Fn() -> String,
+) {
+    let hands: Vec<String> = foreign_hands().collect();
+    // A daemon says the first five repairs one by one, and sums up those that come soon after.
+    for hands in hands.chunks(5) {
+        let daemon = start();
+        let expected = contents();
+        for (number, hand) in hands.iter().enumerate() {
+            let hand = on_the_set_in_use(hand, namespace).unwrap();
+            Nft::host().apply(namespace, &hand).unwrap();
+            let undone = wait_until(WAIT_LIMIT, || contents() == expected);
+            undone.unwrap_or_else(|error| {
+                panic!("{hand}: {error}\n{}\n{}", contents(), daemon.log())
+            });
+            let is_said = || daemon.log().matches("changed by nft (pid ").count() > number;
+            let said = wait_until(WAIT_LIMIT, is_said);
+            said.unwrap_or_else(|error| panic!("{hand}: {error}\n{}", daemon.log()));
+        }
+        assert!(daemon.terminate().unwrap().success());
+    }
 }
 
 /// The name of the set of exempt destinations that rules look up: two names take turns.

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value as Listed;
 
-use crate::in_words;
+use crate::{in_words, ruleset};
 
 /// How many values of a limit are told.
 const VALUES_TOLD: usize = 4;
@@ -94,15 +94,10 @@ impl Value {
 
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (first, last) = match self {
-            Self::Name(name) => return f.write_str(name),
-            Self::Addresses(first, last) if first == last => return write!(f, "{first}"),
-            Self::Addresses(first, last) => (first, last),
-        };
-        let mut prefixes = (0..=128).map_while(|length| IpNet::new(*first, length).ok());
-        match prefixes.find(|net| net.network() == *first && net.broadcast() == *last) {
-            Some(prefix) => write!(f, "{prefix}"),
-            None => write!(f, "{first}-{last}"),
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Addresses(first, last) if first == last => write!(f, "{first}"),
+            Self::Addresses(first, last) => f.write_str(&ruleset::in_words(*first, *last)),
         }
     }
 }
