@@ -99,7 +99,7 @@ endif
 	cargo bench --locked --profile dev --bench chaos
 
 soak: install-test-packages
-	SOAK_CHANGES=100000 cargo test --locked --test soak -- --nocapture $(if $(ROOT),,--skip needs_root)
+	SOAK_CHANGES=100000 cargo test --locked --test times soak:: -- --nocapture $(if $(ROOT),,--skip needs_root)
 
 fuzz:
 	@.ci/install-packages $(FUZZ_PACKAGES)
@@ -112,7 +112,7 @@ deny:
 # Look at the difference before you commit it.
 golden: install-test-packages
 	.ci/install-debian-13 $(DEBIAN_13_ROOT)
-	REWRITE_GOLDENS=1 cargo test --locked --test golden --test help
+	REWRITE_GOLDENS=1 cargo test --locked --test cli -- golden:: help::
 
 install-test-packages:
 	@.ci/install-packages $(TEST_PACKAGES)
