@@ -69,11 +69,11 @@ build:
 	@.ci/install-packages $(BUILD_PACKAGES)
 	cargo build --locked --release
 
-# The example runs in namespaces of its own: see .cargo/in-own-namespaces.
+# It runs in namespaces of its own: see .cargo/in-own-namespaces.
 run:
 	@.ci/install-packages $(RUN_PACKAGES)
-	cargo build --locked --bins --example main_job
-	@cargo run --locked --quiet --example main_job -- $(DAEMON) daemon-config/config
+	cargo build --locked --bins --features main-job
+	@cargo run --locked --quiet --features main-job --bin main_job -- $(DAEMON) daemon-config/config
 
 ifdef ROOT
 test: install-test-packages

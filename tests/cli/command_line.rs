@@ -4,36 +4,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use crate::DAEMON;
 use crate::support::daemon::TemporaryDirectory;
+use crate::support::outcome::Outcome;
 
 fn daemon(arguments: &str) -> Command {
     let mut command = Command::new(DAEMON);
     command.args(arguments.split_whitespace());
     command
-}
-
-struct Outcome {
-    code: i32,
-    output: String,
-    errors: String,
-}
-
-fn outcome(command: &mut Command) -> Outcome {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().unwrap();
-    Outcome {
-        code: status
-            .code()
-            .unwrap_or_else(|| panic!("{command:?}: {status}")),
-        output: String::from_utf8(stdout).unwrap(),
-        errors: String::from_utf8(stderr).unwrap(),
-    }
 }
 
 fn file(directory: &TemporaryDirectory, text: &str) -> PathBuf {
@@ -44,7 +24,7 @@ fn file(directory: &TemporaryDirectory, text: &str) -> PathBuf {
 
 fn check(text: &str) -> Outcome {
     let directory = TemporaryDirectory::new().unwrap();
-    outcome(daemon("check").arg(file(&directory, text)))
+    Outcome::of(daemon("check").arg(file(&directory, text)))
 }
 
 #[test]
@@ -92,14 +72,14 @@ fn check_prints_the_effective_policy() {
 fn check_of_an_absent_configuration_means_the_defaults_but_a_named_file_must_be_there() {
     let nowhere = TemporaryDirectory::new().unwrap();
     let absent = nowhere.path().join("absent/config");
-    let defaults = outcome(daemon("check --config").arg(&absent));
+    let defaults = Outcome::of(daemon("check --config").arg(&absent));
     assert_eq!(defaults.code, 0);
     assert!(
         defaults.output.contains("there is no file"),
         "{}",
         defaults.output
     );
-    let named = outcome(daemon("check").arg(&absent));
+    let named = Outcome::of(daemon("check").arg(&absent));
     assert_eq!(named.code, 3);
     assert!(
         named.errors.contains("there is no file"),
@@ -142,7 +122,7 @@ fn the_bad_file_of_the_readme_is_judged_as_it_says() {
     let (bad, said) = (blocks.next().unwrap(), blocks.next().unwrap());
     let directory = TemporaryDirectory::new().unwrap();
     fs::write(directory.path().join("sample.yaml"), bad).unwrap();
-    let checked = outcome(daemon("check sample.yaml").current_dir(directory.path()));
+    let checked = Outcome::of(daemon("check sample.yaml").current_dir(directory.path()));
     assert_eq!(checked.code, 3);
     assert_eq!(checked.errors, said);
 }
@@ -169,7 +149,7 @@ fn several_files_and_directories_are_judged_together() {
         daemon("check").arg(directory.path()),
         daemon("check").env("NON_MASQUERADE_DAEMON_CONFIG", paths),
     ] {
-        let good = outcome(command);
+        let good = Outcome::of(command);
         assert_eq!(good.code, 0, "{command:?}: {}", good.errors);
         for cidr in ["  192.0.2.0/24 ", "  198.51.100.0/24 "] {
             assert!(good.output.contains(cidr), "{command:?}: {}", good.output);
@@ -187,14 +167,14 @@ fn several_files_and_directories_are_judged_together() {
     }
     fs::write(&b, "resyncInterval: 1\nmasqueradeCIDRs: [192.0.2.0/24]").unwrap();
     fs::write(&a, "nonMasqueradeCIDRs: [192.0.2.0/24]\ncidrLimits: 1").unwrap();
-    let bad = outcome(daemon("check").arg(directory.path()));
+    let bad = Outcome::of(daemon("check").arg(directory.path()));
     assert_eq!(
         (bad.code, bad.errors.lines().count()),
         (3, 3),
         "{}",
         bad.errors
     );
-    let absent = outcome(daemon("check").arg(&a).arg(directory.path().join("absent")));
+    let absent = Outcome::of(daemon("check").arg(&a).arg(directory.path().join("absent")));
     assert_eq!(absent.code, 3);
     assert!(
         absent.errors.contains("there is no file"),
@@ -209,7 +189,7 @@ fn ipv6_and_port_ranges_come_from_flags_and_the_environment() {
     let path = file(&directory, "nonMasqueradeCIDRs: ['fd00::/8']");
     let check = |arguments: &str, environment: &[(&str, &str)]| {
         let mut command = daemon(arguments);
-        outcome(command.arg(&path).envs(environment.iter().copied()))
+        Outcome::of(command.arg(&path).envs(environment.iter().copied()))
     };
     let off = check("check", &[]);
     assert_eq!(off.code, 3);
@@ -239,7 +219,7 @@ fn render_and_run_once_refuse_a_bad_file_with_exit_code_3() {
     let directory = TemporaryDirectory::new().unwrap();
     let path = file(&directory, "nonMasqueradeCIDRs:\n");
     for arguments in ["render --config", "run --once --config", "--once --config"] {
-        let bad = outcome(daemon(arguments).arg(&path));
+        let bad = Outcome::of(daemon(arguments).arg(&path));
         assert_eq!(bad.code, 3, "{arguments}: {}", bad.errors);
         assert!(
             bad.errors
@@ -262,7 +242,7 @@ fn wrong_arguments_end_with_exit_code_2_and_the_reason() {
         ("--http-address 80", "127.0.0.1:19110"),
         ("--log-level loud", "loud"),
     ] {
-        let wrong = outcome(&mut daemon(arguments));
+        let wrong = Outcome::of(&mut daemon(arguments));
         assert_eq!(wrong.code, 2, "{arguments}: {}", wrong.errors);
         assert!(
             wrong.errors.contains(reason),
@@ -308,7 +288,7 @@ fn what_go_or_klog_refuses_and_what_is_no_command_never_starts_the_daemon() {
         (&["run", "now"], "'now'"),
         (&["--", "run"], "'run'"),
     ] {
-        let wrong = outcome(without_capability().args(arguments));
+        let wrong = Outcome::of(without_capability().args(arguments));
         assert_eq!(wrong.code, 2, "{arguments:?}: {}", wrong.errors);
         assert!(
             wrong.errors.contains(reason),
@@ -317,7 +297,7 @@ fn what_go_or_klog_refuses_and_what_is_no_command_never_starts_the_daemon() {
         );
     }
     for started in [&[][..], &["run"], &["-v", "2"], &["--logtostderr"]] {
-        let refused = outcome(without_capability().args(started));
+        let refused = Outcome::of(without_capability().args(started));
         assert_eq!(refused.code, 4, "{started:?}: {}", refused.errors);
     }
 }
@@ -329,7 +309,7 @@ fn a_path_may_be_any_bytes() {
     fs::write(&path, "nonMasqueradeCIDRs: [192.0.2.0/24]").unwrap();
     let mut flag = OsStr::new("--config=").to_owned();
     flag.push(&path);
-    let started = outcome(without_capability().arg(&flag));
+    let started = Outcome::of(without_capability().arg(&flag));
     assert_eq!(started.code, 4, "{}", started.errors);
     let variable = "NON_MASQUERADE_DAEMON_CONFIG";
     for command in [
@@ -339,7 +319,7 @@ fn a_path_may_be_any_bytes() {
         daemon("check").arg(&path),
         daemon("check").env(variable, &path),
     ] {
-        let good = outcome(command);
+        let good = Outcome::of(command);
         assert_eq!(good.code, 0, "{command:?}: {}", good.errors);
         assert!(good.output.contains("192.0.2.0/24"), "{command:?}");
     }
@@ -349,19 +329,19 @@ fn a_path_may_be_any_bytes() {
 fn an_empty_path_in_the_variable_is_refused() {
     for written in ["a:", ":a", "a::b", ":"] {
         let mut command = daemon("check");
-        let wrong = outcome(command.env("NON_MASQUERADE_DAEMON_CONFIG", written));
+        let wrong = Outcome::of(command.env("NON_MASQUERADE_DAEMON_CONFIG", written));
         assert_eq!(wrong.code, 2, "{written}: {}", wrong.errors);
         let reason = format!("NON_MASQUERADE_DAEMON_CONFIG={written}: an empty path");
         assert!(wrong.errors.contains(&reason), "{}", wrong.errors);
     }
-    let none = outcome(daemon("check").env("NON_MASQUERADE_DAEMON_CONFIG", ""));
+    let none = Outcome::of(daemon("check").env("NON_MASQUERADE_DAEMON_CONFIG", ""));
     assert_eq!(none.code, 0, "{}", none.errors);
 }
 
 #[test]
 fn options_come_from_the_environment_and_the_command_line_counts_more() {
     let render = |arguments: &str, environment: &[(&str, &str)]| {
-        let rendered = outcome(daemon(arguments).envs(environment.iter().copied()));
+        let rendered = Outcome::of(daemon(arguments).envs(environment.iter().copied()));
         assert_eq!(rendered.code, 0, "{}", rendered.errors);
         rendered.output
     };
@@ -396,7 +376,7 @@ fn a_slip_in_the_environment_is_said() {
     let unknown = "NON_MASQUERADE_DAEMON_ENABLE_IPV_6";
     let of_a_service = "NON_MASQUERADE_DAEMON_SERVICE_HOST";
     let environment = [(unknown, "true"), (of_a_service, "192.0.2.1")];
-    let taken = outcome(daemon("check --config /nonexistent").envs(environment));
+    let taken = Outcome::of(daemon("check --config /nonexistent").envs(environment));
     assert_eq!(taken.code, 0, "{}", taken.errors);
     assert_eq!(taken.errors.lines().count(), 1, "{}", taken.errors);
     assert!(taken.errors.contains(unknown), "{}", taken.errors);
@@ -406,11 +386,11 @@ fn a_slip_in_the_environment_is_said() {
         ("TO_PORTS", "0"),
     ] {
         let variable = format!("NON_MASQUERADE_DAEMON_{option}");
-        let refused = outcome(daemon("check").env(&variable, value));
+        let refused = Outcome::of(daemon("check").env(&variable, value));
         assert_eq!(refused.code, 2, "{}", refused.errors);
         assert!(refused.errors.contains(&variable), "{}", refused.errors);
     }
-    let typed = outcome(daemon("check --table nat").env("NON_MASQUERADE_DAEMON_TABLE", "t"));
+    let typed = Outcome::of(daemon("check --table nat").env("NON_MASQUERADE_DAEMON_TABLE", "t"));
     assert!(!typed.errors.contains("_TABLE"), "{}", typed.errors);
 }
 
@@ -418,7 +398,7 @@ fn a_slip_in_the_environment_is_said() {
 fn the_flags_of_ip_masq_agent_s_manifests_are_taken_with_one_warning() {
     let arguments = "check --masq-chain=IP-MASQ --nomasq-all-reserved-ranges -random-fully=true --v=2 \
                      --logtostderr=true -stderrthreshold INFO --resync-interval=30 --config /nonexistent";
-    let taken = outcome(&mut daemon(arguments));
+    let taken = Outcome::of(&mut daemon(arguments));
     assert_eq!(taken.code, 0, "{}", taken.errors);
     assert_eq!(taken.errors.lines().count(), 1, "{}", taken.errors);
     assert!(taken.output.contains("every 30s"), "{}", taken.output);
@@ -433,7 +413,7 @@ fn the_flags_of_ip_masq_agent_s_manifests_are_taken_with_one_warning() {
 
 #[test]
 fn help_names_each_command_option_and_variable() {
-    let help = outcome(&mut daemon("--help"));
+    let help = Outcome::of(&mut daemon("--help"));
     assert_eq!(help.code, 0);
     for word in [
         "run",
@@ -456,7 +436,7 @@ fn help_names_each_command_option_and_variable() {
         assert!(help.output.contains(word), "{word}: {}", help.output);
     }
     assert!(!help.output.contains("nft-worker"));
-    let version = outcome(&mut daemon("--version"));
+    let version = Outcome::of(&mut daemon("--version"));
     assert_eq!(
         version.output,
         format!("non-masquerade-daemon {}\n", env!("CARGO_PKG_VERSION"))
@@ -480,7 +460,7 @@ fn output_that_nobody_reads_is_no_crash() {
 #[test]
 fn without_cap_net_admin_run_ends_with_exit_code_4_and_the_remedy() {
     let no_capability =
-        outcome(without_capability().args(["run", "--once", "--config", "/nonexistent"]));
+        Outcome::of(without_capability().args(["run", "--once", "--config", "/nonexistent"]));
     assert_eq!(no_capability.code, 4, "{}", no_capability.errors);
     for words in [
         "CAP_NET_ADMIN is missing",
@@ -490,6 +470,6 @@ fn without_cap_net_admin_run_ends_with_exit_code_4_and_the_remedy() {
         assert!(said.contains(words), "{said}");
     }
     // Commands that need no privilege have none.
-    let check = outcome(without_capability().args(["check", "--config", "/nonexistent"]));
+    let check = Outcome::of(without_capability().args(["check", "--config", "/nonexistent"]));
     assert_eq!(check.code, 0);
 }

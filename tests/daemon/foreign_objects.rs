@@ -11,7 +11,7 @@ use crate::support::{unnameable, wait_until};
 use non_masquerade_daemon::config::{Flags, defaults};
 use non_masquerade_daemon::kernel::difference::Difference;
 use non_masquerade_daemon::policy::Policy;
-use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, Tables, names};
+use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, Tables};
 
 /// Kinds, as libnftables lists them, and what makes one.
 const OBJECTS: [(&str, &str); 6] = [
@@ -30,11 +30,11 @@ const OBJECTS: [(&str, &str); 6] = [
 ];
 
 fn ruleset() -> Ruleset {
-    let chosen = ChosenNames {
-        table: names::DEFAULT_TABLE.to_owned(),
-        masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
-    };
-    Tables::new(&Policy::new(&defaults(&Flags::default())), &chosen).ip
+    Tables::new(
+        &Policy::new(&defaults(&Flags::default())),
+        &ChosenNames::default(),
+    )
+    .ip
 }
 
 /// When the worker, which has been killed, owns the table no longer.

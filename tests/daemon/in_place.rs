@@ -81,11 +81,7 @@ fn rulesets(change: Change) -> [Ruleset; 2] {
         ..Flags::default()
     });
     change(&mut config);
-    let chosen = ChosenNames {
-        table: names::DEFAULT_TABLE.to_owned(),
-        masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
-    };
-    let tables = Tables::new(&Policy::new(&config), &chosen);
+    let tables = Tables::new(&Policy::new(&config), &ChosenNames::default());
     [tables.ip, tables.ip6.unwrap()]
 }
 

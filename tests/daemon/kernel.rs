@@ -6,7 +6,7 @@ use non_masquerade_daemon::kernel::difference::Difference;
 use non_masquerade_daemon::kernel::error::KernelError;
 use non_masquerade_daemon::kernel::observed::ObservedElement;
 use non_masquerade_daemon::policy::Policy;
-use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, Tables, names};
+use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, Tables};
 
 use crate::DAEMON;
 use crate::support::foreign_hands::{exempt_set, foreign_hands};
@@ -23,11 +23,7 @@ fn ruleset(cidrs: &[&str]) -> Ruleset {
         masq_link_local_ipv6: true,
         ..Config::default()
     };
-    let names = ChosenNames {
-        table: names::DEFAULT_TABLE.to_owned(),
-        masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
-    };
-    Ruleset::ipv4(&Policy::new(&config), &names)
+    Ruleset::ipv4(&Policy::new(&config), &ChosenNames::default())
 }
 
 fn sync(programmed: &mut Programmed, ruleset: &Ruleset) -> Vec<Difference> {

@@ -14,11 +14,10 @@ use non_masquerade_daemon::policy::Policy;
 use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, names};
 
 fn ruleset() -> Ruleset {
-    let names = ChosenNames {
-        table: names::DEFAULT_TABLE.to_owned(),
-        masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
-    };
-    Ruleset::ipv4(&Policy::new(&defaults(&Flags::default())), &names)
+    Ruleset::ipv4(
+        &Policy::new(&defaults(&Flags::default())),
+        &ChosenNames::default(),
+    )
 }
 
 /// Why the table cannot be made where each document with these words in it is refused.

@@ -14,7 +14,7 @@ use non_masquerade_daemon::kernel::netlink::{Commit, Netlink, commit_of, is_afte
 use non_masquerade_daemon::kernel::observed::ObservedRule;
 use non_masquerade_daemon::kernel::pass::TableReport;
 use non_masquerade_daemon::policy::Policy;
-use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, Tables, names};
+use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, Tables};
 
 /// In the document that declares the next set, in that which writes the rules, and in that which claims the table.
 const DECLARATION: &str = r#""set":{"#;
@@ -22,11 +22,7 @@ const RULES: &str = r#""rule":{"#;
 const CLAIM: &str = r#""owner""#;
 
 fn tables_of(config: &Config) -> Tables {
-    let chosen = ChosenNames {
-        table: names::DEFAULT_TABLE.to_owned(),
-        masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
-    };
-    Tables::new(&Policy::new(config), &chosen)
+    Tables::new(&Policy::new(config), &ChosenNames::default())
 }
 
 fn tables() -> Tables {

@@ -20,7 +20,7 @@ use non_masquerade_daemon::daemon::worker::{Worker, WorkerError};
 use non_masquerade_daemon::kernel::libnftables::Mode;
 use non_masquerade_daemon::kernel::serve::{Request, WORKER_ARGUMENT};
 use non_masquerade_daemon::policy::Policy;
-use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, Tables, names};
+use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, Tables};
 
 const LIST: &str = r#"{"nftables":[{"list":{"table":{"family":"ip","name":"t"}}}]}"#;
 const ADD: &str = r#"{"nftables":[{"add":{"table":{"family":"ip","name":"t"}}}]}"#;
@@ -50,11 +50,7 @@ fn ruleset(cidrs: &[String]) -> Ruleset {
     let mut config = config::defaults(&Flags::default());
     let more = cidrs.iter().map(|cidr| cidr.parse::<IpNet>().unwrap());
     config.non_masquerade_cidrs.extend(more);
-    let chosen = ChosenNames {
-        table: TABLE.to_owned(),
-        masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
-    };
-    Tables::new(&Policy::new(&config), &chosen).ip
+    Tables::new(&Policy::new(&config), &ChosenNames::default()).ip
 }
 
 #[test]

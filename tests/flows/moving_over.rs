@@ -5,7 +5,6 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::DAEMON;
@@ -18,6 +17,7 @@ use crate::support::netns::{Namespace, succeed};
 use crate::support::nft::{Nft, TABLE};
 use crate::support::outcome::Outcome;
 use crate::support::probe::{Flow, PROBE_PORT, Probe, Protocol};
+use crate::support::turn::one_at_a_time;
 use serde_json::Value;
 
 /// What the agent's ConfigMap says, and so what the daemon's does.
@@ -35,12 +35,6 @@ const WITH_IPV6: &[&str] = &["--enable-ipv6"];
 const RATE: u32 = 16_000;
 /// How long flows go on between two steps.
 const PAUSE: Duration = Duration::from_millis(300);
-
-/// The machine has few cores: one stream of flows at a time.
-fn one_at_a_time() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn flows() -> Flows {
     Flows {
@@ -141,11 +135,7 @@ fn move_there_and_back(
     pause();
     let counts = running.stop(&lab).unwrap();
     println!("{agent}: {counts}");
-    assert_eq!(
-        (counts.wrong_source, counts.not_masqueraded),
-        (0, 0),
-        "{counts}"
-    );
+    counts.assert_no_flow_was_mistreated();
     // Enough of them that a gap of a millisecond would show.
     let masqueraded = counts.received - counts.to_exempt;
     assert!(masqueraded > 1_000 && counts.by_ipv6 > 5_000, "{counts}");

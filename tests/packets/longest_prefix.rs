@@ -153,11 +153,7 @@ fn edges(prefixes: &[(IpNet, Verdict, String)]) -> BTreeSet<IpAddr> {
 }
 
 fn rulesets(policy: &Policy) -> [Ruleset; 2] {
-    let chosen = ChosenNames {
-        table: names::DEFAULT_TABLE.to_owned(),
-        masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
-    };
-    let Tables { ip, ip6 } = Tables::new(policy, &chosen);
+    let Tables { ip, ip6 } = Tables::new(policy, &ChosenNames::default());
     [ip, ip6.unwrap()]
 }
 

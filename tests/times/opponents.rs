@@ -5,7 +5,6 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +18,7 @@ use crate::support::netns::succeed;
 use crate::support::nft::{Nft, TABLE};
 use crate::support::opponent::{self, Opponent};
 use crate::support::probe::{Probe, Protocol};
+use crate::support::turn::one_at_a_time;
 use crate::support::{http, unnameable, wait_until};
 
 const CONFIGURATION: &str = "nonMasqueradeCIDRs: [10.0.0.0/8]\n";
@@ -36,12 +36,6 @@ const MOST_LINES: usize = 60;
 const REPAIRS_AT_ONCE: f64 = 100.0;
 const REPAIRS_A_SECOND: f64 = 10.0;
 
-/// Times are measured here, and the machine has few cores.
-fn one_at_a_time() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// To destinations that each daemon here treats alike.
 fn flows() -> Flows {
     Flows {
@@ -52,8 +46,7 @@ fn flows() -> Flows {
 }
 
 fn assert_no_flow_was_mistreated(counts: &Counts) {
-    assert_eq!(counts.wrong_source, 0, "{counts}");
-    assert_eq!(counts.not_masqueraded, 0, "{counts}");
+    counts.assert_no_flow_was_mistreated();
     assert!(counts.exempt_rate() > 5_000.0, "{counts}");
 }
 

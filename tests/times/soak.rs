@@ -6,13 +6,15 @@ use std::ffi::CString;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::watched::Watched;
 use crate::DAEMON;
 use crate::support::foreign_hands::on_the_set_in_use;
 use crate::support::http::get;
 use crate::support::netns::Namespace;
 use crate::support::nft::TABLE;
+use crate::support::process;
+use crate::support::turn::one_at_a_time;
 use crate::support::wait_until;
-use crate::{process, watched::Watched};
 use non_masquerade_daemon::kernel::libnftables::{Context, Mode};
 
 /// How many changes to make, in the environment.
@@ -117,6 +119,7 @@ fn repairs(namespace: &Namespace) -> u64 {
 }
 
 fn soak(command: Command, namespace: &Namespace, is_repaired: bool) {
+    let _turn = one_at_a_time();
     let (mut watched, _) = Watched::start_as(command, namespace, AT_REST).unwrap();
     let worker = watched.daemon.worker();
     let changes = changes();

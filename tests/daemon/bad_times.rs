@@ -9,11 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::DAEMON;
-use crate::inputs;
 use crate::support::daemon::{Daemon, TemporaryDirectory};
 use crate::support::foreign_hands::{Stop, neighbour_commits};
+use crate::support::hostile_files::HOSTILE;
 use crate::support::netns::Namespace;
 use crate::support::nft::{Nft, TABLE};
+use crate::support::process;
 use crate::support::wait_until;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -109,14 +110,6 @@ fn no_deadline_is_on_the_wall_clock() {
     assert!(!calls.contains("FUTEX_CLOCK_REALTIME"));
 }
 
-/// CPU time of the process, all its threads, proc(5); what other processes do meanwhile is not in it.
-fn cpu_time(daemon: &Daemon) -> Duration {
-    let schedstat = format!("/proc/{}/schedstat", daemon.process_id());
-    let text = fs::read_to_string(schedstat).unwrap();
-    let nanoseconds = text.split_whitespace().next().unwrap().parse().unwrap();
-    Duration::from_nanos(nanoseconds)
-}
-
 /// Each file is judged in time, and what foreign hands do meanwhile is undone.
 #[test]
 fn hostile_files_are_judged_in_time_while_a_neighbour_commits() {
@@ -131,8 +124,9 @@ fn hostile_files_are_judged_in_time_while_a_neighbour_commits() {
         "as dense as is taken, flow",
     ];
     let (namespace, daemon) = start(CONFIGURATION);
+    let cpu_time = || process::cpu_time(daemon.process_id()).unwrap();
     let go_on = AtomicBool::new(true);
-    let chosen = inputs::HOSTILE
+    let chosen = HOSTILE
         .iter()
         .enumerate()
         .filter(|(number, file)| number % 20 == 0 || SLOWEST.contains(&file.name));
@@ -145,11 +139,11 @@ fn hostile_files_are_judged_in_time_while_a_neighbour_commits() {
             bytes.extend(b"\n]:");
             let path = daemon.config_file().with_extension("hostile");
             fs::write(&path, bytes).unwrap();
-            let (judged, before) = (bad_files(&daemon), cpu_time(&daemon));
+            let (judged, before) = (bad_files(&daemon), cpu_time());
             let started = Instant::now();
             fs::rename(&path, daemon.config_file()).unwrap();
             wait_until(3 * PROMISE, || bad_files(&daemon) > judged).unwrap();
-            let (wall, cpu) = (started.elapsed(), cpu_time(&daemon) - before);
+            let (wall, cpu) = (started.elapsed(), cpu_time() - before);
             println!("{cpu:>9.3?} CPU {wall:>9.3?} wall  {}", file.name);
             assert!(cpu < PROMISE, "{}: {cpu:?}", file.name);
             assert_repairs(&namespace, &daemon);

@@ -1,14 +1,12 @@
 //! What is delivered around the program: image, manifests, `make install`, licences.
 
+// A test that cannot be set up must fail.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing
-)] // in a test, that is a failure
-
-#[path = "../support/mod.rs"]
-mod support;
+)]
 
 mod image;
 mod install;
@@ -16,5 +14,3 @@ mod licences;
 mod manifests;
 mod promises;
 mod pushing;
-
-const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");

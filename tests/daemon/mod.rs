@@ -1,17 +1,15 @@
 //! What the daemon does with the kernel, its worker, its files and who asks it by HTTP, from start to end.
 
+// A test that cannot be set up must fail.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing
-)] // in a test, that is a failure
+)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
+mod bad_times;
 mod config_watch;
-mod daemon;
 mod events;
 mod foreign_objects;
 mod http;
@@ -19,10 +17,8 @@ mod in_place;
 mod kernel;
 mod missing_features;
 mod observed;
+mod over_time;
 mod ownership;
-mod process_one;
 mod races;
 mod stuck_worker;
 mod worker;
-
-const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
