@@ -19,6 +19,7 @@ mod missing_features;
 mod observed;
 mod over_time;
 mod ownership;
+mod process_one;
 mod races;
 mod stuck_worker;
 mod worker;
