@@ -1,4 +1,4 @@
-//! What takes or measures time: one test at a time, and no other program beside them.
+//! What takes or measures time: nothing else runs beside what measures.
 
 // A test that cannot be set up must fail.
 #![allow(

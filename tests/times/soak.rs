@@ -13,7 +13,7 @@ use crate::support::http::get;
 use crate::support::netns::Namespace;
 use crate::support::nft::TABLE;
 use crate::support::process;
-use crate::support::turn::one_at_a_time;
+use crate::support::turn::beside_its_like;
 use crate::support::wait_until;
 use non_masquerade_daemon::kernel::libnftables::{Context, Mode};
 
@@ -119,7 +119,7 @@ fn repairs(namespace: &Namespace) -> u64 {
 }
 
 fn soak(command: Command, namespace: &Namespace, is_repaired: bool) {
-    let _turn = one_at_a_time();
+    let _turn = beside_its_like();
     let (mut watched, _) = Watched::start_as(command, namespace, AT_REST).unwrap();
     let worker = watched.daemon.worker();
     let changes = changes();
