@@ -16,11 +16,12 @@ use super::daemon_says::DaemonSays;
 use super::look::Look;
 use super::other_nat::Traffic;
 use super::{ExitStatus, bad_configuration, failed, load, print, print_json, print_warnings};
-use super::{route_lookup, uplinks};
+use super::uplinks;
 use crate::cli::{Options, OutputFormat};
 use crate::config::provenance::{CidrPlace, List, ListedCidr};
 use crate::config_source::Loaded;
 use crate::kernel::capability::{self, NetAdmin};
+use crate::kernel::routing;
 use crate::policy::Policy;
 use crate::policy::prefix_table::{Entry, Origin};
 use crate::ruleset::Tables;
@@ -172,7 +173,7 @@ fn decided(policy: &Policy, from: Option<IpAddr>, to: IpAddr) -> Result<Decision
 }
 
 fn is_local(address: IpAddr) -> bool {
-    route_lookup::is_local(address).unwrap_or_else(|error| {
+    routing::is_local(address).unwrap_or_else(|error| {
         warn!(
             "whether {address} is LOCAL is not known, so it is taken for another host's: {error}"
         );
