@@ -94,7 +94,7 @@ impl NatTable {
         let rules = self.rules.iter().enumerate();
         let found = rules.filter_map(|(place, rule)| {
             let masquerades = rule.source_nat()?;
-            let limits = ways.to_rule(place, 0)?;
+            let limits = ways.leading_to_rule(place, 0)?;
             Some(SourceNatRule::new(rule, masquerades, limits))
         });
         found.collect()
@@ -203,13 +203,13 @@ impl<'a> Ways<'a> {
     }
 
     /// `depth`: how many jumps lead from this rule to the one that is asked for.
-    fn to_rule(&mut self, place: usize, depth: usize) -> InCommon {
+    fn leading_to_rule(&mut self, place: usize, depth: usize) -> InCommon {
         let own = self.limits.get(place)?.clone()?;
-        let chain = self.to_chain(&self.table.rules.get(place)?.chain, depth)?;
+        let chain = self.leading_to_chain(&self.table.rules.get(place)?.chain, depth)?;
         Some(together(&own, &chain))
     }
 
-    fn to_chain(&mut self, chain: &'a str, depth: usize) -> InCommon {
+    fn leading_to_chain(&mut self, chain: &'a str, depth: usize) -> InCommon {
         if let Some(known) = self.known.get(chain) {
             return known.clone();
         }
@@ -221,7 +221,7 @@ impl<'a> Ways<'a> {
         let jumps = self.jumps.get(chain).cloned().unwrap_or_default();
         let ways = jumps
             .into_iter()
-            .filter_map(|jump| self.to_rule(jump, depth + 1));
+            .filter_map(|jump| self.leading_to_rule(jump, depth + 1));
         let in_common = ways.reduce(|one, other| limit::in_common(&one, &other));
         self.known.insert(chain, in_common.clone());
         in_common
