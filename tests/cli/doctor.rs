@@ -211,7 +211,7 @@ fn without_proc_what_it_tells_is_not_checked() {
         "failure",
         &["did not start", "-> mount -t proc proc /proc"],
     );
-    for check in ["iptables-legacy", "ipvs", "forwarding", "pod-ranges"] {
+    for check in ["iptables-legacy", "ipvs", "forwarding"] {
         report.must_have(check, "warning", &["not checked", "with /proc mounted"]);
     }
 }

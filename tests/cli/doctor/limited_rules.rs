@@ -4,7 +4,8 @@
 use super::report::Report;
 use crate::support::competitors::restore_nat;
 use crate::support::lab::Family;
-use crate::support::netns::Namespace;
+use crate::support::netlink::create_ipset;
+use crate::support::netns::{Namespace, succeed};
 use crate::support::nft::Nft;
 
 /// How rules are written.
@@ -46,7 +47,7 @@ const PODS_ARE_NAMED: (&str, &str) = (
 #[rustfmt::skip]
 const NEEDED: [(Rules, &str, &str, (&str, &str)); 14] = [
     (Iptables(":ISTIO_POSTRT - [0:0]\n-A POSTROUTING -j ISTIO_POSTRT\n-A ISTIO_POSTRT -m owner --socket-exists -p tcp -j SNAT --to-source 169.254.7.127"),
-     "Istio", "only what processes of the node send", NODE_IS_SPARED),
+     "Istio", "what processes of the node send", NODE_IS_SPARED),
     (Iptables(":ts-postrouting - [0:0]\n-A POSTROUTING -j ts-postrouting\n-A ts-postrouting -m mark --mark 0x40000/0xff0000 -j MASQUERADE"),
      "tailscale", "only packets with mark 0x40000/0xff0000", PODS_ARE_NAMED),
     (Native("table ip nat { chain ts-postrouting { meta mark & 0x00ff0000 == 0x00040000 counter masquerade; }; chain POSTROUTING { type nat hook postrouting priority srcnat; counter jump ts-postrouting; }; }"),
@@ -111,6 +112,29 @@ fn what_others_need_is_named_with_its_limit_and_neither_deleted_nor_broken() {
     }
 }
 
+/// With all of its matches, cni/pkg/iptables/iptables.go: the ipset has the addresses of the pods in the mesh.
+#[test]
+fn istio_s_whole_rule_is_known_too() {
+    let namespace = Namespace::new().unwrap();
+    create_ipset(&namespace, "istio-inpod-probes-v4").unwrap();
+    let rules = ":ISTIO_POSTRT - [0:0]
+-A POSTROUTING -j ISTIO_POSTRT
+-A ISTIO_POSTRT -m owner --socket-exists -p tcp -m set --match-set istio-inpod-probes-v4 dst -j SNAT --to-source 169.254.7.127";
+    restore_nat(&namespace, Family::V4, rules).unwrap();
+    let report = Report::on(&namespace, "");
+    let told = ["by Istio ambient", "kubelet's probes", "no rival"];
+    report.must_have("other-nat", "ok", &told);
+    assert_no_harm_is_advised(&report);
+    let (key, spared) = NODE_IS_SPARED;
+    let enforced = Report::on(&namespace, ENFORCED);
+    enforced.must_have(
+        "other-nat",
+        "failure",
+        &["Istio", "enforce comes first", key],
+    );
+    Report::on(&namespace, spared).must_have("other-nat", "ok", &["Istio"]);
+}
+
 /// Beside a rival too, and iptables-legacy.
 #[test]
 fn enforce_is_not_advised_against_a_rival_where_it_would_break_another() {
@@ -169,18 +193,10 @@ fn rules_of_nobody_known_are_judged_by_what_they_are_limited_to() {
             "only packets with mark 0x7",
         ),
         (
-            Iptables("-A POSTROUTING -m connmark --mark 0x7 -j MASQUERADE"),
-            "only packets with a mark",
-        ),
-        (
             Iptables(
                 "-A POSTROUTING -m mark ! --mark 0x7/0x7 -j RETURN\n-A POSTROUTING -j MASQUERADE",
             ),
             "only packets with mark 0x7/0x7",
-        ),
-        (
-            Iptables("-A POSTROUTING -m owner --uid-owner 0 -j MASQUERADE"),
-            "only what processes of the node send",
         ),
         (
             Native(
@@ -288,12 +304,39 @@ fn whether_a_source_is_pods_is_known_by_the_configuration_or_the_routes_or_not_a
     let guessed = Report::on(&namespace, "");
     guessed.must_have("other-nat", "ok", &["only from 10.88.0.0/16", "no rival"]);
     assert_no_harm_is_advised(&guessed);
-    let by_port = Iptables("-A POSTROUTING -m physdev --physdev-in eth0 -j MASQUERADE").planted();
-    Report::on(&by_port, "").must_have(
-        "other-nat",
-        "warning",
-        &["some ports of a bridge", "if that is"],
-    );
+}
+
+/// `! --uid-owner` sees each forwarded packet, which has no owner, and is listed as `--uid-owner` is.
+#[test]
+fn what_nft_does_not_show_is_told_as_that_with_the_command_that_shows_it() {
+    for (matched, limit) in [
+        ("-m owner --uid-owner 0", "what processes of the node send"),
+        (
+            "-m owner ! --uid-owner 0",
+            "what processes of the node send",
+        ),
+        ("-m connmark --mark 0x7", "packets with a mark"),
+        ("-m connmark ! --mark 0x7", "packets with a mark"),
+        ("-m physdev --physdev-in eth0", "some ports of a bridge"),
+        ("-m physdev ! --physdev-in eth0", "some ports of a bridge"),
+    ] {
+        let spares = format!("-A POSTROUTING {matched} -j RETURN\n-A POSTROUTING -j MASQUERADE");
+        for lines in [format!("-A POSTROUTING {matched} -j MASQUERADE"), spares] {
+            let namespace = Namespace::new().unwrap();
+            restore_nat(&namespace, Family::V4, &lines).unwrap();
+            let report = Report::on(&namespace, "");
+            let told = [limit, "or all but that", "if that is traffic of pods"];
+            report.must_have("other-nat", "warning", &told);
+            assert_no_harm_is_advised(&report);
+            let remedy = report.remedy("other-nat", limit);
+            let (_, command) = remedy.split_once("concerns pods: ").unwrap();
+            let listed = succeed(namespace.command("sh").args(["-ec", command])).unwrap();
+            let listed = String::from_utf8(listed.stdout).unwrap();
+            assert_eq!(listed.contains(" ! "), matched.contains(" ! "), "{listed}");
+            let enforced = Report::on(&namespace, ENFORCED);
+            enforced.must_have("other-nat", "warning", &["enforce comes first"]);
+        }
+    }
 }
 
 /// Docker's rule for a published port, and what was translated.

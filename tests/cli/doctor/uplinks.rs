@@ -120,3 +120,71 @@ fn a_node_without_addresses_or_default_routes_is_told_as_that() {
         &["what leaves by up0 is dropped", "ip address add"],
     );
 }
+
+/// Two uplinks that share the traffic: either may be the one.
+#[test]
+fn each_next_hop_of_a_default_route_is_told() {
+    let namespace = Namespace::new().unwrap();
+    for (uplink, ipv4, ipv6) in [
+        ("up0", "192.0.2.1/24", "2001:db8::1/64"),
+        ("up1", "198.51.100.1/24", "2001:db8:1::1/64"),
+    ] {
+        for words in [
+            format!("link add {uplink} type veth peer name far-{uplink}"),
+            format!("link set far-{uplink} up"),
+            format!("link set {uplink} up"),
+            format!("address add {ipv4} dev {uplink}"),
+            format!("address add {ipv6} dev {uplink} nodad"),
+        ] {
+            namespace.ip(&words).unwrap();
+        }
+    }
+    for words in [
+        "route add default nexthop via 192.0.2.254 dev up0 nexthop via 198.51.100.254 dev up1",
+        "-6 route add default nexthop via 2001:db8::f dev up0 nexthop via 2001:db8:1::f dev up1",
+    ] {
+        namespace.ip(words).unwrap();
+    }
+    let report = Report::on(&namespace, BOTH_FAMILIES);
+    for told in [
+        "IPv4 by up0: masqueraded traffic gets 192.0.2.1 of up0",
+        "IPv4 by up1: masqueraded traffic gets 198.51.100.1 of up1",
+        "IPv6 by up0: masqueraded traffic gets 2001:db8::1 of up0",
+        "IPv6 by up1: masqueraded traffic gets 2001:db8:1::1 of up1",
+    ] {
+        report.must_have("uplinks", "ok", &[told]);
+    }
+}
+
+/// As kube-vip's, which is not to be the source of what the node sends.
+#[test]
+fn a_deprecated_address_is_taken_only_where_there_is_no_other() {
+    let lab = Lab::new().unwrap();
+    let mut once = lab.node.command(DAEMON);
+    once.args([
+        "run",
+        "--once",
+        "--enable-ipv6",
+        "--config=/nonexistent/config",
+    ]);
+    succeed(&mut once).unwrap();
+    let own = lab.addresses_of(Family::V6).node_uplink;
+    let virtual_address: IpAddr = "2606:4700::99".parse().unwrap();
+    // It has more in common with the destination than the other one, rule 8 of RFC 6724.
+    let add = format!(
+        "address add {virtual_address}/128 dev uplink0 nodad preferred_lft 0 valid_lft forever"
+    );
+    lab.node.ip(&add).unwrap();
+    assert_is_taken(&lab, Family::V6, own, "ok", "uplink0");
+    lab.node
+        .ip(&format!(
+            "address change {own}/64 dev uplink0 preferred_lft 0"
+        ))
+        .unwrap();
+    let report = Report::on(&lab.node, BOTH_FAMILIES);
+    let both = format!("one of {own}, {virtual_address} of uplink0");
+    let other_way = format!("one of {virtual_address}, {own} of uplink0");
+    let told = explained(&lab.node, PUBLIC[1].1);
+    assert!(told == both || told == other_way, "{told}");
+    report.must_have("uplinks", "ok", &[&told]);
+}
