@@ -1,0 +1,19 @@
+//! The pages for people who use or change the daemon: what they say is what the program does, what a reader would paste
+//! works as it stands, and links lead somewhere.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // in a test, what cannot be unwrapped is a failure
+
+mod kubectl;
+mod links;
+mod output;
+mod page;
+mod promises;
+mod shell;
+#[path = "../support/mod.rs"]
+mod support;
+mod tables;
+mod yaml;
+
+const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");
+/// The sample configuration, with which the pages show what they show.
+const SAMPLE: &str = include_str!("../../daemon-config/config");
