@@ -1,7 +1,13 @@
 //! The pages for people who use or change the daemon: what they say is what the program does, what a reader would paste
 //! works as it stands, and links lead somewhere.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // in a test, what cannot be unwrapped is a failure
+// In a test, what cannot be unwrapped is a failure.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod kubectl;
 mod links;
