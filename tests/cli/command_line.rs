@@ -113,20 +113,6 @@ fn all_errors_of_a_file_come_at_once_with_exit_code_3() {
     }
 }
 
-/// The README's bad file, and what it says that `check` prints.
-#[test]
-fn the_bad_file_of_the_readme_is_judged_as_it_says() {
-    let readme = include_str!("../../README.md");
-    let (_, section) = readme.split_once("### When the file is bad").unwrap();
-    let mut blocks = section.split("```\n").skip(1).step_by(2);
-    let (bad, said) = (blocks.next().unwrap(), blocks.next().unwrap());
-    let directory = TemporaryDirectory::new().unwrap();
-    fs::write(directory.path().join("sample.yaml"), bad).unwrap();
-    let checked = Outcome::of(daemon("check sample.yaml").current_dir(directory.path()));
-    assert_eq!(checked.code, 3);
-    assert_eq!(checked.errors, said);
-}
-
 #[test]
 fn several_files_and_directories_are_judged_together() {
     let directory = TemporaryDirectory::new().unwrap();

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use non_masquerade_daemon::cli;
@@ -142,11 +142,17 @@ fn each_file_means_here_what_it_means_there_or_differs_on_purpose() {
     }
 }
 
+/// The page with what differs.
+fn page() -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("daemon-config/README.md");
+    fs::read_to_string(page).unwrap()
+}
+
 #[test]
-fn each_difference_is_on_purpose_and_stands_in_the_readme() {
-    let readme = include_str!("../../README.md");
-    let (_, section) = readme.split_once("### What differs from").unwrap();
-    let (section, _) = section.split_once("\n### ").unwrap();
+fn each_difference_is_on_purpose_and_stands_in_the_page() {
+    let page = page();
+    let (_, section) = page.split_once("## Differences from other agents").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
     for case in cases() {
         if let Here::RefusedOnPurpose { row, .. } | Here::ExemptOnPurpose { row, .. } = case.here {
             assert!(
@@ -159,10 +165,10 @@ fn each_difference_is_on_purpose_and_stands_in_the_readme() {
 }
 
 #[test]
-fn there_are_as_many_files_as_the_readme_says() {
+fn there_are_as_many_files_as_the_page_says() {
     let names: BTreeSet<&str> = cases().map(|case| case.name).collect();
     assert_eq!(names.len(), cases().count());
-    assert!(include_str!("../../README.md").contains(&format!("holds {} files", names.len())));
+    assert!(page().contains(&format!("holds {} files", names.len())));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The steps of README's "Moving over from ip-masq-agent", there and back, with the rules that ip-masq-agent writes and
+//! The steps of the page's "Moving over from ip-masq-agent", there and back, with the rules that ip-masq-agent writes and
 //! thousands of new flows a second.
 
 use std::fs;
@@ -193,25 +193,25 @@ fn while_both_run_a_destination_keeps_its_source_where_both_lists_hold_it_or_enf
     assert_eq!(seen(of_the_agent), own.node_uplink);
 }
 
-/// The lines of README that begin so. Their addresses are the lab's.
-fn commands_of_the_readme(beginning: &str) -> Vec<String> {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let text = fs::read_to_string(readme).unwrap();
+/// The lines of a page that begin so. Their addresses are the lab's.
+fn commands_of_the_page(page: &str, beginning: &str) -> Vec<String> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = fs::read_to_string(page).unwrap();
     let lines = text.lines().map(str::trim_start);
     let lines = lines.filter(|line| line.starts_with(beginning));
     lines.map(str::to_owned).collect()
 }
 
-/// As README says it, for those who do not ask the doctor.
+/// As the page says it, for those who do not ask the doctor.
 #[test]
-fn the_commands_of_the_readme_remove_all_that_the_agent_leaves() {
+fn the_commands_of_the_page_remove_all_that_the_agent_leaves() {
     for agent in Agent::ALL {
         let node = Namespace::new().unwrap();
         let neighbour =
             "-A POSTROUTING -s 10.0.0.9/32 -m comment --comment \"a neighbour\" -j ACCEPT";
         restore_nat(&node, Family::V4, neighbour).unwrap();
         agent.sync(&node, &EXEMPT).unwrap();
-        let commands = commands_of_the_readme("iptables");
+        let commands = commands_of_the_page("manifests/README.md", "iptables");
         assert_eq!(commands.len(), 3);
         for command in commands {
             for program in ["iptables-nft", "ip6tables-nft"] {
@@ -257,9 +257,8 @@ fn a_flow_keeps_its_translation_until_its_entry_is_deleted() {
         probe.seen_source(Protocol::Udp, partner.ip()).unwrap().ip(),
         own.pod
     );
-    let lines = commands_of_the_readme("conntrack -D ");
-    assert_eq!(lines.len(), 2);
-    assert_eq!(lines[0], lines[1]);
+    let lines = commands_of_the_page("daemon-config/README.md", "conntrack -D ");
+    assert_eq!(lines.len(), 1);
     succeed(lab.node.command("sh").args(["-ec", &lines[0]])).unwrap();
     assert_eq!(seen(flow), own.pod);
 }

@@ -94,7 +94,17 @@ fn the_program_its_unit_and_its_papers_are_installed_and_nothing_else() {
             (UNIT, 0o644),
             ("share/doc/non-masquerade-daemon/LICENSE", 0o644),
             ("share/doc/non-masquerade-daemon/README.md", 0o644),
-            ("share/doc/non-masquerade-daemon/config", 0o644),
+            (
+                "share/doc/non-masquerade-daemon/daemon-config/README.md",
+                0o644,
+            ),
+            (
+                "share/doc/non-masquerade-daemon/daemon-config/config",
+                0o644,
+            ),
+            ("share/doc/non-masquerade-daemon/manifests/README.md", 0o644),
+            ("share/doc/non-masquerade-daemon/src/README.md", 0o644),
+            ("share/doc/non-masquerade-daemon/tests/README.md", 0o644),
         ];
         let expected = expected.map(|(path, mode)| (format!("{prefix}/{path}"), mode));
         assert_eq!(Installed::at(prefix).files(), BTreeMap::from(expected));

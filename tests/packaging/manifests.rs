@@ -225,7 +225,7 @@ fn the_config_map_is_optional_and_its_key_is_the_file_that_the_daemon_reads() {
     let [item] = source.items.as_deref().unwrap() else {
         panic!("not one item");
     };
-    // What `kubectl create configmap --from-file=daemon-config` makes of the sample.
+    // What `kubectl create configmap --from-file=daemon-config/config` makes of the sample.
     assert!(repository().join("daemon-config").join(&item.key).is_file());
     let [mount] = container.volume_mounts.as_deref().unwrap() else {
         panic!("not one mount");

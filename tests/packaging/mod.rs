@@ -12,5 +12,5 @@ mod image;
 mod install;
 mod licences;
 mod manifests;
-mod promises;
+mod pages;
 mod pushing;

@@ -28,7 +28,7 @@ pub(crate) enum Here {
     Same { warnings: usize },
     /// Refused as there; part of what is said.
     Refused { said: &'static str },
-    /// Refused on purpose; `row` begins a row of the README's tables of what differs.
+    /// Refused on purpose; `row` begins a row of the page's tables of what differs.
     RefusedOnPurpose {
         row: &'static str,
         said: &'static str,

@@ -30,11 +30,11 @@ fn built_in(directory: &Path, path: &str) -> Vec<Value> {
     documents(&String::from_utf8(output.stdout).unwrap())
 }
 
-/// The objects of the kustomization that README shows for this resource, where README has it: above `manifests`.
-fn built_as_in_the_readme(resource: &str) -> Vec<Value> {
-    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+/// The objects of the kustomization that a page shows for this resource, where it is to stand: above `manifests`.
+fn built_as_in_the_page(page: &str, resource: &str) -> Vec<Value> {
+    let page = fs::read_to_string(repository().join(page)).unwrap();
     let beginning = format!("resources:\n- {resource}\n");
-    let mut blocks = readme.split("```yaml\n").skip(1);
+    let mut blocks = page.split("```yaml\n").skip(1);
     let block = blocks.find(|block| block.starts_with(&beginning)).unwrap();
     let (kustomization, _) = block.split_once("```").unwrap();
     let directory = TemporaryDirectory::new().unwrap();
@@ -166,19 +166,22 @@ fn components_go_together() {
     }
 }
 
-/// The image that README's kustomizations name.
+const OWN_PAGE: &str = "manifests/README.md";
+/// The image that the pages' kustomizations name.
 const OWN_IMAGE: &str = "registry.example.org/team/non-masquerade-daemon:v0.1.0";
 
 #[test]
-fn the_kustomization_of_the_readme_is_the_base_with_the_image_that_it_names() {
-    let [set] = built_as_in_the_readme("manifests").try_into().unwrap();
+fn the_kustomization_of_the_front_page_is_the_base_with_the_image_that_it_names() {
+    let [set] = built_as_in_the_page("README.md", "manifests")
+        .try_into()
+        .unwrap();
     let expected = changed(|pod| pod.containers[0].image = Some(OWN_IMAGE.to_owned()));
     assert_same(typed(&set).unwrap(), expected);
 }
 
 #[test]
-fn the_components_of_the_readme_go_together() {
-    let built = built_as_in_the_readme("manifests/overlays/monitoring");
+fn the_components_of_the_page_go_together() {
+    let built = built_as_in_the_page(OWN_PAGE, "manifests/overlays/monitoring");
     let kinds: Vec<&str> = built
         .iter()
         .map(|of| of["kind"].as_str().unwrap())
@@ -202,8 +205,8 @@ fn the_components_of_the_readme_go_together() {
 
 /// As root, and its idle container from another registry.
 #[test]
-fn the_cleanup_of_the_readme_runs_in_the_image_that_it_names_and_as_the_daemon_did() {
-    let [set] = built_as_in_the_readme("manifests/overlays/cleanup")
+fn the_cleanup_of_the_page_runs_in_the_image_that_it_names_and_as_the_daemon_did() {
+    let [set] = built_as_in_the_page(OWN_PAGE, "manifests/overlays/cleanup")
         .try_into()
         .unwrap();
     let set: DaemonSet = typed(&set).unwrap();
