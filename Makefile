@@ -27,6 +27,8 @@ export DEBIAN_13_ROOT ?= $(abspath $(TARGET_DIR))/debian-13
 PROGRAM ?= $(TARGET_DIR)/release/non-masquerade-daemon
 PREFIX ?= /usr/local
 DOC_DIR := $(DESTDIR)$(PREFIX)/share/doc/non-masquerade-daemon
+# With their directories, so that the links between them go on leading somewhere.
+PAGES := LICENSE README.md daemon-config/README.md daemon-config/config manifests/README.md src/README.md tests/README.md
 
 BUILD_PACKAGES := gcc libc6-dev libnftables-dev
 RUN_PACKAGES := $(BUILD_PACKAGES) iproute2 nftables util-linux
@@ -53,7 +55,7 @@ help:
 	@echo 'make fuzz    looks for input that breaks a reader, $(FUZZ_SECONDS) s for each; FUZZ_SECONDS says how long'
 	@echo 'make deny    licences, advisories and sources of the crates, by cargo-deny; built at first, which takes minutes'
 	@echo 'make golden  rewrites tests/golden: what render, nft and --help print; as root'
-	@echo 'make install the built daemon and its systemd unit, below $(PREFIX); PREFIX and DESTDIR choose another place'
+	@echo 'make install the built daemon, its systemd unit and its pages, below $(PREFIX); PREFIX and DESTDIR choose another place'
 	@echo 'make clean   removes what was built'
 	@echo 'make version prints $(VERSION), the tag of images'
 	@echo
@@ -69,11 +71,11 @@ build:
 	@.ci/install-packages $(BUILD_PACKAGES)
 	cargo build --locked --release
 
-# The example runs in namespaces of its own: see .cargo/in-own-namespaces.
+# It runs in namespaces of its own: see .cargo/in-own-namespaces.
 run:
 	@.ci/install-packages $(RUN_PACKAGES)
-	cargo build --locked --bins --example main_job
-	@cargo run --locked --quiet --example main_job -- $(DAEMON) daemon-config/config
+	cargo build --locked --bins --features main-job
+	@cargo run --locked --quiet --features main-job --bin main_job -- $(DAEMON) daemon-config/config
 
 ifdef ROOT
 test: install-test-packages
@@ -99,7 +101,7 @@ endif
 	cargo bench --locked --profile dev --bench chaos
 
 soak: install-test-packages
-	SOAK_CHANGES=100000 cargo test --locked --test soak -- --nocapture $(if $(ROOT),,--skip needs_root)
+	SOAK_CHANGES=100000 cargo test --locked --test times soak:: -- --nocapture $(if $(ROOT),,--skip needs_root)
 
 fuzz:
 	@.ci/install-packages $(FUZZ_PACKAGES)
@@ -112,7 +114,7 @@ deny:
 # Look at the difference before you commit it.
 golden: install-test-packages
 	.ci/install-debian-13 $(DEBIAN_13_ROOT)
-	REWRITE_GOLDENS=1 cargo test --locked --test golden --test help
+	REWRITE_GOLDENS=1 cargo test --locked --test cli -- golden:: help::
 
 install-test-packages:
 	@.ci/install-packages $(TEST_PACKAGES)
@@ -179,7 +181,7 @@ install:
 	install -D '$(PROGRAM)' '$(DESTDIR)$(PREFIX)/bin/non-masquerade-daemon'
 	install -D --mode=644 manifests/systemd/non-masquerade-daemon.service --target-directory='$(DESTDIR)$(PREFIX)/lib/systemd/system'
 	sed --in-place 's|/usr/local/|$(PREFIX)/|' '$(DESTDIR)$(PREFIX)/lib/systemd/system/non-masquerade-daemon.service'
-	install -D --mode=644 daemon-config/config LICENSE README.md --target-directory='$(DOC_DIR)'
+	for page in $(PAGES); do install -D --mode=644 "$$page" '$(DOC_DIR)'/"$$page" || exit; done
 
 clean:
 	cargo clean

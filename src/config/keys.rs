@@ -91,3 +91,21 @@ impl Field {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first cell of each row of the table of keys.
+    #[test]
+    fn the_page_has_a_row_for_each_key() {
+        let page = include_str!("../../daemon-config/README.md");
+        let (_, table) = page.split_once("| key |").unwrap();
+        let rows = table
+            .lines()
+            .skip(2)
+            .take_while(|row| row.starts_with("| `"));
+        let named: Vec<&str> = rows.filter_map(|row| row.split('`').nth(1)).collect();
+        assert_eq!(named, KEYS.map(|key| key.name));
+    }
+}

@@ -16,6 +16,7 @@ use crate::process;
 use crate::samples::{milliseconds, ratio, verdict};
 use crate::support::daemon::TemporaryDirectory;
 use crate::support::netns::Namespace;
+use crate::support::process::cpu_time;
 use crate::watched::Watched;
 use crate::yardstick::Yardstick;
 
@@ -113,10 +114,10 @@ fn measure(flip: Flip, n: u32, alone: &Namespace) -> io::Result<Option<Cost>> {
 fn count(watched: &Watched, processes: [Pid; 2], n: u32) -> io::Result<Counted> {
     let resyncs = Resyncs::of(watched)?;
     resyncs.wait(1)?;
-    let [daemon, worker] = processes.map(process::cpu_time);
+    let [daemon, worker] = processes.map(cpu_time);
     let before = [daemon?, worker?];
     resyncs.wait(n)?;
-    let [daemon, worker] = processes.map(process::cpu_time);
+    let [daemon, worker] = processes.map(cpu_time);
     let spent = [(daemon? - before[0]) / n, (worker? - before[1]) / n];
     Ok((spent, traced(&resyncs, n, processes)?))
 }
