@@ -75,11 +75,11 @@ build:
 	@.ci/install-packages $(BUILD_PACKAGES)
 	cargo build --locked --release
 
-# The example runs in namespaces of its own: see .cargo/in-own-namespaces.
+# It runs in namespaces of its own: see .cargo/in-own-namespaces.
 run:
 	@.ci/install-packages $(RUN_PACKAGES)
-	cargo build --locked --bins --example main_job
-	@cargo run --locked --quiet --example main_job -- $(DAEMON) daemon-config/config
+	cargo build --locked --bins --features main-job
+	@cargo run --locked --quiet --features main-job --bin main_job -- $(DAEMON) daemon-config/config
 
 ifdef ROOT
 test: install-test-packages
@@ -110,7 +110,7 @@ endif
 	cargo bench --locked --profile dev --bench chaos
 
 soak: install-test-packages
-	SOAK_CHANGES=100000 cargo test --locked --test soak -- --nocapture $(if $(ROOT),,--skip needs_root)
+	SOAK_CHANGES=100000 cargo test --locked --test times soak:: -- --nocapture $(if $(ROOT),,--skip needs_root)
 
 fuzz:
 	@.ci/install-packages $(FUZZ_PACKAGES)
@@ -123,7 +123,7 @@ deny:
 # Look at the difference before you commit it.
 golden: install-test-packages
 	.ci/install-debian-13 $(DEBIAN_13_ROOT)
-	REWRITE_GOLDENS=1 cargo test --locked --test golden --test help
+	REWRITE_GOLDENS=1 cargo test --locked --test cli -- golden:: help::
 
 install-test-packages:
 	@.ci/install-packages $(TEST_PACKAGES)

@@ -105,22 +105,7 @@ fn remove(look: &Look, chosen: &str) -> Result<Removal, WorkerError> {
             Err(error) => removal.failures.push(format!("{}: {error}", name(&table))),
         }
     }
-    let mut commits = Vec::new();
-    for wait in LOOKS_AGAIN {
-        if removal.removed.is_empty() {
-            break;
-        }
-        sleep(wait);
-        if let Ok(notifications) = &notifications {
-            commits.extend(all_of(notifications));
-        }
-        for table in std::mem::take(&mut removal.removed) {
-            match look.found(table.family, &table.name)? {
-                None => removal.removed.push(table),
-                Some(back) => removal.failures.push(put_back(&back, &commits)),
-            }
-        }
-    }
+    look_again(look, notifications.as_ref().ok(), &mut removal)?;
     if removal.failures.is_empty() && !removal.removed.is_empty() {
         let here = daemons::running().into_iter();
         let here = here.filter(|daemon| daemon.is_here == Some(true));
@@ -129,6 +114,29 @@ fn remove(look: &Look, chosen: &str) -> Result<Removal, WorkerError> {
             .extend(here.map(|daemon| still_runs(daemon.process_id)));
     }
     Ok(removal)
+}
+
+/// Whether what was removed stays away.
+fn look_again(
+    look: &Look,
+    notifications: Option<&Notifications>,
+    removal: &mut Removal,
+) -> Result<(), WorkerError> {
+    let mut commits = Vec::new();
+    for wait in LOOKS_AGAIN {
+        if removal.removed.is_empty() {
+            break;
+        }
+        sleep(wait);
+        commits.extend(notifications.into_iter().flat_map(all_of));
+        for table in std::mem::take(&mut removal.removed) {
+            match look.found(table.family, &table.name)? {
+                None => removal.removed.push(table),
+                Some(back) => removal.failures.push(put_back(&back, &commits)),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The table as it is found when its owner has let go of it, or will not. One that has gone meanwhile is as good as removed.

@@ -48,13 +48,14 @@ impl DaemonSays {
 
 impl fmt::Display for DaemonSays {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Rules were compared as libnftables lists them; ")?;
         match self {
-            Self::Ready => f.write_str("the daemon, which compares their bytes, is ready."),
+            Self::Ready => f.write_str("The daemon is ready: it has compared all rules byte by byte."),
             Self::NotReady(reasons) => {
-                write!(f, "the daemon is not ready: {}.", reasons.join("; "))
+                write!(f, "The daemon is not ready: {}.", reasons.join("; "))
             }
-            Self::Nothing => f.write_str("no daemon answers that compares their bytes."),
+            Self::Nothing => f.write_str(
+                "No daemon answers, so rules were compared only as libnftables lists them, which hides some differences.",
+            ),
         }
     }
 }

@@ -42,20 +42,14 @@ pub(super) enum LegacyNat {
 }
 
 impl LegacyNat {
-    /// What the kernel tells; the lists are there once its module is loaded, and root's.
+    /// What the kernel tells of these families; the lists are there once its module is loaded, and root's.
     #[must_use]
-    pub(super) fn read() -> Self {
-        Self::new([Family::Ip, Family::Ip6].map(list))
-    }
-
-    /// The same of a family alone.
-    #[must_use]
-    pub(super) fn read_of(family: Family) -> Self {
-        Self::new([list(family)])
+    pub(super) fn read(families: &[Family]) -> Self {
+        Self::new(families.iter().copied().map(list))
     }
 
     /// Of the paths of the kernel's lists of loaded tables, each with its program and what was read there.
-    pub(crate) fn new<const LISTS: usize>(lists: [List; LISTS]) -> Self {
+    pub(super) fn new(lists: impl IntoIterator<Item = List>) -> Self {
         let mut loaded = Vec::new();
         for (path, program, names) in lists {
             match names {

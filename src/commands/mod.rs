@@ -15,8 +15,6 @@ pub mod other_nat;
 mod pods;
 mod proc;
 mod render;
-mod route_lookup;
-mod routes;
 mod run;
 mod status;
 mod uplinks;

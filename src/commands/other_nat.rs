@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::ruleset::Family;
 
 pub(super) use agents::{Agent, KNOWN_CHAINS as KNOWN_AGENT_CHAINS, Remains, agents};
-pub(super) use judgement::{Harm, Judged, Meaning, Traffic, WayOut};
+pub(super) use judgement::{Doubt, Harm, Judged, Meaning, OF_OTHERS, Traffic, WayOut};
 pub(super) use survey::{BaseChain, Survey};
 pub use table::{NatTable, SourceNatRule};
 pub(super) use writers::Writer;

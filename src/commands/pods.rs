@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::routes::{self, Route};
+use crate::kernel::routing::{self, Route};
 use crate::policy::{Policy, Sources};
 use crate::ruleset::Family;
 
@@ -69,7 +69,7 @@ impl PodSources {
         }
         let routes = Family::ALL
             .into_iter()
-            .filter_map(|family| routes::read(family).ok());
+            .filter_map(|family| routing::routes(family).ok());
         let routes: Vec<Route> = routes.flatten().collect();
         let guessed: Vec<IpNet> = ranges(&routes).map(|(range, _)| range).collect();
         match guessed.is_empty() {

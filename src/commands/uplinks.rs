@@ -2,21 +2,18 @@
 //!
 //! That of the interface by which the packet leaves, whatever `src` the route has (nf_nat_masquerade_ipv4 and _ipv6,
 //! net/netfilter/nf_nat_masquerade.c): for IPv4 the first one that shares a network with the gateway, else the first one
-//! (inet_select_addr, net/ipv4/devinet.c); for IPv6 one of them, by the rules of RFC 6724. Where the interface has none, the
-//! kernel takes another interface's, without a word.
+//! (inet_select_addr, net/ipv4/devinet.c); for IPv6 one of them, by the rules of RFC 6724, a deprecated one last. Where the
+//! interface has none, the kernel takes another interface's, without a word.
 
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use nix::ifaddrs::getifaddrs;
-use nix::sys::socket::SockaddrStorage;
 use serde::Serialize;
 
-use super::route_lookup::{self, Way};
-use super::routes::{self, Route};
 use crate::in_words;
+use crate::kernel::routing::{self, Address, Route};
 use crate::ruleset::Family;
 
 /// How many addresses are named.
@@ -63,80 +60,54 @@ impl fmt::Display for Taken {
     }
 }
 
-/// What masquerading takes for each interface that has a default route of the family; of a route with several ways, IPv4
-/// tells the first one.
+/// What masquerading takes for each way of the family's default routes.
 ///
 /// # Errors
 /// Where the kernel does not tell.
 pub(super) fn of_default_routes(family: Family) -> io::Result<Vec<Taken>> {
-    let addresses = addresses()?;
-    let routes = routes::read(family)?.into_iter();
-    let mut routes: Vec<Route> = routes
-        .filter(|of| of.destination.prefix_len() == 0)
-        .collect();
+    let addresses = routing::addresses(family)?;
+    let mut routes = routing::routes(family)?;
+    routes.retain(|route| route.destination.prefix_len() == 0);
     routes.sort_by(|one, other| one.interface.cmp(&other.interface));
-    routes.dedup_by(|one, other| one.interface == other.interface);
-    let taken = routes.into_iter();
-    Ok(taken
-        .map(|route| taken_by(family, route.interface, route.gateway, &addresses))
-        .collect())
+    let taken = routes.iter().map(|route| taken_by(route, &addresses));
+    let mut taken: Vec<Taken> = taken.collect();
+    taken.dedup();
+    Ok(taken)
 }
 
 /// What it takes for packets to this address; `None`: there is no route, or the kernel does not tell.
 pub(super) fn on_the_way_to(destination: IpAddr) -> Option<Taken> {
-    let Way {
-        interface, gateway, ..
-    } = route_lookup::way_to(destination).ok()??;
-    Some(taken_by(
-        Family::of(destination),
-        interface?,
-        gateway,
-        &addresses().ok()?,
-    ))
+    let route = routing::route_to(destination).ok()??;
+    let addresses = routing::addresses(Family::of(destination)).ok()?;
+    Some(taken_by(&route, &addresses))
 }
 
-/// An address with its interface.
-type Address = (String, IpNet);
-
-/// The addresses of this network namespace that masquerading may take, in the kernel's order.
-fn addresses() -> io::Result<Vec<Address>> {
-    let ip = |address: Option<SockaddrStorage>| {
-        let address = address?;
-        let ipv4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-        ipv4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+/// `all`: those of the route's family.
+fn taken_by(route: &Route, all: &[Address]) -> Taken {
+    let uplink = &route.interface;
+    let has_own = all.iter().any(|address| address.interface == *uplink);
+    let interface = match all.first() {
+        Some(first) if !has_own => &first.interface,
+        _ => uplink,
     };
-    let all = getifaddrs()?.filter_map(|listed| {
-        let address = ip(listed.address)?;
-        let is_link_local = match address {
-            IpAddr::V4(v4) => v4.is_link_local(),
-            IpAddr::V6(v6) => v6.is_unicast_link_local(),
-        };
-        let network = IpNet::with_netmask(address, ip(listed.netmask)?).ok()?;
-        // IPv4 has labels, `eth0:1`.
-        let interface = listed.interface_name.split(':').next()?.to_owned();
-        (!address.is_loopback() && !is_link_local).then_some((interface, network))
-    });
-    Ok(all.collect())
-}
-
-fn taken_by(family: Family, uplink: String, gateway: Option<IpAddr>, all: &[Address]) -> Taken {
-    let of_family = all.iter().filter(|(_, of)| Family::of(of.addr()) == family);
-    let mut candidates: Vec<&Address> = of_family.collect();
-    let has_own = candidates.iter().any(|(of, _)| *of == uplink);
-    let interface = match candidates.first() {
-        Some((first, _)) if !has_own => first.clone(),
-        _ => uplink.clone(),
-    };
-    candidates.retain(|(of, _)| *of == interface);
-    if family == Family::Ip {
-        let is_near = |(_, of): &&Address| gateway.is_some_and(|gateway| of.contains(&gateway));
-        let near = candidates.iter().copied().find(is_near);
-        candidates = near.or(candidates.first().copied()).into_iter().collect();
+    let of_interface = all.iter().filter(|address| address.interface == *interface);
+    let mut candidates: Vec<&Address> = of_interface.collect();
+    match route.destination {
+        IpNet::V4(_) => {
+            let is_near = |address: &&&Address| {
+                let mut gateway = route.gateway.iter();
+                gateway.any(|gateway| address.network.contains(gateway))
+            };
+            let near = candidates.iter().find(is_near).or(candidates.first());
+            candidates = near.copied().into_iter().collect();
+        }
+        IpNet::V6(_) if candidates.iter().all(|address| address.is_deprecated) => {}
+        IpNet::V6(_) => candidates.retain(|address| !address.is_deprecated),
     }
     Taken {
-        uplink,
-        addresses: candidates.iter().map(|(_, of)| of.addr()).collect(),
-        interface,
+        uplink: uplink.clone(),
+        addresses: candidates.iter().map(|address| address.address).collect(),
+        interface: interface.clone(),
     }
 }
 
@@ -144,15 +115,29 @@ fn taken_by(family: Family, uplink: String, gateway: Option<IpAddr>, all: &[Addr
 mod tests {
     use super::*;
 
-    fn told(family: Family, gateway: Option<&str>, addresses: &[(&str, &str)]) -> (String, bool) {
-        let address = |(interface, network): &(&str, &str)| {
-            ((*interface).to_owned(), network.parse().unwrap())
+    /// What is told of a default route by eth0. An address that ends in `!` is deprecated.
+    fn told(destination: &str, gateway: Option<&str>, all: &[(&str, &str)]) -> (String, bool) {
+        let addresses = all.iter().map(|(interface, listed)| {
+            let network: IpNet = listed.trim_end_matches('!').parse().unwrap();
+            Address {
+                interface: (*interface).to_owned(),
+                address: network.addr(),
+                network,
+                is_deprecated: listed.ends_with('!'),
+            }
+        });
+        let route = Route {
+            destination: destination.parse().unwrap(),
+            is_local: false,
+            interface: "eth0".to_owned(),
+            gateway: gateway.map(|gateway| gateway.parse().unwrap()),
         };
-        let all: Vec<Address> = addresses.iter().map(address).collect();
-        let gateway = gateway.map(|gateway| gateway.parse().unwrap());
-        let taken = taken_by(family, "eth0".to_owned(), gateway, &all);
+        let taken = taken_by(&route, &addresses.collect::<Vec<_>>());
         (taken.to_string(), taken.are_own())
     }
+
+    const IPV4: &str = "0.0.0.0/0";
+    const IPV6: &str = "::/0";
 
     #[test]
     fn masquerading_takes_the_uplink_s_address_that_is_near_the_gateway() {
@@ -160,26 +145,38 @@ mod tests {
             ("cni0", "10.244.1.1/24"),
             ("eth0", "198.51.100.7/32"),
             ("eth0", "192.0.2.1/24"),
-            ("eth0", "2001:db8::1/64"),
-            ("eth0", "2001:db8::2/64"),
         ];
         let own = |told: &str| (told.to_owned(), true);
-        let near = told(Family::Ip, Some("192.0.2.254"), &all);
+        let near = told(IPV4, Some("192.0.2.254"), &all);
         assert_eq!(near, own("192.0.2.1 of eth0"));
         for gateway in [None, Some("203.0.113.1")] {
-            assert_eq!(told(Family::Ip, gateway, &all), own("198.51.100.7 of eth0"));
+            assert_eq!(told(IPV4, gateway, &all), own("198.51.100.7 of eth0"));
         }
-        let several = own("one of 2001:db8::1, 2001:db8::2 of eth0");
-        assert_eq!(told(Family::Ip6, None, &all), several);
+    }
+
+    #[test]
+    fn a_deprecated_address_is_taken_where_there_is_no_other_of_the_uplink() {
+        let [first, second, old] = ["2001:db8::1/64", "2001:db8::2/64", "2001:db8::9/128!"];
+        for (addresses, words) in [
+            (
+                vec![first, old, second],
+                "one of 2001:db8::1, 2001:db8::2 of eth0",
+            ),
+            (vec![old], "2001:db8::9 of eth0"),
+        ] {
+            let of_eth0: Vec<(&str, &str)> = addresses.iter().map(|one| ("eth0", *one)).collect();
+            let all = [of_eth0.as_slice(), &[("cni0", "fd00::1/64")]].concat();
+            assert_eq!(told(IPV6, None, &all), (words.to_owned(), true));
+        }
     }
 
     #[test]
     fn masquerading_takes_another_s_address_where_the_uplink_has_none() {
         let of_others = [("cni0", "10.244.1.1/24"), ("dummy0", "192.0.2.1/24")];
-        let found = told(Family::Ip, Some("192.0.2.254"), &of_others);
+        let found = told(IPV4, Some("192.0.2.254"), &of_others);
         let words = "10.244.1.1 of cni0: eth0, by which it leaves, has none of that family";
         assert_eq!(found, (words.to_owned(), false));
-        let none = told(Family::Ip6, None, &of_others);
+        let none = told(IPV6, None, &[]);
         let words = "none: no interface has one, and what leaves by eth0 is dropped";
         assert_eq!(none, (words.to_owned(), false));
     }

@@ -1,6 +1,6 @@
 //! What each key of one file means, and what is refused of it.
 
-use super::tests::{FLAGS, bad, good, warnings};
+use super::tests::{bad, good, warnings};
 use super::*;
 
 fn written(cidrs: &[IpNet]) -> Vec<String> {
@@ -54,7 +54,7 @@ fn a_file_replaces_what_the_flags_say() {
         random_fully: false,
         to_ports: port_range::parse_port_ranges("1024-2048").unwrap(),
         resync_interval: Duration::from_secs(30),
-        ..FLAGS
+        ..Flags::default()
     };
     let config = with_flags(
         "enableIPv6: false\nrandomFully: true\ntoPorts: \"5000\"\nresyncInterval: 90s\n",
@@ -110,7 +110,7 @@ fn ipv6_may_be_turned_on_behind_the_lists_or_by_the_flag() {
     good(&format!("{text}enableIPv6: true"));
     let flags = Flags {
         enable_ipv6: true,
-        ..FLAGS
+        ..Flags::default()
     };
     assert!(with_flags(text, &flags).enable_ipv6);
     let off = judge("f", format!("{text}enableIPv6: false").as_bytes(), &flags);
@@ -121,7 +121,7 @@ fn ipv6_may_be_turned_on_behind_the_lists_or_by_the_flag() {
 fn the_default_list_that_masquerade_cidrs_meet_is_that_of_the_flags() {
     let flags = Flags {
         nomasq_all_reserved_ranges: true,
-        ..FLAGS
+        ..Flags::default()
     };
     good("masqueradeCIDRs: [100.64.0.0/10]");
     let text = b"masqueradeCIDRs: [100.64.0.0/10]";
@@ -169,7 +169,7 @@ fn ipv6_without_an_exempt_prefix_is_warned_of() {
     }
     let flags = Flags {
         enable_ipv6: true,
-        ..FLAGS
+        ..Flags::default()
     };
     let without_a_file = judge_together(&[], &flags).unwrap();
     assert_eq!(without_a_file.config, defaults(&flags));

@@ -2,16 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::{DEFAULT_RESYNC_INTERVAL, Judged, MAX_FILE_BYTES, Source, judge_together};
+use super::super::{Judged, MAX_FILE_BYTES, Source, judge_together};
 use super::*;
-
-const FLAGS: Flags = Flags {
-    nomasq_all_reserved_ranges: false,
-    enable_ipv6: false,
-    random_fully: true,
-    to_ports: Vec::new(),
-    resync_interval: DEFAULT_RESYNC_INTERVAL,
-};
 
 /// Files named a, b, c and so on.
 fn judged(files: &[&str]) -> Result<Judged, String> {
@@ -24,7 +16,7 @@ fn judged(files: &[&str]) -> Result<Judged, String> {
             bytes: Some(text.as_bytes()),
         })
         .collect();
-    judge_together(&sources, &FLAGS).map_err(|errors| errors.to_string())
+    judge_together(&sources, &Flags::default()).map_err(|errors| errors.to_string())
 }
 
 #[track_caller]
@@ -117,7 +109,7 @@ fn good_boolean(key: &str) -> bool {
 fn among_files_the_flag_does_not_count() {
     let flags = Flags {
         enable_ipv6: true,
-        ..FLAGS
+        ..Flags::default()
     };
     let off = |name| Source {
         name,
@@ -241,13 +233,19 @@ fn what_depends_on_a_file_that_cannot_be_read_is_not_judged() {
         "nonMasqueradeCIDRs: [fd00::/8]",
         "masqueradeCIDRs: [10.0.0.0/8]",
     ] {
-        assert!(judge_together(&files(text), &FLAGS).is_ok(), "{text}");
+        assert!(
+            judge_together(&files(text), &Flags::default()).is_ok(),
+            "{text}"
+        );
     }
     for text in [
         "nonMasqueradeCIDRs: [10.0.0.0/8]\nmasqueradeCIDRs: [10.0.0.0/8]",
         "cidrLimit: 0\nsourceCIDRs: [10.0.0.0/8]",
     ] {
-        assert!(judge_together(&files(text), &FLAGS).is_err(), "{text}");
+        assert!(
+            judge_together(&files(text), &Flags::default()).is_err(),
+            "{text}"
+        );
     }
 }
 
@@ -274,7 +272,7 @@ fn files_are_at_most_8_mib_together() {
                 bytes: Some(text.as_bytes()),
             })
             .collect();
-        judge_together(&sources, &FLAGS).map_err(|errors| errors.to_string())
+        judge_together(&sources, &Flags::default()).map_err(|errors| errors.to_string())
     };
     assert_eq!(
         sources(8, "").map(|judged| judged.silent_files.len()),
@@ -293,7 +291,7 @@ fn many_files_cost_no_more_than_one() {
         name: "f",
         bytes: Some(dense.as_bytes()),
     };
-    let said = judge_together(&[source; 7], &FLAGS)
+    let said = judge_together(&[source; 7], &Flags::default())
         .unwrap_err()
         .to_string();
     let together = "more than 1048576 keys and items together with the files before";
@@ -364,7 +362,7 @@ proptest! {
                         .iter()
                         .map(|text| Source { name: "f", bytes: Some(text.as_bytes()) })
                         .collect::<Vec<_>>(),
-                    &FLAGS,
+                    &Flags::default(),
                 );
                 prop_assert_eq!(again.map(|judged| judged.config), Ok(config));
             }

@@ -4,22 +4,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-pub(super) const FLAGS: Flags = Flags {
-    nomasq_all_reserved_ranges: false,
-    enable_ipv6: false,
-    random_fully: true,
-    to_ports: Vec::new(),
-    resync_interval: DEFAULT_RESYNC_INTERVAL,
-};
-
 pub(super) fn good(text: &str) -> Judged {
-    judge("f", text.as_bytes(), &FLAGS).unwrap_or_else(|errors| panic!("{text:?}: {errors}"))
+    judge("f", text.as_bytes(), &Flags::default())
+        .unwrap_or_else(|errors| panic!("{text:?}: {errors}"))
 }
 
 /// What is said of a bad file.
 pub(super) fn bad(text: impl AsRef<[u8]>) -> String {
     let text = text.as_ref();
-    match judge("f", text, &FLAGS) {
+    match judge("f", text, &Flags::default()) {
         Ok(judged) => panic!("{:?}: {judged:?}", String::from_utf8_lossy(text)),
         Err(errors) => errors.to_string(),
     }
@@ -57,7 +50,7 @@ fn a_file_that_says_nothing_means_the_defaults() {
         assert_eq!(
             good(text),
             Judged {
-                config: defaults(&FLAGS),
+                config: defaults(&Flags::default()),
                 warnings: vec![],
                 silent_files: vec![0],
             },
@@ -68,7 +61,7 @@ fn a_file_that_says_nothing_means_the_defaults() {
 
 #[test]
 fn the_defaults_are_those_of_the_flags() {
-    let config = defaults(&FLAGS);
+    let config = defaults(&Flags::default());
     assert!(config.masquerade_cidrs.is_empty() && config.source_cidrs.is_empty());
     assert!(config.masq_node_traffic && !config.enable_ipv6 && !config.enforce);
     assert!(config.to_ports.is_empty());
@@ -84,7 +77,7 @@ fn the_defaults_are_those_of_the_flags() {
             first: 1024,
             last: 2048,
         }],
-        ..FLAGS
+        ..Flags::default()
     };
     let config = judge("f", b"masqLinkLocal: true", &flags).unwrap().config;
     assert_eq!(config.non_masquerade_cidrs.len(), 11);
@@ -189,7 +182,7 @@ fn a_scalar_without_a_value_keeps_its_default_with_a_warning() {
     ] {
         for value in ["", "null", "~"] {
             let text = format!("\n{key}: {value}\n");
-            assert_eq!(good(&text).config, defaults(&FLAGS));
+            assert_eq!(good(&text).config, defaults(&Flags::default()));
             assert_eq!(
                 warnings(&text),
                 [format!(
@@ -269,7 +262,7 @@ fn a_long_good_list_is_within_all_limits() {
 proptest! {
     #[test]
     fn nothing_in_a_file_can_crash(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = judge("f", &bytes, &FLAGS);
+        let _ = judge("f", &bytes, &Flags::default());
     }
 
     #[test]
@@ -285,7 +278,7 @@ proptest! {
         )
     ) {
         let text = parts.concat();
-        let judged = judge("f", text.as_bytes(), &FLAGS);
+        let judged = judge("f", text.as_bytes(), &Flags::default());
         if let Err(errors) = judged {
             prop_assert!(!errors.errors.is_empty());
             let shown = errors.errors.len() + usize::from(errors.more > 0);
@@ -298,7 +291,7 @@ proptest! {
 fn a_document_that_is_empty_behind_the_first_is_no_second_one() {
     for end in ["---\n", "---\n# end\n", "...\n", "---\n...\n"] {
         let text = format!("masqLinkLocal: true\n{end}");
-        let judged = judge("f", text.as_bytes(), &FLAGS);
+        let judged = judge("f", text.as_bytes(), &Flags::default());
         assert!(
             judged.is_ok_and(|judged| judged.config.masq_link_local),
             "{end}"

@@ -10,14 +10,6 @@ use nix::sys::stat::Mode;
 
 use super::*;
 
-const FLAGS: Flags = Flags {
-    nomasq_all_reserved_ranges: false,
-    enable_ipv6: false,
-    random_fully: true,
-    to_ports: Vec::new(),
-    resync_interval: crate::config::DEFAULT_RESYNC_INTERVAL,
-};
-
 /// A directory of its own for each test, removed when dropped.
 struct Directory(PathBuf);
 
@@ -52,12 +44,15 @@ impl Drop for Directory {
 }
 
 fn error(path: &Path) -> String {
-    load(&[path.into()], &FLAGS).unwrap_err().error.to_string()
+    load(&[path.into()], &Flags::default())
+        .unwrap_err()
+        .error
+        .to_string()
 }
 
 fn without_file() -> Loaded {
     Loaded {
-        config: config::defaults(&FLAGS),
+        config: config::defaults(&Flags::default()),
         warnings: Vec::new(),
         files: Vec::new(),
         silent_files: Vec::new(),
@@ -67,7 +62,7 @@ fn without_file() -> Loaded {
 
 /// What is exempt by the files in the directory.
 fn exempt(directory: &Path) -> Vec<String> {
-    let loaded = load(&[directory.into()], &FLAGS).unwrap();
+    let loaded = load(&[directory.into()], &Flags::default()).unwrap();
     let cidrs = loaded.config.non_masquerade_cidrs;
     cidrs.iter().map(ToString::to_string).collect()
 }
@@ -80,11 +75,11 @@ fn list(cidr: &str) -> String {
 fn an_absent_file_or_directory_means_the_defaults() {
     let directory = Directory::new();
     for path in ["config", "no/such/config"] {
-        let loaded = load(&[directory.0.join(path)], &FLAGS).unwrap();
+        let loaded = load(&[directory.0.join(path)], &Flags::default()).unwrap();
         assert_eq!(loaded, without_file());
         assert!(loaded.files.is_empty());
     }
-    assert_eq!(load(&[], &FLAGS).unwrap(), without_file());
+    assert_eq!(load(&[], &Flags::default()).unwrap(), without_file());
 }
 
 #[test]
@@ -92,7 +87,7 @@ fn where_a_configuration_comes_from_names_the_files_or_what_was_looked_at() {
     let directory = Directory::new();
     let origin = |paths: &[&PathBuf]| {
         let paths: Vec<PathBuf> = paths.iter().map(|&path| path.clone()).collect();
-        let loaded = load(&paths, &FLAGS).unwrap();
+        let loaded = load(&paths, &Flags::default()).unwrap();
         Origin::of(&loaded, &paths).to_string()
     };
     let root = &directory.0;
@@ -127,7 +122,7 @@ fn where_a_configuration_comes_from_names_the_files_or_what_was_looked_at() {
 fn a_file_is_read_and_judged() {
     let directory = Directory::new();
     let path = directory.file(b"masqlinklocal: true");
-    let loaded = load(std::slice::from_ref(&path), &FLAGS).unwrap();
+    let loaded = load(std::slice::from_ref(&path), &Flags::default()).unwrap();
     assert!(loaded.files == [path.clone()] && loaded.config.masq_link_local);
     assert_eq!(loaded.warnings.len(), 1);
     fs::write(&path, "a: 1\nb: 2\n").unwrap();
@@ -150,7 +145,7 @@ fn what_does_not_parse_may_be_half_written_until_it_has_been_left_alone_for_a_mo
     let path = directory.file(b"nonMasqueradeCIDRs: [");
     let paths = [path.clone()];
     let is_half_written = || {
-        let failure = load(&paths, &FLAGS).unwrap_err();
+        let failure = load(&paths, &Flags::default()).unwrap_err();
         assert!(failure.error.bad.is_some(), "{failure:?}");
         assert_eq!(failure.files_with_contents, paths);
         failure.may_be_half_written
@@ -170,7 +165,12 @@ fn what_parses_counts_at_once_also_while_someone_has_it_open_for_writing() {
     let directory = Directory::new();
     let paths = [directory.file(b"masqLinkLocal: true")];
     let _writer = OpenOptions::new().append(true).open(&paths[0]).unwrap();
-    assert!(load(&paths, &FLAGS).unwrap().config.masq_link_local);
+    assert!(
+        load(&paths, &Flags::default())
+            .unwrap()
+            .config
+            .masq_link_local
+    );
 }
 
 #[test]
@@ -179,11 +179,11 @@ fn a_command_waits_for_what_is_half_written_and_no_longer_than_it_must() {
     let path = directory.file(b"nonMasqueradeCIDRs: [");
     let paths = [path.clone()];
     let started = Instant::now();
-    let bad = load_patiently(&paths, &FLAGS).unwrap_err();
+    let bad = load_patiently(&paths, &Flags::default()).unwrap_err();
     assert!(bad.bad.is_some(), "{bad:?}");
     assert!(started.elapsed() >= SETTLED_AFTER && started.elapsed() < PATIENCE);
     let started = Instant::now();
-    assert!(load_patiently(&paths, &FLAGS).is_err());
+    assert!(load_patiently(&paths, &Flags::default()).is_err());
     assert!(started.elapsed() < SETTLED_AFTER, "it is settled by now");
     fs::write(&path, "nonMasqueradeCIDRs: [").unwrap();
     let writer = thread::spawn(move || {
@@ -193,7 +193,7 @@ fn a_command_waits_for_what_is_half_written_and_no_longer_than_it_must() {
             file.write_all(piece.as_bytes()).unwrap();
         }
     });
-    let loaded = load_patiently(&paths, &FLAGS).unwrap();
+    let loaded = load_patiently(&paths, &Flags::default()).unwrap();
     assert_eq!(loaded.config.non_masquerade_cidrs.len(), 2);
     writer.join().unwrap();
 }
@@ -204,7 +204,7 @@ fn a_command_waits_at_most_a_second() {
     let path = directory.file(b"bad");
     set_modified(&path, SystemTime::now() + Duration::from_secs(3600));
     let started = Instant::now();
-    let bad = load_patiently(&[path], &FLAGS).unwrap_err();
+    let bad = load_patiently(&[path], &Flags::default()).unwrap_err();
     assert!(bad.bad.is_some(), "{bad:?}");
     assert!(started.elapsed() >= PATIENCE && started.elapsed() < 2 * PATIENCE);
 }
@@ -212,7 +212,7 @@ fn a_command_waits_at_most_a_second() {
 #[test]
 fn a_file_named_for_its_own_sake_must_be_there() {
     let directory = Directory::new();
-    let absent = load_existing(&[directory.0.join("config")], &FLAGS);
+    let absent = load_existing(&[directory.0.join("config")], &Flags::default());
     let unread = absent.unwrap_err().unread;
     assert!(matches!(*unread, [ReadError::Absent { .. }]), "{unread:?}");
 }
@@ -222,7 +222,12 @@ fn a_symbolic_link_is_followed() {
     let directory = Directory::new();
     let link = directory.0.join("link");
     symlink(directory.file(b"masqLinkLocal: true"), &link).unwrap();
-    assert!(load(&[link], &FLAGS).unwrap().config.masq_link_local);
+    assert!(
+        load(&[link], &Flags::default())
+            .unwrap()
+            .config
+            .masq_link_local
+    );
 }
 
 #[test]
@@ -280,7 +285,7 @@ fn the_regular_files_of_a_directory_are_read_in_the_order_of_names() {
             "192.0.2.4/32"
         ]
     );
-    let loaded = load(std::slice::from_ref(&directory.0), &FLAGS).unwrap();
+    let loaded = load(std::slice::from_ref(&directory.0), &Flags::default()).unwrap();
     let names = ["B", "a.json", "c", "d"];
     assert_eq!(loaded.files, names.map(|name| directory.0.join(name)));
 }
@@ -297,7 +302,7 @@ fn files_and_directories_are_read_in_the_order_given_and_those_that_are_not_ther
         directory.named("empty", ""),
         first.0.join("absent/config"),
     ];
-    let loaded = load(&paths, &FLAGS).unwrap();
+    let loaded = load(&paths, &Flags::default()).unwrap();
     let cidrs: Vec<String> = loaded
         .config
         .non_masquerade_cidrs
@@ -314,10 +319,10 @@ fn files_and_directories_are_read_in_the_order_given_and_those_that_are_not_ther
 #[test]
 fn a_directory_without_files_means_the_defaults() {
     let directory = Directory::new();
-    let loaded = load(std::slice::from_ref(&directory.0), &FLAGS).unwrap();
+    let loaded = load(std::slice::from_ref(&directory.0), &Flags::default()).unwrap();
     assert_eq!(loaded, without_file());
     directory.named("empty", "");
-    let loaded = load(std::slice::from_ref(&directory.0), &FLAGS).unwrap();
+    let loaded = load(std::slice::from_ref(&directory.0), &Flags::default()).unwrap();
     assert!(!loaded.files.is_empty() && loaded.files == loaded.silent_files);
     assert_eq!(loaded.config, without_file().config);
 }
@@ -335,7 +340,10 @@ fn all_errors_of_all_files_come_at_once() {
         directory.named("c", list("fd00::/8")),
         directory.named("d", "masqLinkLocal: 1"),
     ];
-    let said = load(&paths, &FLAGS).unwrap_err().error.to_string();
+    let said = load(&paths, &Flags::default())
+        .unwrap_err()
+        .error
+        .to_string();
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines.len(), 4, "{said}");
     assert!(lines[0].contains("fifo is not a regular file"), "{said}");
@@ -351,9 +359,13 @@ fn one_file_of_several_that_was_written_a_moment_ago_is_waited_for() {
     let [a, b] = [("a", "bad"), ("b", "")].map(|(name, text)| directory.named(name, text));
     set_modified(&a, SystemTime::UNIX_EPOCH);
     let paths = [directory.0.clone()];
-    assert!(load(&paths, &FLAGS).unwrap_err().may_be_half_written);
+    assert!(
+        load(&paths, &Flags::default())
+            .unwrap_err()
+            .may_be_half_written
+    );
     set_modified(&b, SystemTime::UNIX_EPOCH);
-    let failure = load(&paths, &FLAGS).unwrap_err();
+    let failure = load(&paths, &Flags::default()).unwrap_err();
     assert!(!failure.may_be_half_written);
     assert_eq!(failure.files_with_contents, [a]);
 }
@@ -381,7 +393,7 @@ fn there_is_a_limit_to_how_many_files_there_are() {
     }
     assert_eq!(exempt(&directory.0).len(), MAX_FILES);
     directory.named("one-more", "");
-    let error = load_patiently(std::slice::from_ref(&directory.0), &FLAGS).unwrap_err();
+    let error = load_patiently(std::slice::from_ref(&directory.0), &Flags::default()).unwrap_err();
     assert!(matches!(*error.unread, [ReadError::TooMany]), "{error:?}");
 }
 
@@ -389,8 +401,11 @@ fn there_is_a_limit_to_how_many_files_there_are() {
 fn a_named_directory_must_be_there() {
     let directory = Directory::new();
     directory.named("a", list("192.0.2.1/32"));
-    assert!(load_existing(std::slice::from_ref(&directory.0), &FLAGS).is_ok());
-    let absent = load_existing(&[directory.0.clone(), directory.0.join("absent")], &FLAGS);
+    assert!(load_existing(std::slice::from_ref(&directory.0), &Flags::default()).is_ok());
+    let absent = load_existing(
+        &[directory.0.clone(), directory.0.join("absent")],
+        &Flags::default(),
+    );
     let unread = absent.unwrap_err().unread;
     assert!(
         matches!(&*unread, [ReadError::Absent { path }] if path.ends_with("absent")),
@@ -427,7 +442,7 @@ fn a_volume_that_is_swapped_while_it_is_read_gives_files_of_one_version() {
         let publisher = scope.spawn(|| (1..400).for_each(publish));
         loop {
             let is_last = publisher.is_finished();
-            match load(std::slice::from_ref(&directory.0), &FLAGS) {
+            match load(std::slice::from_ref(&directory.0), &Flags::default()) {
                 Ok(loaded) => assert_eq!(loaded.files.len(), 4),
                 Err(failure) if failure.may_be_half_written && !is_last => {}
                 Err(failure) => panic!("{failure:?}"),
@@ -457,7 +472,7 @@ fn volume(keys: &[&str], links: &[&str]) -> Directory {
 #[test]
 fn a_volume_that_is_there_without_the_file_is_warned_of() {
     let warnings = |directory: &Directory, path: PathBuf| {
-        let loaded = load(&[path], &FLAGS).unwrap();
+        let loaded = load(&[path], &Flags::default()).unwrap();
         let warnings = loaded.warnings.iter().map(ToString::to_string);
         let in_words = format!("{}", directory.0.display());
         warnings
@@ -502,7 +517,7 @@ fn a_file_without_a_key_says_nothing() {
         ("enforce:", false),
     ] {
         let path = directory.file(text.as_bytes());
-        let loaded = load(std::slice::from_ref(&path), &FLAGS).unwrap();
+        let loaded = load(std::slice::from_ref(&path), &Flags::default()).unwrap();
         assert_eq!(loaded.silent_files.contains(&path), is_silent, "{text}");
         assert_eq!(loaded.files_with_contents().is_empty(), is_silent, "{text}");
     }

@@ -15,5 +15,6 @@ pub mod owner;
 pub mod ownership;
 pub mod pass;
 mod report;
+pub mod routing;
 pub mod serve;
 mod write;

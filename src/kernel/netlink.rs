@@ -19,8 +19,8 @@ use nix::sys::socket::{
 use crate::ruleset::Family;
 pub use elements::Elements;
 pub(super) use message::{
-    attribute, attributes_in, attributes_of, big_endian, number_of, packets_of, text,
-    text_attribute, text_of, value_in, value_of,
+    attribute, attributes_in, attributes_of, big_endian, body_of, number_of, packets_of, request,
+    text, text_attribute, text_of, value_in, value_of,
 };
 use message::{
     end_of_answer, first_of, is_one_of_several, message, no_answer, of_nf_tables, port_of, type_of,
@@ -100,11 +100,19 @@ impl Netlink {
     /// # Errors
     /// Where there is no socket, or CAP_NET_ADMIN for the groups is missing. `Unsupported`: the kernel has no nf_tables.
     pub fn open(groups: u32, flags: SockFlag) -> io::Result<Self> {
+        Self::open_of(SockProtocol::NetlinkNetFilter, groups, flags)
+    }
+
+    pub(super) fn open_of(
+        protocol: SockProtocol,
+        groups: u32,
+        flags: SockFlag,
+    ) -> io::Result<Self> {
         let socket = socket(
             AddressFamily::Netlink,
             SockType::Raw,
             flags | SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkNetFilter,
+            protocol,
         );
         let socket = socket.map_err(|error| unsupported_if(error, Errno::EPROTONOSUPPORT))?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
@@ -253,7 +261,7 @@ impl Netlink {
     }
 
     /// Sends a request and has each message of its answer read, up to the end.
-    fn ask(&self, request: &[u8], mut read: impl FnMut(&[u8])) -> io::Result<()> {
+    pub(super) fn ask(&self, request: &[u8], mut read: impl FnMut(&[u8])) -> io::Result<()> {
         send(self.socket.as_raw_fd(), request, MsgFlags::empty())?;
         let mut piece = vec![0; PIECE_BYTES];
         loop {
@@ -269,7 +277,7 @@ impl Netlink {
                 rest = after;
             }
             if !rest.is_empty() {
-                return Err(io::Error::other("an answer of nf_tables that is cut"));
+                return Err(io::Error::other("an answer of the kernel that is cut"));
             }
         }
     }

@@ -57,6 +57,16 @@ pub struct ChosenNames {
     pub masq_chain: String,
 }
 
+/// As without any option.
+impl Default for ChosenNames {
+    fn default() -> Self {
+        Self {
+            table: names::DEFAULT_TABLE.to_owned(),
+            masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
+        }
+    }
+}
+
 /// One table with all that stands in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ruleset {

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use non_masquerade_daemon::ruleset::{AddressField, Family};
 
 use crate::beside::STOPPED_PROCESS;
-use crate::course::Course;
+use crate::course::{Course, are_owned};
 use crate::files::bad_file;
 use crate::subject::{END_LIMIT, Libnftables, Way};
 use crate::support::foreign_hands::{FIRST_SET, foreign_hands, on_the_set_in_use, set_in_use};
@@ -182,7 +182,7 @@ impl Course {
         self.subject.kill()?;
         let (watch, tables) = (&mut self.watch, &self.good.tables);
         wait_until(OWNER_ENDS, || {
-            let is_orphan = watch.are_owned(tables).map(|are_owned| !are_owned);
+            let is_orphan = are_owned(watch, tables).map(|are_owned| !are_owned);
             is_orphan.unwrap_or(false)
         })?;
         self.damage.begins();

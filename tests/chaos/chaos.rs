@@ -15,6 +15,7 @@
     clippy::cast_possible_truncation
 )]
 
+#[allow(dead_code)] // tests/all.rs tells what no program uses.
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -28,10 +29,6 @@ mod disturbances;
 mod files;
 mod growth;
 mod log;
-// What the kernel counts for a process, as the benchmark has it.
-#[allow(dead_code)]
-#[path = "../bench/daemon/process.rs"]
-mod process;
 mod subject;
 mod summary;
 mod timeline;

@@ -5,6 +5,8 @@ use std::io;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use non_masquerade_daemon::ruleset::Tables;
+
 use crate::DAEMON;
 use crate::conditions::Conditions;
 use crate::damage::{Damage, Verdict};
@@ -258,7 +260,7 @@ impl Course {
         let is_right = matches!(self.watch.differences(tables), Ok(none) if none.is_empty());
         is_right
             && (self.subject.libnftables == Libnftables::Host
-                || self.watch.are_owned(tables).unwrap_or(false))
+                || are_owned(&self.watch, tables).unwrap_or(false))
             && self.has_the_rules().unwrap_or(false)
     }
 
@@ -351,4 +353,14 @@ fn watch(lab: &Lab, libnftables: Libnftables) -> io::Result<Programmed> {
         Libnftables::Host => Programmed::within(lab.node.clone(), DAEMON),
         Libnftables::Debian13 => Programmed::on_debian_13_within(lab.node.clone(), DAEMON),
     }
+}
+
+/// Whether each of the tables that are there has an owner.
+pub(crate) fn are_owned(watch: &Programmed, tables: &Tables) -> io::Result<bool> {
+    let mut are_owned = true;
+    for ruleset in tables.wanted() {
+        let observed = watch.observe(ruleset)?;
+        are_owned &= observed.is_none_or(|observed| observed.header.owner.is_some());
+    }
+    Ok(are_owned)
 }

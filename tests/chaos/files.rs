@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use non_masquerade_daemon::config::{self, Flags};
 use non_masquerade_daemon::policy::Policy;
-use non_masquerade_daemon::ruleset::{ChosenNames, Tables, names};
+use non_masquerade_daemon::ruleset::{ChosenNames, Tables};
 
 use crate::dice::Dice;
 use crate::support::flows::Flows;
@@ -94,12 +94,8 @@ impl GoodFile {
         let config = judged
             .map_err(|error| io::Error::other(format!("{error}\n{text}")))?
             .config;
-        let chosen = ChosenNames {
-            table: names::DEFAULT_TABLE.to_owned(),
-            masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
-        };
         Ok(Self {
-            tables: Tables::new(&Policy::new(&config), &chosen),
+            tables: Tables::new(&Policy::new(&config), &ChosenNames::default()),
             chains: None,
             resync_interval: config.resync_interval,
             text,

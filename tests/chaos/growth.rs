@@ -5,7 +5,7 @@ use std::io;
 
 use nix::unistd::Pid;
 
-use crate::process::{descriptors, private_kibibytes};
+use crate::support::process::{descriptors, private_kibibytes};
 
 /// Memory that each of the two may have more than after the warm-up: allocators keep what was once needed for a large file.
 pub(crate) const TOLERANCE_KIBIBYTES: u64 = 1_024;

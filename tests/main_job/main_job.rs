@@ -7,6 +7,7 @@
 //! main_job DAEMON CONFIG-FILE
 //! ```
 
+#[allow(dead_code)] // tests/all.rs tells what no program uses.
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -85,6 +85,22 @@ impl Counts {
     pub fn exempt_rate(&self) -> f64 {
         self.to_exempt as f64 / self.elapsed.as_secs_f64()
     }
+
+    /// Fails if a flow came with a wrong source.
+    #[track_caller]
+    pub fn assert_no_flow_was_mistreated(&self) {
+        assert_eq!(self.wrong_source, 0, "{self}");
+        assert_eq!(self.not_masqueraded, 0, "{self}");
+    }
+
+    /// Fails unless there were at least so many a second to exempt destinations, and hardly any was dropped: such a flow
+    /// has no source to be judged by.
+    #[track_caller]
+    pub fn assert_enough_arrived(&self, least_rate: f64) {
+        let least_rate = least_rate / f64::from(time_factor());
+        assert!(self.exempt_rate() >= least_rate, "{self}");
+        assert!(self.lost() * 1_000 <= self.sent, "{self}");
+    }
 }
 
 impl fmt::Display for Counts {
@@ -114,7 +130,7 @@ pub struct Running {
     /// The moments are counted from here.
     pub started: Instant,
     stop: Arc<AtomicBool>,
-    sender: JoinHandle<io::Result<(Moments, Duration)>>,
+    sender: JoinHandle<io::Result<Moments>>,
     receiver: JoinHandle<io::Result<Counts>>,
     conntrack_failures_before: u64,
 }
@@ -167,7 +183,8 @@ impl Running {
     /// Ends the flows, waits for the last ones and counts.
     pub fn stop(self, lab: &Lab) -> io::Result<Counts> {
         self.stop.store(true, Ordering::Release);
-        let (sent, elapsed) = self.sender.join().expect("the sender's thread")?;
+        let sent = self.sender.join().expect("the sender's thread")?;
+        let elapsed = self.started.elapsed();
         let mut counts = self.receiver.join().expect("the receiver's thread")?;
         counts.moments.add(sent);
         Ok(Counts {
@@ -185,7 +202,7 @@ fn send(
     sockets: &[UdpSocket],
     started: Instant,
     stop: &AtomicBool,
-) -> io::Result<(Moments, Duration)> {
+) -> io::Result<Moments> {
     let mut exempt = Row::of_each_family(&flows.keep_source);
     let mut masqueraded = Row::of_each_family(&flows.masqueraded);
     let mut moments = Moments::default();
@@ -215,7 +232,7 @@ fn send(
         let due = Duration::from_secs_f64(sent as f64 / f64::from(flows.rate / time_factor()));
         std::thread::sleep(due.saturating_sub(started.elapsed()));
     }
-    Ok((moments, started.elapsed()))
+    Ok(moments)
 }
 
 fn send_batch(

@@ -1,7 +1,7 @@
 //! What the integration tests share: throw-away namespaces, real packets, the daemon as a process.
 
-// Each test binary compiles this module for itself and uses its own part of it.
-#![allow(dead_code, unreachable_pub)]
+// Each program compiles this module for itself and uses its own part of it: tests/all.rs tells what none uses.
+#![allow(unreachable_pub)]
 // A test that cannot be set up must fail, and its numbers are small.
 #![allow(
     clippy::unwrap_used,
@@ -20,6 +20,7 @@ pub mod flows;
 pub mod foreign_hands;
 pub mod generations;
 pub mod hand;
+pub mod hostile_files;
 pub mod http;
 pub mod ip_masq_agent;
 pub mod judged;
@@ -35,10 +36,12 @@ pub mod outcome;
 pub mod picky;
 pub mod poison;
 pub mod probe;
+pub mod process;
 pub mod programmed;
 pub mod root_file_system;
 pub mod security_context;
 pub mod service;
+pub mod turn;
 pub mod unnameable;
 pub mod volume;
 pub mod wire;

@@ -89,6 +89,30 @@ pub fn commit_on(socket: &OwnedFd, messages: &[(u16, Vec<u8>)]) -> io::Result<()
     Ok(())
 }
 
+/// Creates an ipset of IPv4 addresses, as `ipset create NAME hash:ip` does: linux/netfilter/ipset/ip_set.h.
+pub fn create_ipset(namespace: &Namespace, set: &str) -> io::Result<()> {
+    const SUBSYSTEM_IPSET: u16 = 6;
+    const CREATE_SET: u16 = 2;
+    let (protocol, set_name, type_name, revision, family, data) = (1, 2, 3, 4, 5, 7 | 0x8000);
+    let attributes = [
+        attribute(protocol, &[6]),
+        name(set_name, set),
+        name(type_name, "hash:ip"),
+        attribute(revision, &[0]),
+        attribute(family, &[FAMILY_IPV4]),
+        attribute(data, &[]),
+    ];
+    let kind = SUBSYSTEM_IPSET << 8 | CREATE_SET;
+    let flags = REQUEST | CREATE | ACKNOWLEDGE;
+    let request = message(kind, flags, FAMILY_IPV4, [0, 0], &attributes.concat());
+    let socket = open(namespace)?;
+    send(socket.as_raw_fd(), &request, MsgFlags::empty())?;
+    match i32::from_ne_bytes(bytes_at(&receive(&socket)?, MESSAGE_HEADER_BYTES)?) {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(-code)),
+    }
+}
+
 /// The names of the sets and maps of a table of family `ip`; none if there is no such table.
 pub fn sets_of(socket: &OwnedFd, table: &str) -> io::Result<Vec<String>> {
     let kind = SUBSYSTEM_NFTABLES << 8 | GET_SET;

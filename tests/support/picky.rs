@@ -48,7 +48,7 @@ impl Picky<'_> {
             .replace("SAID", self.said)
             .replace("VERSION", self.version.unwrap_or_default());
         let worker = directory.join("worker");
-        // By another process, and under another name first: see `script` of tests/worker.rs.
+        // By another process, and under another name first: see `script` of tests/daemon/worker.rs.
         let new = worker.with_extension("new");
         fs::write(&new, text)?;
         fs::set_permissions(&new, fs::Permissions::from_mode(0o755))?;

@@ -165,16 +165,6 @@ impl Programmed {
         }
         Ok(differences)
     }
-
-    /// Whether each of the tables that are there has an owner.
-    pub fn are_owned(&mut self, tables: &Tables) -> io::Result<bool> {
-        let mut are_owned = true;
-        for ruleset in tables.wanted() {
-            let header = self.reader.table(ruleset.family.name(), &ruleset.table)?;
-            are_owned &= header.is_none_or(|header| header.owner.is_some());
-        }
-        Ok(are_owned)
-    }
 }
 
 impl Drop for Programmed {

@@ -75,9 +75,10 @@ fn lay_out(program: &str, directory: &Path) -> io::Result<()> {
     let of_source = |name: &str| Path::new(SOURCE).join(name);
     copy(&of_source(".image"), &directory.join(".image"))?;
     copy(&of_source("LICENSE"), &directory.join(".image/LICENSE"))?;
-    // The image has the optimised program, without what debuggers read.
+    // The image has the optimised program, without what debuggers read. Of a quick build the names of functions alone are
+    // larger than that.
     let mut strip = Command::new("strip");
-    strip.arg("--strip-debug").arg("-o");
+    strip.arg("--strip-all").arg("-o");
     succeed(strip.arg(directory.join("program")).arg(program))?;
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "sh", "-ceu", LAY_OUT]);

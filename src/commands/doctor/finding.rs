@@ -109,6 +109,14 @@ pub(super) fn rule_deletion(family: &str, table: &str, chain: &str, handle: u64)
     format!("nft delete rule {family} {table} {chain} handle {handle}")
 }
 
+/// The program that lists the rules of iptables-nft in a family.
+pub(super) fn program_of_nft(family: &str) -> &'static str {
+    match family {
+        "ip6" => "ip6tables",
+        _ => "iptables",
+    }
+}
+
 /// A name as a shell takes it for one word: anyone in the namespace may have chosen it, and someone pastes the command.
 pub(super) fn shell_word(name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:+".contains(c);

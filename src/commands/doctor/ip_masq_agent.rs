@@ -1,6 +1,6 @@
 //! What masquerade agents have left: ip-masq-agent, ip-masq-agent-v2 and whoever writes alike, and the kubelet with kubenet.
 
-use super::finding::{Finding, rule_deletion, shell_word};
+use super::finding::{Finding, program_of_nft, rule_deletion, shell_word};
 use super::iptables_legacy;
 use crate::commands::legacy_nat::LegacyNat;
 use crate::commands::other_nat::{Agent, Remains};
@@ -36,10 +36,7 @@ fn finding(remains: &Remains) -> Finding {
     let mut commands: Vec<String> = deletions.collect();
     let (said, first) = match &remains.agent {
         Agent::Chain(chain) => {
-            let program = match &**family {
-                "ip6" => "ip6tables",
-                _ => "iptables",
-            };
+            let program = program_of_nft(family);
             let word = shell_word(chain);
             commands.extend(["-F", "-X"].map(|does| format!("{program} -t nat {does} {word}")));
             (

@@ -25,6 +25,7 @@ use crate::commands::daemon_says::DaemonSays;
 use crate::commands::daemons::running;
 use crate::commands::legacy_nat::LegacyNat;
 use crate::policy::Policy;
+use crate::ruleset::Family;
 use finding::{Finding, Outcome};
 
 /// Runs all checks; fails where one found a failure.
@@ -51,7 +52,7 @@ fn examined(options: &Options) -> Vec<Finding> {
         .as_ref()
         .ok()
         .map(|loaded| Policy::new(&loaded.config));
-    let legacy = LegacyNat::read();
+    let legacy = LegacyNat::read(&Family::ALL);
     let mut findings = vec![capability];
     findings.extend(configuration::findings(&loaded, &options.config));
     let (of_kernel, enforcement) =

@@ -1,11 +1,12 @@
 //! Other base chains that translate source addresses, rule by rule, and what that means for exempt destinations.
 
 use super::enforcement::Enforcement;
-use super::finding::{Finding, rule_deletion, shell_word};
+use super::finding::{Finding, program_of_nft, rule_deletion, shell_word};
 use super::iptables_legacy;
 use crate::commands::legacy_nat::LegacyNat;
 use crate::commands::other_nat::{
-    BaseChain, Harm, Judged, Meaning, NatChain, Order, Survey, Traffic, WayOut, Writer,
+    BaseChain, Doubt, Harm, Judged, Meaning, NatChain, OF_OTHERS, Order, Survey, Traffic, WayOut,
+    Writer,
 };
 use crate::daemon::worker::WorkerError;
 use crate::in_words;
@@ -85,43 +86,55 @@ fn of_rules(
 ) -> Finding {
     let said = described(base, writer, rules);
     let is_enforced = enforcement == Enforcement::On && base.is_enforced();
-    let way_out = match meaning {
-        Meaning::Nothing => {
-            return Finding::ok(CHECK, format!("{said}; it sees no traffic of pods"));
+    let ok = |why: String| Finding::ok(CHECK, format!("{said}; {why}"));
+    let in_the_way = |why: &str, way_out: String| {
+        let remedy = match enforcement {
+            Enforcement::Off if base.is_enforced() => format!("{way_out}; or set enforce: true"),
+            _ => way_out,
+        };
+        Finding::warning(CHECK, format!("{said}; {why}"), remedy)
+    };
+    match meaning {
+        Meaning::Nothing => ok("it sees no traffic of pods".to_owned()),
+        Meaning::Right(what) => ok(format!("{what}, which is right")),
+        Meaning::OfOthers {
+            what,
+            harm: Some(harm),
+        } if is_enforced => harmed(&said, what, harm, writer.is_some()),
+        Meaning::OfOthers { what, .. } => ok(format!("{what}, no rival of the pods' traffic")),
+        Meaning::Unclear(Doubt::Hidden { harm: Some(harm) }) if is_enforced => {
+            harmed(&said, OF_OTHERS, harm, false)
         }
-        Meaning::Right(what) => {
-            return Finding::ok(CHECK, format!("{said}; {what}, which is right"));
-        }
-        Meaning::OfOthers { what, harm } => {
-            return match harm {
-                Some(harm) if is_enforced => harmed(&said, what, harm, writer.is_some()),
-                _ => Finding::ok(
-                    CHECK,
-                    format!("{said}; {what}, no rival of the pods' traffic"),
-                ),
-            };
-        }
-        _ if is_enforced => {
-            let first = "our chain enforce comes first, so exempt destinations keep their source";
-            return Finding::ok(CHECK, format!("{said}; {first}, but for {NOT_ENFORCED}"));
-        }
-        Meaning::Unclear => format!(
+        Meaning::Unclear(_) | Meaning::Rival(_) if is_enforced => ok(format!(
+            "our chain enforce comes first, so exempt destinations keep their source, but for {NOT_ENFORCED}"
+        )),
+        Meaning::Unclear(doubt) => in_the_way(
+            "if that is traffic of pods, exempt destinations may be masqueraded",
+            clearing(doubt, base, rules),
+        ),
+        Meaning::Rival(way_out) => in_the_way(
+            "exempt destinations may be masqueraded all the same",
+            match way_out {
+                WayOut::Setting(setting) => setting.to_owned(),
+                WayOut::Remains => "see the check ip-masq-agent".to_owned(),
+                WayOut::Deletion => deletion(base, rules),
+            },
+        ),
+    }
+}
+
+/// What shows whether the rules concern pods.
+fn clearing(doubt: Doubt, base: &BaseChain, rules: &[Judged<'_>]) -> String {
+    match doubt {
+        Doubt::Hidden { .. } => format!(
+            "see whether it has a `!` and so concerns pods: {}",
+            listing(base, rules)
+        ),
+        Doubt::Sources => format!(
             "name the pods' CIDRs in sourceCIDRs, then it is known whether that concerns them; {}",
             deletion(base, rules)
         ),
-        Meaning::Rival(WayOut::Setting(setting)) => setting.to_owned(),
-        Meaning::Rival(WayOut::Remains) => "see the check ip-masq-agent".to_owned(),
-        Meaning::Rival(WayOut::Deletion) => deletion(base, rules),
-    };
-    let remedy = match enforcement {
-        Enforcement::Off if base.is_enforced() => format!("{way_out}; or set enforce: true"),
-        _ => way_out,
-    };
-    let what = match meaning {
-        Meaning::Unclear => "if that is traffic of pods, exempt destinations may be masqueraded",
-        _ => "exempt destinations may be masqueraded all the same",
-    };
-    Finding::warning(CHECK, format!("{said}; {what}"), remedy)
+    }
 }
 
 /// Of rules that someone needs, who may not be known.
@@ -171,6 +184,17 @@ fn position(chain: &NatChain) -> String {
         Order::BeforeOrAfter => format!("as ours ({ours}), in an undefined order"),
         Order::After => format!("after ours ({ours})"),
     }
+}
+
+/// The commands that show the rules whole. Matches that nft shows by name only are of iptables-nft.
+fn listing(base: &BaseChain, rules: &[Judged<'_>]) -> String {
+    let program = program_of_nft(&base.chain.family);
+    let table = shell_word(&base.chain.table);
+    let mut chains: Vec<&str> = rules.iter().map(|judged| &*judged.rule.chain).collect();
+    chains.dedup();
+    let commands = chains.into_iter().take(RULES_NAMED);
+    let commands = commands.map(|chain| format!("{program} -t {table} -S {}", shell_word(chain)));
+    in_words::all(commands, "; ")
 }
 
 /// The commands that delete the rules.
@@ -235,7 +259,7 @@ mod tests {
     }
 
     fn by_mark() -> Value {
-        json!({"xt": {"type": "match", "name": "mark"}})
+        json!({"match": {"op": "==", "left": {"meta": {"key": "mark"}}, "right": 7}})
     }
 
     #[test]

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 
 use super::finding::Finding;
 use crate::commands::pods;
-use crate::commands::routes::{self, Route};
 use crate::in_words;
+use crate::kernel::routing::{self, Route};
 use crate::policy::{FamilyPolicy, Policy};
 use crate::ruleset::Family;
 
@@ -22,10 +22,11 @@ pub(super) fn check(policy: Option<&Policy>) -> Finding {
     let Some(policy) = policy else {
         return Finding::unchecked(CHECK, "the configuration is bad", "mend the configuration");
     };
-    match (routes::read(Family::Ip), routes::read(Family::Ip6)) {
+    match (routing::routes(Family::Ip), routing::routes(Family::Ip6)) {
         (Ok(ipv4), Ok(ipv6)) => finding(policy, &ipv4, &ipv6),
-        (Err(error), _) => Finding::unread(CHECK, routes::path(Family::Ip), &error),
-        (_, Err(error)) => Finding::unread(CHECK, routes::path(Family::Ip6), &error),
+        (Err(error), _) | (_, Err(error)) => {
+            Finding::unchecked(CHECK, error, "free memory or files")
+        }
     }
 }
 
@@ -97,17 +98,27 @@ mod tests {
     use super::*;
     use crate::config::{Flags, defaults};
 
-    const IPV4: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
-        eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
-        eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n\
-        cni0\t0001F40A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n\
-        cni0\t00014064\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n\
-        cali1\t03004164\t00000000\t0005\t0\t0\t0\tFFFFFFFF\t0\t0\t0\n\
-        cali1\t04004164\t00000000\t0205\t0\t0\t0\tFFFFFFFF\t0\t0\t0\n";
-    const IPV6: &str = "fd000009000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     cni0\n\
-        fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000002 00000000 00000001     cni0\n\
-        fd000009000000000000000000000001 80 00000000000000000000000000000000 00 00000000000000000000000000000000 00000000 00000002 00000000 80200001     cni0\n\
-        ff000000000000000000000000000000 08 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     cni0\n";
+    fn routes(listed: &[(&str, &str)]) -> Vec<Route> {
+        let route = |(destination, interface): &(&str, &str)| Route {
+            destination: destination.parse().unwrap(),
+            is_local: false,
+            interface: (*interface).to_owned(),
+            gateway: None,
+        };
+        listed.iter().map(route).collect()
+    }
+
+    fn found_in(policy: &Policy) -> Finding {
+        let ipv4 = routes(&[
+            ("0.0.0.0/0", "eth0"),
+            ("192.0.2.0/24", "eth0"),
+            ("10.244.1.0/24", "cni0"),
+            ("100.64.1.0/24", "cni0"),
+            ("100.65.0.3/32", "cali1"),
+        ]);
+        let ipv6 = routes(&[("fd00:9::/64", "cni0"), ("fe80::/64", "cni0")]);
+        finding(policy, &ipv4, &ipv6)
+    }
 
     fn policy(enable_ipv6: bool, more: &[&str]) -> Policy {
         policy_for(enable_ipv6, more, &[])
@@ -126,15 +137,9 @@ mod tests {
         Policy::new(&config)
     }
 
-    /// The routes are written in the byte order of x86 and most others.
-    #[cfg(target_endian = "little")]
     #[test]
     fn routes_towards_pods_that_no_prefix_covers_are_named() {
-        let found = finding(
-            &policy(false, &[]),
-            &routes::of_ipv4(IPV4),
-            &routes::of_ipv6(IPV6),
-        );
+        let found = found_in(&policy(false, &[]));
         assert_eq!(found.result, Outcome::Warning);
         assert!(
             found
@@ -143,11 +148,7 @@ mod tests {
             "{}",
             found.finding
         );
-        let found = finding(
-            &policy(true, &[]),
-            &routes::of_ipv4(IPV4),
-            &routes::of_ipv6(IPV6),
-        );
+        let found = found_in(&policy(true, &[]));
         assert!(
             found.finding.contains(", fd00:9::/64 (by cni0), which"),
             "{}",
@@ -155,7 +156,6 @@ mod tests {
         );
     }
 
-    #[cfg(target_endian = "little")]
     #[test]
     fn a_family_with_no_source_is_left_alone_and_its_ranges_are_not_named() {
         for (sources, ipv4_is_named, ipv6_is_named) in [
@@ -163,18 +163,12 @@ mod tests {
             (&["fd00::/8"], false, true),
             (&["10.244.0.0/16", "fd00::/8"], true, true),
         ] {
-            let found = finding(
-                &policy_for(true, &[], sources),
-                &routes::of_ipv4(IPV4),
-                &routes::of_ipv6(IPV6),
-            )
-            .finding;
+            let found = found_in(&policy_for(true, &[], sources)).finding;
             assert_eq!(found.contains("100.64.1.0/24"), ipv4_is_named, "{found}");
             assert_eq!(found.contains("fd00:9::/64"), ipv6_is_named, "{found}");
         }
     }
 
-    #[cfg(target_endian = "little")]
     #[test]
     fn a_range_may_be_covered_by_several_prefixes_together() {
         let halves = [
@@ -183,18 +177,10 @@ mod tests {
             "100.65.0.0/16",
             "fd00::/8",
         ];
-        let found = finding(
-            &policy(true, &halves),
-            &routes::of_ipv4(IPV4),
-            &routes::of_ipv6(IPV6),
-        );
+        let found = found_in(&policy(true, &halves));
         assert_eq!(found.result, Outcome::Ok, "{}", found.finding);
         let with_a_gap = ["100.64.1.0/25", "100.64.1.192/26", "100.65.0.0/16"];
-        let found = finding(
-            &policy(false, &with_a_gap),
-            &routes::of_ipv4(IPV4),
-            &routes::of_ipv6(IPV6),
-        );
+        let found = found_in(&policy(false, &with_a_gap));
         assert!(
             found.finding.contains("in 100.64.1.0/24 (by cni0), which"),
             "{}",

@@ -26,11 +26,7 @@ fn findings(family: &str, of: Family) -> Vec<Finding> {
             )]
         }
         Ok(uplinks) => uplinks.iter().map(|taken| finding(family, taken)).collect(),
-        Err(error) => vec![Finding::unchecked(
-            CHECK,
-            error,
-            "run as root, with /proc mounted",
-        )],
+        Err(error) => vec![Finding::unchecked(CHECK, error, "free memory or files")],
     }
 }
 

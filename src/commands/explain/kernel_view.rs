@@ -4,30 +4,23 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::other_chains::{OtherChain, Others, Treatment};
+use super::other_chains::Others;
 use super::verdict::of_family;
 use crate::cli::Options;
 use crate::commands::legacy_nat::LegacyNat;
 use crate::commands::look::{Look, SeenTable};
-use crate::commands::other_nat::{NatChain, Survey, Traffic};
+use crate::commands::other_nat::{NatChain, Survey};
 use crate::daemon::worker::WorkerError;
 use crate::kernel::observed::{Observed, ObservedElement};
 use crate::policy::prefix_table::Verdict;
 use crate::policy::{FamilyPolicy, Policy, Sources};
 use crate::ruleset::{AddressField, Family, Tables};
 
-/// What was seen of the kernel.
-pub(super) enum KernelView {
-    /// CAP_NET_ADMIN is missing.
-    NotPermitted,
-    Seen(Box<Seen>),
-}
-
 /// What can be seen with CAP_NET_ADMIN; an error is why it cannot.
 pub(super) struct Seen {
     ip: Result<SeenTable, WorkerError>,
     ip6: Result<SeenTable, WorkerError>,
-    others: Others,
+    pub(super) others: Others,
 }
 
 /// What the kernel's table says of one destination. The names of its fields are a contract.
@@ -57,7 +50,7 @@ pub(super) enum TableState {
 
 impl KernelAnswer {
     /// Nothing more is known.
-    fn only(table: TableState) -> Self {
+    pub(super) fn only(table: TableState) -> Self {
         Self {
             table,
             agrees: None,
@@ -68,27 +61,27 @@ impl KernelAnswer {
     }
 }
 
-/// Looks, without writing anything.
-pub(super) fn look(look: &mut Look, options: &Options, tables: &Tables) -> KernelView {
-    let table = &options.table;
-    let [ip, ip6] = Family::ALL.map(|family| look.table(family, table, Some(tables)));
-    let is_other = |chain: &NatChain| {
-        let is_of_a_daemon_s_family = ["ip", "ip6"].contains(&chain.family.as_str());
-        !(is_of_a_daemon_s_family && chain.table == *table)
-    };
-    let chains = look.chains();
-    let survey = chains.map(|listing| Survey::new(look, &listing, is_other));
-    KernelView::Seen(Box::new(Seen {
-        ip,
-        ip6,
-        others: Others {
-            survey: survey.map_err(|error| error.to_string()),
-            legacy: Family::ALL.map(|family| (family, LegacyNat::read_of(family))),
-        },
-    }))
-}
+impl Seen {
+    /// Looks, without writing anything.
+    pub(super) fn now(look: &mut Look, options: &Options, tables: &Tables) -> Self {
+        let table = &options.table;
+        let [ip, ip6] = Family::ALL.map(|family| look.table(family, table, Some(tables)));
+        let is_other = |chain: &NatChain| {
+            let is_of_a_daemon_s_family = ["ip", "ip6"].contains(&chain.family.as_str());
+            !(is_of_a_daemon_s_family && chain.table == *table)
+        };
+        let chains = look.chains();
+        let survey = chains.map(|listing| Survey::new(look, &listing, is_other));
+        Self {
+            ip,
+            ip6,
+            others: Others {
+                survey: survey.map_err(|error| error.to_string()),
+                legacy: Family::ALL.map(|family| (family, LegacyNat::read(&[family]))),
+            },
+        }
+    }
 
-impl KernelView {
     /// What the table says of traffic to `destination`, held against the policy.
     pub(super) fn answer(
         &self,
@@ -96,10 +89,9 @@ impl KernelView {
         source: Option<IpAddr>,
         destination: IpAddr,
     ) -> KernelAnswer {
-        let seen = match (self, destination) {
-            (Self::NotPermitted, _) => return KernelAnswer::only(TableState::NotPermitted),
-            (Self::Seen(seen), IpAddr::V4(_)) => &seen.ip,
-            (Self::Seen(seen), IpAddr::V6(_)) => &seen.ip6,
+        let seen = match destination {
+            IpAddr::V4(_) => &self.ip,
+            IpAddr::V6(_) => &self.ip6,
         };
         let compared = seen.as_ref().and_then(|seen| {
             let differences = seen.differences.as_ref()?;
@@ -134,20 +126,6 @@ impl KernelView {
                 Some(_) => TableState::Read,
                 None => TableState::Missing,
             })
-        }
-    }
-
-    /// See [`Others::beside`].
-    pub(super) fn other_chains(
-        &self,
-        traffic: &Traffic,
-        destination: IpAddr,
-        treatment: Treatment,
-    ) -> (Vec<OtherChain>, Option<String>) {
-        let family = Family::of(destination);
-        match self {
-            Self::NotPermitted => (Vec::new(), None),
-            Self::Seen(seen) => seen.others.beside(family, traffic, treatment),
         }
     }
 }

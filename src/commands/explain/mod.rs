@@ -15,17 +15,18 @@ use tracing::warn;
 use super::daemon_says::DaemonSays;
 use super::look::Look;
 use super::other_nat::Traffic;
+use super::uplinks;
 use super::{ExitStatus, bad_configuration, failed, load, print, print_json, print_warnings};
-use super::{route_lookup, uplinks};
 use crate::cli::{Options, OutputFormat};
 use crate::config::provenance::{CidrPlace, List, ListedCidr};
 use crate::config_source::Loaded;
 use crate::kernel::capability::{self, NetAdmin};
+use crate::kernel::routing;
 use crate::policy::Policy;
 use crate::policy::prefix_table::{Entry, Origin};
-use crate::ruleset::Tables;
+use crate::ruleset::{Family, Tables};
 use answer::{Answer, DecidedBy};
-use kernel_view::KernelView;
+use kernel_view::{KernelAnswer, Seen, TableState};
 use other_chains::Treatment;
 use verdict::{Decision, Locality, Verdict, decide};
 
@@ -53,14 +54,14 @@ pub(super) fn explain(
     print_warnings(&loaded.warnings);
     let policy = Policy::new(&loaded.config);
     let tables = Tables::new(&policy, &options.chosen_names());
-    let view = match seen(options, &tables) {
-        Ok(view) => view,
+    let seen = match seen(options, &tables) {
+        Ok(seen) => seen,
         Err(error) => return failed(&format!("the kernel cannot be asked: {error}")),
     };
     let answers = Answers {
         from,
-        destinations: answers(&policy, &loaded, from, destinations, &view),
-        daemon: matches!(view, KernelView::Seen(_)).then(|| DaemonSays::asked(options)),
+        destinations: answers(&policy, &loaded, from, destinations, seen.as_ref()),
+        daemon: seen.is_some().then(|| DaemonSays::asked(options)),
     };
     let printed = match format {
         OutputFormat::Text => print(&text::told(&answers, &options.table)),
@@ -73,12 +74,13 @@ pub(super) fn explain(
     printed
 }
 
-fn seen(options: &Options, tables: &Tables) -> std::io::Result<KernelView> {
+/// What there is of the kernel to see; `None`: CAP_NET_ADMIN is missing.
+fn seen(options: &Options, tables: &Tables) -> std::io::Result<Option<Seen>> {
     // What cannot be read of the own capabilities is not permitted either.
     if let Ok(NetAdmin::Missing) | Err(_) = capability::raise_net_admin() {
-        return Ok(KernelView::NotPermitted);
+        return Ok(None);
     }
-    Ok(kernel_view::look(&mut Look::new()?, options, tables))
+    Ok(Some(Seen::now(&mut Look::new()?, options, tables)))
 }
 
 fn answers(
@@ -86,7 +88,7 @@ fn answers(
     loaded: &Loaded,
     from: Option<IpAddr>,
     destinations: &[IpAddr],
-    view: &KernelView,
+    seen: Option<&Seen>,
 ) -> Vec<Answer> {
     let decisions: Vec<Result<Decision, String>> = destinations
         .iter()
@@ -94,50 +96,75 @@ fn answers(
         .collect();
     let places = places(loaded, decisions.iter().flatten());
     let pods = Traffic::of_pods(Some(policy));
-    let answer = |(destination, decision): (&IpAddr, &Result<Decision, String>)| match decision {
-        Err(error) => Answer {
-            error: Some(error.clone()),
-            ..Answer::to(*destination)
-        },
-        Ok(decision) => {
-            let decided_by = decision.decided_by.map(|entry| DecidedBy {
-                cidr: entry.prefix.to_string(),
-                list: entry.origin,
-                is_default: match entry.origin {
-                    Origin::LinkLocal => true,
-                    Origin::NonMasqueradeCidrs => loaded.config.non_masquerade_cidrs_are_default,
-                    Origin::MasqueradeCidrs => false,
-                },
-                place: listed(entry).and_then(|listed| places.get(&listed).cloned()),
-            });
-            let traffic = Traffic {
-                source: from,
-                destination: Some(*destination),
-                ..pods.clone()
-            };
-            let treatment = Treatment {
-                verdict: decision.verdict,
-                is_enforced: policy.enforce,
-            };
-            let (other_chains, other_chains_error) =
-                view.other_chains(&traffic, *destination, treatment);
-            Answer {
-                verdict: Some(decision.verdict),
-                reason: decision.reason,
-                decided_by,
-                masqueraded_as: match decision.verdict {
-                    Verdict::Masqueraded => uplinks::on_the_way_to(*destination),
-                    Verdict::KeepsSource | Verdict::LeftAlone => None,
-                },
-                conditions: decision.conditions.clone(),
-                kernel: Some(view.answer(policy, from, *destination)),
-                other_chains,
-                other_chains_error,
-                ..Answer::to(*destination)
+    let answer = |(destination, decision): (&IpAddr, Result<Decision, String>)| {
+        let decision = match decision {
+            Ok(decision) => decision,
+            Err(error) => {
+                return Answer {
+                    error: Some(error),
+                    ..Answer::to(*destination)
+                };
             }
-        }
+        };
+        let decided_by = decision.decided_by;
+        let decided_by = decided_by.map(|entry| DecidedBy::new(entry, loaded, &places));
+        let traffic = Traffic {
+            source: from,
+            destination: Some(*destination),
+            ..pods.clone()
+        };
+        answer_to(*destination, decision, decided_by, &traffic, policy, seen)
     };
-    destinations.iter().zip(&decisions).map(answer).collect()
+    destinations.iter().zip(decisions).map(answer).collect()
+}
+
+fn answer_to(
+    destination: IpAddr,
+    decision: Decision,
+    decided_by: Option<DecidedBy>,
+    traffic: &Traffic,
+    policy: &Policy,
+    seen: Option<&Seen>,
+) -> Answer {
+    let treatment = Treatment {
+        verdict: decision.verdict,
+        is_enforced: policy.enforce,
+    };
+    let family = Family::of(destination);
+    let others = seen.map(|seen| seen.others.beside(family, traffic, treatment));
+    let (other_chains, other_chains_error) = others.unwrap_or_default();
+    Answer {
+        verdict: Some(decision.verdict),
+        reason: decision.reason,
+        decided_by,
+        masqueraded_as: match decision.verdict {
+            Verdict::Masqueraded => uplinks::on_the_way_to(destination),
+            Verdict::KeepsSource | Verdict::LeftAlone => None,
+        },
+        conditions: decision.conditions,
+        kernel: Some(match seen {
+            Some(seen) => seen.answer(policy, traffic.source, destination),
+            None => KernelAnswer::only(TableState::NotPermitted),
+        }),
+        other_chains,
+        other_chains_error,
+        ..Answer::to(destination)
+    }
+}
+
+impl DecidedBy {
+    fn new(entry: Entry, loaded: &Loaded, places: &HashMap<ListedCidr, CidrPlace>) -> Self {
+        Self {
+            cidr: entry.prefix.to_string(),
+            list: entry.origin,
+            is_default: match entry.origin {
+                Origin::LinkLocal => true,
+                Origin::NonMasqueradeCidrs => loaded.config.non_masquerade_cidrs_are_default,
+                Origin::MasqueradeCidrs => false,
+            },
+            place: listed(entry).and_then(|listed| places.get(&listed).cloned()),
+        }
+    }
 }
 
 /// Where the CIDRs that decide stand in the files.
@@ -172,7 +199,7 @@ fn decided(policy: &Policy, from: Option<IpAddr>, to: IpAddr) -> Result<Decision
 }
 
 fn is_local(address: IpAddr) -> bool {
-    route_lookup::is_local(address).unwrap_or_else(|error| {
+    routing::is_local(address).unwrap_or_else(|error| {
         warn!(
             "whether {address} is LOCAL is not known, so it is taken for another host's: {error}"
         );

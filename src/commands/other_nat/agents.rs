@@ -85,7 +85,7 @@ fn subjects(table: &NatTable, rule: &Rule) -> Vec<(Subject, Sense)> {
         .collect()
 }
 
-const NOT_LOCAL: (Subject, Sense) = (Subject::AddressType, Sense::Only);
+const NOT_LOCAL: (Subject, Sense) = (Subject::AddressType, Sense::Hidden);
 
 fn has_the_shape(table: &NatTable, chain: &str) -> bool {
     let leads_there =

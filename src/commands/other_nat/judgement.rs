@@ -44,9 +44,18 @@ pub(in crate::commands) enum Meaning {
         harm: Option<Harm>,
     },
     /// Whether it sees the pods' traffic is not known.
-    Unclear,
+    Unclear(Doubt),
     /// It may masquerade it.
     Rival(WayOut),
+}
+
+/// Why it is not known whether a rule sees the pods' traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::commands) enum Doubt {
+    /// It looks at sources, and where pods are is not known.
+    Sources,
+    /// The listing hides whether it sees that or all but that. `harm`: what `enforce` would do in the latter case.
+    Hidden { harm: Option<Harm> },
 }
 
 /// Whose connections to exempt destinations `enforce` would let keep their source.
@@ -72,12 +81,15 @@ pub(in crate::commands) enum WayOut {
 impl Meaning {
     /// `enforce` may not be advised: it would or might harm someone.
     pub(in crate::commands) fn forbids_enforce(&self) -> bool {
-        matches!(self, Self::Unclear | Self::OfOthers { harm: Some(_), .. })
+        matches!(
+            self,
+            Self::Unclear(_) | Self::OfOthers { harm: Some(_), .. }
+        )
     }
 
     /// The source address of the traffic may be decided here.
     pub(in crate::commands) fn may_decide(&self) -> bool {
-        matches!(self, Self::Unclear | Self::Rival(_))
+        matches!(self, Self::Unclear(_) | Self::Rival(_))
     }
 }
 
@@ -123,51 +135,54 @@ fn of_known(
 /// By what it is limited to.
 fn of_unknown(rule: &SourceNatRule, traffic: &Traffic) -> Meaning {
     let mut meaning = Meaning::Rival(WayOut::Deletion);
-    for limit in rule
-        .limits
-        .iter()
-        .filter(|limit| limit.sense == Sense::Only)
-    {
-        let harm = match (limit.subject, limit.values.as_slice()) {
+    for limit in &rule.limits {
+        let values = limit.values.as_slice();
+        let harm = match (limit.subject, limit.sense) {
+            (_, Sense::AllBut) => continue,
             (Subject::Translated, _) => {
                 return Meaning::Right("only what was translated to another destination");
             }
-            (Subject::Source, [Value::Addresses(one, last)])
-                if one == last && is_only_to(rule, &limit.values) =>
-            {
+            (Subject::Source, _) if is_host_to_itself(rule, values) => {
                 return Meaning::Right("only what a host sends to itself");
-            }
-            (Subject::Owner, _) => Some(Harm::OfNodeTraffic),
-            (Subject::Mark, _) => Some(Harm::OfForwardedTraffic),
-            (Subject::InputInterface, []) => None,
-            (Subject::InputInterface, names) => {
-                if names
-                    .iter()
-                    .any(|name| pods::is_towards_pods(&name.to_string()))
-                {
-                    continue;
-                }
-                Some(Harm::OfForwardedTraffic)
             }
             // The one source that is meant.
             (Subject::Source, _) if traffic.source.is_some() => continue,
-            (Subject::Source, sources) => match traffic.pods.are_among(sources) {
+            (Subject::Source, _) => match traffic.pods.are_among(values) {
                 Some(true) => continue,
-                Some(false) => Some(Harm::OfForwardedTraffic),
-                None => None,
+                Some(false) => Harm::OfForwardedTraffic,
+                None => {
+                    meaning = Meaning::Unclear(Doubt::Sources);
+                    continue;
+                }
             },
+            (Subject::Owner, _) => Harm::OfNodeTraffic,
+            (Subject::Mark, _) => Harm::OfForwardedTraffic,
+            (Subject::InputInterface, _) if values.iter().any(is_towards_pods) => continue,
+            (Subject::InputInterface, _) => Harm::OfForwardedTraffic,
             _ => continue,
         };
-        let Some(harm) = harm else {
-            meaning = Meaning::Unclear;
+        let harm = traffic.suffers(harm, rule);
+        if limit.sense == Sense::Hidden {
+            meaning = Meaning::Unclear(Doubt::Hidden { harm });
             continue;
-        };
+        }
         return Meaning::OfOthers {
-            what: "traffic of others than pods",
-            harm: traffic.suffers(harm, rule),
+            what: OF_OTHERS,
+            harm,
         };
     }
     meaning
+}
+
+/// What a rule of nobody known is for, if it is not for pods.
+pub(in crate::commands) const OF_OTHERS: &str = "traffic of others than pods";
+
+fn is_towards_pods(interface: &Value) -> bool {
+    pods::is_towards_pods(&interface.to_string())
+}
+
+fn is_host_to_itself(rule: &SourceNatRule, sources: &[Value]) -> bool {
+    matches!(sources, [Value::Addresses(one, last)] if one == last) && is_only_to(rule, sources)
 }
 
 fn is_only_to(rule: &SourceNatRule, values: &[Value]) -> bool {

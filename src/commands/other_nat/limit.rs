@@ -1,7 +1,7 @@
 //! What a packet must be like to match a rule, as a listing shows it: `ip saddr 10.88.0.0/16`, `-m owner`.
 //!
 //! Matches of iptables that have no words in nftables show their name only, `{"xt": {"type": "match", "name": "owner"}}`: then
-//! neither its values are known nor its `!`. Such a one is taken for one without `!`.
+//! neither the values are known nor whether there is a `!`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -29,7 +29,8 @@ pub(in crate::commands) struct Limit {
 pub(super) enum Subject {
     /// The mark of the packet or of its connection.
     Mark,
-    /// Who has the socket that sends it: nobody, where it is forwarded.
+    /// Who has the socket that sends it: nobody, where it is forwarded. Such a packet keeps to no match of nftables, negated
+    /// or not, but to each negated one of iptables (owner_mt, net/netfilter/xt_owner.c).
     Owner,
     Source,
     Destination,
@@ -52,6 +53,8 @@ pub(super) enum Sense {
     Only,
     /// Those with none of them. Of marks: packets without a mark too.
     AllBut,
+    /// Either: the listing does not show which.
+    Hidden,
 }
 
 /// One of those that a packet is held against.
@@ -106,7 +109,7 @@ impl Limit {
     fn by_name(subject: Subject) -> Self {
         Self {
             subject,
-            sense: Sense::Only,
+            sense: Sense::Hidden,
             values: Vec::new(),
         }
     }
@@ -115,7 +118,10 @@ impl Limit {
     pub(super) fn otherwise(&self) -> Option<Self> {
         use Subject::{AddressType, EmptySet, Other, Owner};
         let sense = match (self.subject, self.sense) {
-            (Owner | AddressType | EmptySet | Other, _) => return None,
+            (AddressType | EmptySet | Other, _) | (Owner, Sense::Only | Sense::AllBut) => {
+                return None;
+            }
+            (_, Sense::Hidden) => Sense::Hidden,
             (_, Sense::Only) => Sense::AllBut,
             (_, Sense::AllBut) => Sense::Only,
         };
@@ -156,7 +162,7 @@ impl fmt::Display for Limit {
         let what = match self.subject {
             Subject::Mark if self.values.is_empty() => "packets with a mark",
             Subject::Mark => "packets with mark ",
-            Subject::Owner => return f.write_str("only what processes of the node send"),
+            Subject::Owner => "what processes of the node send",
             Subject::Source => "from ",
             Subject::Destination => "to ",
             Subject::InputInterface if self.values.is_empty() => {
@@ -171,6 +177,9 @@ impl fmt::Display for Limit {
         let only = match self.sense {
             Sense::Only => "only",
             Sense::AllBut => "not",
+            Sense::Hidden => {
+                return write!(f, "only {what}, or all but that (nft shows no `!`)");
+            }
         };
         let values = in_words::first(&self.values, VALUES_TOLD, ", ");
         write!(f, "{only} {what}{values}")
@@ -234,7 +243,12 @@ fn of_match(matched: &Listed, sets: &HashMap<String, Vec<Listed>>) -> Option<Lim
         _ => Some(Value::Name(listed.as_str()?.to_owned())),
     });
     match subject {
-        Subject::Owner | Subject::AddressType => Some(Limit::by_name(subject)),
+        Subject::AddressType => Some(Limit::by_name(subject)),
+        Subject::Owner => Some(Limit {
+            subject,
+            sense: Sense::Only,
+            values: Vec::new(),
+        }),
         Subject::Translated if listed == ["dnat"] => Some(limit(subject, Vec::new())),
         Subject::Translated => None,
         _ => Some(limit(subject, values.collect::<Option<_>>()?)),
@@ -255,7 +269,6 @@ fn subject(left: &Listed) -> Option<Subject> {
     {
         "iif" | "iifname" => Some(Subject::InputInterface),
         "oif" | "oifname" => Some(Subject::OutputInterface),
-        // Of a packet that no socket of this node sends, these match nothing, negated or not.
         "skuid" | "skgid" | "cgroup" => Some(Subject::Owner),
         "status" => Some(Subject::Translated),
         "type" => Some(Subject::AddressType),

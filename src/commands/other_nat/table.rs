@@ -3,7 +3,7 @@
 //! Rules of iptables-nft show their target by name only, `{"xt": {"type": "target", "name": "MASQUERADE"}}`, in libnftables
 //! 1.0.6 and 1.1.3 alike.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::Deserialize;
@@ -17,6 +17,9 @@ use crate::in_words;
 const LIMITS_KEPT: usize = 64;
 /// How many of them are told.
 const LIMITS_TOLD: usize = 4;
+/// How many jumps are followed from a rule back to the base chain: the kernel takes no more (`NFT_JUMP_STACK_SIZE`,
+/// net/netfilter/nf_tables.h). What comes from farther is not known.
+const JUMPS_FOLLOWED: usize = 16;
 
 /// A table as far as the translation of source addresses goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -87,7 +90,14 @@ impl NatTable {
     /// verdict maps.
     #[must_use]
     pub fn source_nat_rules(&self, base_chain: &str) -> Vec<SourceNatRule> {
-        Walk::new(self, base_chain).source_nat_rules(base_chain)
+        let mut ways = Ways::from(self, base_chain);
+        let rules = self.rules.iter().enumerate();
+        let found = rules.filter_map(|(place, rule)| {
+            let masquerades = rule.source_nat()?;
+            let limits = ways.leading_to_rule(place, 0)?;
+            Some(SourceNatRule::new(rule, masquerades, limits))
+        });
+        found.collect()
     }
 
     /// The rules that lead to `chain`: the chain that each stands in, and its handle.
@@ -147,115 +157,80 @@ impl Rule {
     }
 }
 
-/// A way through the chains that a packet of one base chain comes to: each after those that lead to it, so that what its
-/// packets have in common is known by then.
-struct Walk<'a> {
+/// What packets of one base chain have in common where they come to a rule or a chain; `None`: none comes there.
+type InCommon = Option<Vec<Limit>>;
+
+/// The ways through a table's chains, from each rule back to the base chain.
+struct Ways<'a> {
     table: &'a NatTable,
-    /// The rules of each chain, with their places in the table.
-    rules_of: HashMap<&'a str, Vec<(usize, &'a Rule)>>,
-    /// For each chain, how many jumps to it are still to be met.
-    jumps_ahead: HashMap<&'a str, usize>,
-    /// For each chain that a packet comes to, what the jumps that were met have in common.
-    limits: HashMap<&'a str, Vec<Limit>>,
-    found: Vec<(usize, SourceNatRule)>,
+    /// For each rule, what it asks of packets, and what the rules before it in its chain leave of them.
+    limits: Vec<InCommon>,
+    /// For each chain, the places of the rules that lead to it.
+    jumps: HashMap<&'a str, Vec<usize>>,
+    /// What is known of chains.
+    known: HashMap<&'a str, InCommon>,
 }
 
-impl<'a> Walk<'a> {
-    fn new(table: &'a NatTable, base_chain: &'a str) -> Self {
-        let mut rules_of: HashMap<&str, Vec<_>> = HashMap::new();
+impl<'a> Ways<'a> {
+    fn from(table: &'a NatTable, base_chain: &'a str) -> Self {
+        let mut jumps: HashMap<&str, Vec<usize>> = HashMap::new();
+        let mut left: HashMap<&str, InCommon> = HashMap::new();
+        let mut limits = Vec::new();
         for (place, rule) in table.rules.iter().enumerate() {
-            rules_of.entry(&rule.chain).or_default().push((place, rule));
-        }
-        let mut jumps_ahead = HashMap::from([(base_chain, 0)]);
-        let mut to_visit = vec![base_chain];
-        while let Some(chain) = to_visit.pop() {
-            let rules = rules_of.get(chain).into_iter().flatten();
-            for target in rules.flat_map(|(_, rule)| table.targets_of(rule)) {
-                if !jumps_ahead.contains_key(target) {
-                    to_visit.push(target);
-                }
-                *jumps_ahead.entry(target).or_default() += 1;
+            for target in table.targets_of(rule) {
+                jumps.entry(target).or_default().push(place);
             }
-        }
-        Self {
-            table,
-            rules_of,
-            jumps_ahead,
-            limits: HashMap::from([(base_chain, Vec::new())]),
-            found: Vec::new(),
-        }
-    }
-
-    fn source_nat_rules(mut self, base_chain: &'a str) -> Vec<SourceNatRule> {
-        let mut ready = vec![base_chain];
-        let mut in_circles: Vec<&str> = self.jumps_ahead.keys().copied().collect();
-        in_circles.sort_unstable();
-        let mut walked = HashSet::new();
-        loop {
-            let known = ready.pop();
-            let Some(chain) = known.or_else(|| in_circles.pop()) else {
-                break;
-            };
-            if !walked.insert(chain) {
-                continue;
-            }
-            if known.is_none() {
-                // The kernel takes no circle of jumps; of one in a listing, nothing is known.
-                self.limits.insert(chain, Vec::new());
-            }
-            ready.extend(self.walk(chain));
-        }
-        self.found.sort_by_key(|(place, _)| *place);
-        self.found.into_iter().map(|(_, rule)| rule).collect()
-    }
-
-    /// Returns the chains that no other leads to any more.
-    fn walk(&mut self, chain: &'a str) -> Vec<&'a str> {
-        let mut ready = Vec::new();
-        // None: no packet comes here, or none any more.
-        let mut here = self.limits.remove(chain);
-        for (place, rule) in self.rules_of.remove(chain).unwrap_or_default() {
-            let limits = self.table.limits_of(rule);
-            let of_rule = here.as_ref().map(|here| {
-                let all = limits.iter().chain(here).take(LIMITS_KEPT);
-                all.cloned().collect::<Vec<Limit>>()
-            });
-            for target in self.table.targets_of(rule) {
-                if let Some(of_rule) = &of_rule {
-                    self.meet(target, of_rule);
-                }
-                let ahead = self.jumps_ahead.entry(target).or_default();
-                *ahead = ahead.saturating_sub(1);
-                if *ahead == 0 {
-                    ready.push(target);
-                }
-            }
-            if let (Some(masquerades), Some(limits)) = (rule.source_nat(), of_rule) {
-                self.found
-                    .push((place, SourceNatRule::new(rule, masquerades, limits)));
-            }
+            let left = left.entry(&rule.chain).or_insert_with(|| Some(Vec::new()));
+            let own = table.limits_of(rule);
+            limits.push(left.as_ref().map(|left| together(&own, left)));
             if rule.ends_the_chain() {
-                match limits.as_slice() {
-                    [] => here = None,
-                    [limit] => here
+                match own.as_slice() {
+                    [] => *left = None,
+                    [limit] => left
                         .iter_mut()
-                        .for_each(|here| here.extend(limit.otherwise())),
-                    // What has come so far lacks one of these, whichever.
+                        .for_each(|left| left.extend(limit.otherwise())),
+                    // What is left lacks one of these, whichever.
                     _ => {}
                 }
             }
         }
-        ready
-    }
-
-    fn meet(&mut self, target: &'a str, limits: &[Limit]) {
-        match self.limits.get_mut(target) {
-            Some(met) => *met = limit::in_common(met, limits),
-            None => {
-                self.limits.insert(target, limits.to_vec());
-            }
+        Self {
+            table,
+            limits,
+            jumps,
+            known: HashMap::from([(base_chain, Some(Vec::new()))]),
         }
     }
+
+    /// `depth`: how many jumps lead from this rule to the one that is asked for.
+    fn leading_to_rule(&mut self, place: usize, depth: usize) -> InCommon {
+        let own = self.limits.get(place)?.clone()?;
+        let chain = self.leading_to_chain(&self.table.rules.get(place)?.chain, depth)?;
+        Some(together(&own, &chain))
+    }
+
+    fn leading_to_chain(&mut self, chain: &'a str, depth: usize) -> InCommon {
+        if let Some(known) = self.known.get(chain) {
+            return known.clone();
+        }
+        if depth == JUMPS_FOLLOWED {
+            return Some(Vec::new());
+        }
+        // By a circle alone nothing comes here; the kernel takes none.
+        self.known.insert(chain, None);
+        let jumps = self.jumps.get(chain).cloned().unwrap_or_default();
+        let ways = jumps
+            .into_iter()
+            .filter_map(|jump| self.leading_to_rule(jump, depth + 1));
+        let in_common = ways.reduce(|one, other| limit::in_common(&one, &other));
+        self.known.insert(chain, in_common.clone());
+        in_common
+    }
+}
+
+fn together(first: &[Limit], second: &[Limit]) -> Vec<Limit> {
+    let both = first.iter().chain(second).take(LIMITS_KEPT);
+    both.cloned().collect()
 }
 
 impl SourceNatRule {

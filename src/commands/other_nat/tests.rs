@@ -86,110 +86,118 @@ fn rules_of_iptables_nft_are_found_by_their_targets_where_a_packet_can_come_to_t
     assert_eq!(found, [(8, true), (13, false)]);
 }
 
-/// Statements as libnftables lists them, and what is told of each.
+fn matched(op: &str, left: Value, right: Value) -> Value {
+    json!({"match": {"op": op, "left": left, "right": right}})
+}
+
+fn meta(key: &str) -> Value {
+    json!({"meta": {"key": key}})
+}
+
+fn source() -> Value {
+    json!({"payload": {"protocol": "ip", "field": "saddr"}})
+}
+
+/// What is told of a rule with this statement, beside an empty set and one that is not.
+#[track_caller]
+fn assert_limit(statement: &Value, limit: &str) {
+    let listing = json!({"nftables": [
+        {"set": {"name": "empty", "type": "ipv4_addr"}},
+        {"set": {"name": "full", "type": "ipv6_addr", "elem": [{"prefix": {"addr": "fd00::", "len": 8}}]}},
+        {"rule": {"chain": "p", "expr": [statement, {"masquerade": null}]}}]});
+    let expected = match limit {
+        "" => "chain p rule 1".to_owned(),
+        limit => format!("chain p rule 1 ({limit})"),
+    };
+    assert_eq!(told(&listing.to_string(), "p"), [expected], "{statement}");
+}
+
 #[test]
-fn limits_are_read_from_what_is_listed() {
-    let matched = |op: &str, left: Value, right: Value| json!({"match": {"op": op, "left": left, "right": right}});
-    let source = || json!({"payload": {"protocol": "ip", "field": "saddr"}});
-    let mark = || json!({"meta": {"key": "mark"}});
-    let masked = |mask: u32| json!({"&": [{"meta": {"key": "mark"}}, mask]});
-    let prefix = json!({"prefix": {"addr": "10.88.0.0", "len": 16}});
-    let range = json!({"range": ["10.0.0.1", "10.0.0.9"]});
+fn limits_to_sources_are_read_from_what_is_listed() {
+    let prefix = || json!({"prefix": {"addr": "10.88.0.0", "len": 16}});
     let element =
         json!({"elem": {"val": {"prefix": {"addr": "10.1.0.0", "len": 16}}, "comment": "x"}});
-    for (statement, told) in [
-        (
-            matched("==", source(), prefix.clone()),
-            "only from 10.88.0.0/16",
-        ),
-        (matched("!=", source(), prefix), "not from 10.88.0.0/16"),
-        (
-            matched("==", source(), json!({"set": [range, element]})),
-            "only from 10.0.0.1-10.0.0.9, 10.1.0.0/16",
-        ),
-        (
-            matched("==", source(), json!("@empty")),
-            "only what is in an empty set, empty",
-        ),
+    let several = json!({"set": [{"range": ["10.0.0.1", "10.0.0.9"]}, element]});
+    for (op, right, limit) in [
+        ("==", prefix(), "only from 10.88.0.0/16"),
+        ("!=", prefix(), "not from 10.88.0.0/16"),
+        ("==", several, "only from 10.0.0.1-10.0.0.9, 10.1.0.0/16"),
+        ("==", json!("@empty"), "only what is in an empty set, empty"),
         // All of them match.
-        (matched("!=", source(), json!("@empty")), ""),
-        (matched("==", source(), json!("@gone")), ""),
+        ("!=", json!("@empty"), ""),
+        ("==", json!("@gone"), ""),
+        ("==", json!("@full"), "only from fd00::/8"),
+        ("<", json!("10.0.0.1"), ""),
+        ("==", json!({"set": [1, {"strange": []}]}), ""),
+    ] {
+        assert_limit(&matched(op, source(), right), limit);
+    }
+}
+
+/// Whether a packet without a mark matches is what counts.
+#[test]
+fn limits_to_marks_are_read_from_what_is_listed() {
+    let mark = || meta("mark");
+    let masked = || json!({"&": [meta("mark"), 4]});
+    let of_connection = json!({"ct": {"key": "mark"}});
+    for (op, left, right, limit) in [
         (
-            matched("==", source(), json!("@full")),
-            "only from fd00::/8",
-        ),
-        (matched("<", source(), json!("10.0.0.1")), ""),
-        (
-            matched("==", source(), json!({"set": [1, {"strange": []}]})),
-            "",
-        ),
-        (
-            matched("!=", mark(), json!(0)),
+            "!=",
+            mark(),
+            json!(0),
             "only packets with mark other than 0",
         ),
         (
-            matched("==", mark(), json!({"set": [1, 2]})),
+            "==",
+            mark(),
+            json!({"set": [1, 2]}),
             "only packets with mark 0x1, 0x2",
         ),
-        (matched("!=", mark(), json!(1)), "not packets with mark 0x1"),
+        ("!=", mark(), json!(1), "not packets with mark 0x1"),
+        ("==", masked(), json!(4), "only packets with mark 0x4/0x4"),
+        ("==", masked(), json!(0), "not packets with mark 0x4"),
         (
-            matched("==", masked(4), json!(4)),
-            "only packets with mark 0x4/0x4",
-        ),
-        (
-            matched("==", masked(4), json!(0)),
-            "not packets with mark 0x4",
-        ),
-        (
-            matched("==", json!({"ct": {"key": "mark"}}), json!(3)),
+            "==",
+            of_connection,
+            json!(3),
             "only packets with mark of the connection 0x3",
         ),
+    ] {
+        assert_limit(&matched(op, left, right), limit);
+    }
+}
+
+#[test]
+fn other_limits_are_read_from_what_is_listed() {
+    const OF_NODE: &str = "only what processes of the node send";
+    let status = || json!({"ct": {"key": "status"}});
+    let by_name = |name: &str| json!({"xt": {"type": "match", "name": name}});
+    let interfaces = json!({"set": ["a", "b*"]});
+    for (statement, limit) in [
         (
-            matched("in", json!({"ct": {"key": "status"}}), json!("dnat")),
+            matched("in", status(), json!("dnat")),
             "only what was translated to another destination",
         ),
+        (matched("in", status(), json!("snat")), ""),
+        (matched("!=", meta("skuid"), json!(0)), OF_NODE),
         (
-            matched("in", json!({"ct": {"key": "status"}}), json!("snat")),
-            "",
-        ),
-        (
-            matched("!=", json!({"meta": {"key": "skuid"}}), json!(0)),
-            "only what processes of the node send",
-        ),
-        (
-            matched(
-                "==",
-                json!({"meta": {"key": "iifname"}}),
-                json!({"set": ["a", "b*"]}),
-            ),
+            matched("==", meta("iifname"), interfaces),
             "only what comes in by a, b*",
         ),
         (
-            matched("!=", json!({"meta": {"key": "oif"}}), json!("lo")),
+            matched("!=", meta("oif"), json!("lo")),
             "not what leaves by lo",
         ),
         (
-            json!({"xt": {"type": "match", "name": "owner"}}),
-            "only what processes of the node send",
+            by_name("owner"),
+            &*format!("{OF_NODE}, or all but that (nft shows no `!`)"),
         ),
-        (json!({"xt": {"type": "match", "name": "set"}}), ""),
-        (json!({"xt": {"type": "match", "name": "comment"}}), ""),
+        (by_name("set"), ""),
+        (by_name("comment"), ""),
         (json!({"match": "strange"}), ""),
         (json!({"counter": null}), ""),
     ] {
-        let listing = json!({"nftables": [
-            {"set": {"name": "empty", "type": "ipv4_addr"}},
-            {"set": {"name": "full", "type": "ipv6_addr", "elem": [{"prefix": {"addr": "fd00::", "len": 8}}]}},
-            {"rule": {"chain": "p", "expr": [statement, {"masquerade": null}]}}]});
-        let expected = match told {
-            "" => "chain p rule 1".to_owned(),
-            told => format!("chain p rule 1 ({told})"),
-        };
-        assert_eq!(
-            self::told(&listing.to_string(), "p"),
-            [expected],
-            "{statement}"
-        );
+        assert_limit(&statement, limit);
     }
 }
 
@@ -197,12 +205,8 @@ fn limits_are_read_from_what_is_listed() {
 #[test]
 fn a_chain_is_limited_by_all_jumps_that_lead_to_it() {
     let jump = |from: &str, source: &str, mark: u32, to: &str| {
-        let matched = |left: Value, right: Value| json!({"match": {"op": "==", "left": left, "right": right}});
-        let source = matched(
-            json!({"payload": {"protocol": "ip", "field": "saddr"}}),
-            source.into(),
-        );
-        let mark = matched(json!({"meta": {"key": "mark"}}), mark.into());
+        let source = matched("==", self::source(), source.into());
+        let mark = matched("==", meta("mark"), mark.into());
         json!({"rule": {"chain": from, "expr": [source, mark, {"jump": {"target": to}}]}})
     };
     let masquerade = json!({"rule": {"chain": "last", "expr": [{"masquerade": null}]}});

@@ -22,11 +22,7 @@ const FILES: [&str; 8] = [
 
 fn ruleset(file: &str) -> Ruleset {
     let judged = judge("file", file.as_bytes(), &Flags::default()).unwrap();
-    let names = ChosenNames {
-        table: names::DEFAULT_TABLE.to_owned(),
-        masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
-    };
-    Ruleset::ipv4(&Policy::new(&judged.config), &names)
+    Ruleset::ipv4(&Policy::new(&judged.config), &ChosenNames::default())
 }
 
 /// A table, as far as the daemon's own steps change one.

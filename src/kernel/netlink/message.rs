@@ -20,25 +20,33 @@ pub(super) const fn of_nf_tables(message: c_int) -> c_int {
     libc::NFNL_SUBSYS_NFTABLES << 8 | message
 }
 
-/// A request. Sequence and port are 0: one request at a time, so there is nothing to tell apart.
+/// A request of nfnetlink.
 pub(super) fn message(
     kind: c_int,
     flags: c_int,
     family: c_int,
     attributes: &[u8],
 ) -> io::Result<Vec<u8>> {
-    let length = MESSAGE_HEADER_BYTES + FAMILY_HEADER_BYTES + attributes.len();
-    let length = u32::try_from(length).map_err(io::Error::other)?;
-    let short = |number: c_int| u16::try_from(number).map_err(io::Error::other);
+    let mut body = vec![u8::try_from(family).map_err(io::Error::other)?, 0];
+    // The resource, by which a transaction says whom it is for; in other messages it says nothing.
+    body.extend(short(libc::NFNL_SUBSYS_NFTABLES)?.to_be_bytes());
+    body.extend_from_slice(attributes);
+    request(kind, flags, &body)
+}
+
+/// A request of any kind of netlink. Sequence and port are 0: one request at a time, so there is nothing to tell apart.
+pub(in crate::kernel) fn request(kind: c_int, flags: c_int, body: &[u8]) -> io::Result<Vec<u8>> {
+    let length = u32::try_from(MESSAGE_HEADER_BYTES + body.len()).map_err(io::Error::other)?;
     let mut bytes = length.to_ne_bytes().to_vec();
     bytes.extend(short(kind)?.to_ne_bytes());
     bytes.extend(short(libc::NLM_F_REQUEST | flags)?.to_ne_bytes());
     bytes.extend([0; 8]);
-    bytes.extend([u8::try_from(family).map_err(io::Error::other)?, 0]);
-    // The resource, by which a transaction says whom it is for; in other messages it says nothing.
-    bytes.extend(short(libc::NFNL_SUBSYS_NFTABLES)?.to_be_bytes());
-    bytes.extend_from_slice(attributes);
+    bytes.extend_from_slice(body);
     Ok(bytes)
+}
+
+fn short(number: c_int) -> io::Result<u16> {
+    u16::try_from(number).map_err(io::Error::other)
 }
 
 /// The first message, and what comes after it.
@@ -89,23 +97,30 @@ pub(super) fn end_of_answer(message: &[u8]) -> Option<io::Result<()>> {
 }
 
 pub(super) fn no_answer() -> io::Error {
-    io::Error::other("an answer of nf_tables that is none to the request")
+    io::Error::other("an answer of the kernel that is none to the request")
 }
 
 fn code_of(message: &[u8]) -> Option<i32> {
-    let body = message.get(MESSAGE_HEADER_BYTES..)?;
-    Some(i32::from_ne_bytes(*body.first_chunk()?))
+    Some(i32::from_ne_bytes(*body_of(message).first_chunk()?))
 }
 
-/// The attributes of the first message, as type and value; what is cut ends them.
-pub(in crate::kernel) fn attributes_of(message: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+/// The first message without its header.
+pub(in crate::kernel) fn body_of(message: &[u8]) -> &[u8] {
     let length = message
         .first_chunk()
         .map(|length| u32::from_ne_bytes(*length));
     let length = length.and_then(|length| usize::try_from(length).ok());
     let end = length.unwrap_or_default().min(message.len());
-    let start = MESSAGE_HEADER_BYTES + FAMILY_HEADER_BYTES;
-    attributes_in(message.get(start..end).unwrap_or_default())
+    message.get(MESSAGE_HEADER_BYTES..end).unwrap_or_default()
+}
+
+/// The attributes of the first message, as type and value; what is cut ends them.
+pub(in crate::kernel) fn attributes_of(message: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    attributes_in(
+        body_of(message)
+            .get(FAMILY_HEADER_BYTES..)
+            .unwrap_or_default(),
+    )
 }
 
 /// The attributes that an attribute consists of.

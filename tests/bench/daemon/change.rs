@@ -29,8 +29,8 @@ const CASES: [(Flip, usize, usize); 10] = [
     (Flip::one_of(1_000), 25, 2),
     (Flip::half_of(10_000), 10, 0),
     (Flip::one_of(10_000), 10, 0),
-    (Flip::half_of(100_000), 3, 0),
-    (Flip::one_of(100_000), 3, 0),
+    (Flip::half_of(50_000), 3, 0),
+    (Flip::one_of(50_000), 3, 0),
 ];
 
 /// Prints the table.

@@ -5,7 +5,7 @@ use std::io;
 
 use non_masquerade_daemon::config::{Flags, judge};
 use non_masquerade_daemon::policy::Policy;
-use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, names};
+use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset};
 
 /// What the second version changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,11 +73,10 @@ impl Flip {
     pub(crate) fn ruleset(self, version: usize) -> io::Result<Ruleset> {
         let flags = Flags::default();
         let judged = judge("f", self.file(version).as_bytes(), &flags).map_err(io::Error::other)?;
-        let names = ChosenNames {
-            table: names::DEFAULT_TABLE.to_owned(),
-            masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
-        };
-        Ok(Ruleset::ipv4(&Policy::new(&judged.config), &names))
+        Ok(Ruleset::ipv4(
+            &Policy::new(&judged.config),
+            &ChosenNames::default(),
+        ))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::yardstick::{Lost, Yardstick, deletion};
 const BOUND_RATIO: f64 = 3.0;
 const BOUND_CIDRS: usize = 64;
 
-/// How many CIDRs, and how many events of each kind. A swap with 100,000 is a part of its own, `change`.
+/// How many CIDRs, and how many events of each kind. A swap with 50,000 is a part of its own, `change`.
 const CASES: [(usize, usize); 4] = [(4, 40), (BOUND_CIDRS, 100), (1_000, 40), (10_000, 10)];
 /// Longer than daemon and worker need to come to rest, and the CPU to sleep. Before a repair also because no more than ten
 /// a second are made for long.

@@ -21,7 +21,7 @@ use crate::watched::Watched;
 const PORTS: [u16; 2] = [7_101, 7_102];
 /// CIDRs of so many addresses, as many as a batch has flows, and as wide a gap behind each.
 const CIDR_ADDRESSES: usize = BATCH;
-/// Where the first CIDR begins. 100,000 of them and their gaps end below the lab's own addresses.
+/// Where the first CIDR begins. 50,000 of them and their gaps end below the lab's own addresses.
 const FIRST_CIDR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 0);
 /// Has no divisor in common with [`ALL_FLOWS`], so that its multiples visit all of them out of order.
 const STRIDE: usize = 167;

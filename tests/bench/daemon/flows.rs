@@ -23,7 +23,7 @@ const CASES: [Rules; 15] = [
     Rules::Daemon(64),
     Rules::Daemon(1_000),
     MANY,
-    Rules::Daemon(100_000),
+    Rules::Daemon(50_000),
     Rules::Iptables(4),
     Rules::Iptables(64),
     Rules::Iptables(1_000),

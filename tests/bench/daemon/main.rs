@@ -4,6 +4,7 @@
 // A benchmark that cannot be set up must fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[allow(dead_code)] // tests/all.rs tells what no program uses.
 #[path = "../../support/mod.rs"]
 mod support;
 
@@ -19,7 +20,6 @@ mod hands;
 mod iptables;
 mod memory;
 mod netlink_buffer;
-#[allow(dead_code)] // Tests use the rest of it.
 mod process;
 mod resync;
 mod samples;

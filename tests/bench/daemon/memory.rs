@@ -26,7 +26,7 @@ const CASES: [(Flip, usize); 5] = [
     (Flip::half_of(64), 500),
     (Flip::half_of(1_000), 100),
     (Flip::half_of(10_000), 10),
-    (Flip::half_of(100_000), 2),
+    (Flip::half_of(50_000), 2),
 ];
 
 /// Prints both tables.

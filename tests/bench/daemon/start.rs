@@ -24,7 +24,7 @@ const CASES: [(usize, usize); 5] = [
     (BOUND_CIDRS, 100),
     (1_000, 20),
     (10_000, 10),
-    (100_000, 2),
+    (50_000, 2),
 ];
 
 #[derive(Default)]

@@ -1,5 +1,5 @@
 //! What holds whatever the bytes are, one property for each reader of what others wrote. `make fuzz` looks for bytes of
-//! which it does not hold; tests/fuzz_seeds.rs tries the seeds, and random changes of them.
+//! which it does not hold; tests/cli/fuzz_seeds.rs tries the seeds, and random changes of them.
 
 #![allow(
     clippy::unwrap_used,

@@ -11,7 +11,7 @@ use non_masquerade_daemon::kernel::observed::{Observed, ObservedElement};
 use non_masquerade_daemon::policy::Policy;
 use non_masquerade_daemon::ruleset::json::{self, Form};
 use non_masquerade_daemon::ruleset::transaction::Command;
-use non_masquerade_daemon::ruleset::{ChosenNames, Family, Ruleset, Tables, names};
+use non_masquerade_daemon::ruleset::{ChosenNames, Family, Ruleset, Tables};
 use serde_json::Value;
 
 /// The most pieces of one answer; a socket holds them all.
@@ -26,13 +26,9 @@ static WANTED: LazyLock<Vec<Ruleset>> = LazyLock::new(|| {
         include_str!("../../golden/nested.yaml"),
         include_str!("../../golden/everything.yaml"),
     ];
-    let chosen = ChosenNames {
-        table: names::DEFAULT_TABLE.to_owned(),
-        masq_chain: names::DEFAULT_MASQ_CHAIN.to_owned(),
-    };
     let rulesets = files.iter().flat_map(|file| {
         let judged = judge("f", file.as_bytes(), &Flags::default()).unwrap();
-        let tables = Tables::new(&Policy::new(&judged.config), &chosen);
+        let tables = Tables::new(&Policy::new(&judged.config), &ChosenNames::default());
         [tables.ip].into_iter().chain(tables.ip6)
     });
     rulesets.collect()

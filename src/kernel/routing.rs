@@ -1,0 +1,289 @@
+//! The routes and addresses of this network namespace, by rtnetlink(7): that takes no privilege, and no /proc.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use nix::libc::{self, c_int};
+use nix::net::if_::if_indextoname;
+use nix::sys::socket::{SockFlag, SockProtocol};
+
+use super::netlink::{Netlink, attribute, body_of, request, value_in};
+use crate::ruleset::Family;
+
+/// linux/rtnetlink.h.
+const ROUTE_BYTES: usize = 12; // struct rtmsg
+const NEXT_HOP_BYTES: usize = 8; // struct rtnexthop
+const RTN_UNICAST: u8 = 1;
+const RTN_LOCAL: u8 = 2;
+const RTM_F_CLONED: u32 = 0x200;
+const RTA_MULTIPATH: u16 = 9;
+/// linux/if_addr.h.
+const ADDRESS_BYTES: usize = 8; // struct ifaddrmsg
+const IFA_FLAGS: u16 = 8;
+const IFA_F_SECONDARY: u32 = 0x01; // of IPv4
+const IFA_F_OPTIMISTIC: u32 = 0x04;
+const IFA_F_DADFAILED: u32 = 0x08;
+const IFA_F_DEPRECATED: u32 = 0x20;
+const IFA_F_TENTATIVE: u32 = 0x40;
+
+/// One way by which packets leave. A route with several next hops is several of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Where they go.
+    pub destination: IpNet,
+    /// It is one of this host's addresses, as `fib daddr type local` has it.
+    pub is_local: bool,
+    /// By which interface.
+    pub interface: String,
+    /// Of the same family; `None`: it leads to neighbours, or by a gateway of the other family.
+    pub gateway: Option<IpAddr>,
+}
+
+/// An address that the host may send from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// Whose it is.
+    pub interface: String,
+    /// The address.
+    pub address: IpAddr,
+    /// Its neighbours; of a point-to-point link, the peer.
+    pub network: IpNet,
+    /// Taken only where the interface has no other (RFC 6724, rule 3): `preferred_lft 0`.
+    pub is_deprecated: bool,
+}
+
+/// Whether the address is LOCAL in this network namespace.
+///
+/// # Errors
+/// Where the kernel does not answer. An address without a route is not LOCAL.
+pub fn is_local(address: IpAddr) -> io::Result<bool> {
+    Ok(route_to(address)?.is_some_and(|route| route.is_local))
+}
+
+/// The way that the kernel chooses for what this host sends to the address; `None`: there is no route.
+///
+/// # Errors
+/// Where the kernel does not answer.
+pub fn route_to(address: IpAddr) -> io::Result<Option<Route>> {
+    // To the kernel a route to it is the default route.
+    if address.is_unspecified() {
+        return Ok(None);
+    }
+    let destination = IpNet::from(address);
+    let mut body = vec![family_number(Family::of(address)), destination.prefix_len()];
+    body.resize(ROUTE_BYTES, 0);
+    body.extend(match address {
+        IpAddr::V4(v4) => attribute(libc::RTA_DST, &v4.octets()),
+        IpAddr::V6(v6) => attribute(libc::RTA_DST, &v6.octets()),
+    });
+    let mut found = None;
+    let answered = asked(&request(libc::RTM_GETROUTE.into(), 0, &body)?, |answer| {
+        found = ways(answer).into_iter().next();
+    });
+    match answered.as_ref().err().and_then(io::Error::raw_os_error) {
+        // The families' words for: there is no route.
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES | libc::EINVAL) => Ok(None),
+        _ => answered.map(|()| found),
+    }
+}
+
+/// The ways of the family's main table.
+///
+/// # Errors
+/// Where the kernel does not answer.
+pub fn routes(family: Family) -> io::Result<Vec<Route>> {
+    let mut routes = Vec::new();
+    dumped(libc::RTM_GETROUTE, family, ROUTE_BYTES, |answer| {
+        if is_of_main(answer) {
+            routes.extend(ways(answer));
+        }
+    })?;
+    Ok(routes)
+}
+
+/// The addresses of which the kernel's `masquerade` may take one, in the order in which it looks at them
+/// (inet_select_addr, net/ipv4/devinet.c; ipv6_dev_get_saddr, net/ipv6/addrconf.c).
+///
+/// # Errors
+/// Where the kernel does not answer.
+pub fn addresses(family: Family) -> io::Result<Vec<Address>> {
+    let mut addresses = Vec::new();
+    dumped(libc::RTM_GETADDR, family, ADDRESS_BYTES, |answer| {
+        addresses.extend(address_in(answer));
+    })?;
+    Ok(addresses)
+}
+
+fn dumped(
+    kind: u16,
+    family: Family,
+    header_bytes: usize,
+    read: impl FnMut(&[u8]),
+) -> io::Result<()> {
+    let mut body = vec![family_number(family)];
+    body.resize(header_bytes, 0);
+    asked(&request(kind.into(), libc::NLM_F_DUMP, &body)?, read)
+}
+
+fn asked(request: &[u8], read: impl FnMut(&[u8])) -> io::Result<()> {
+    let socket = Netlink::open_of(SockProtocol::NetlinkRoute, 0, SockFlag::empty())?;
+    socket.ask(request, read)
+}
+
+fn family_number(family: Family) -> u8 {
+    let number: c_int = match family {
+        Family::Ip => libc::AF_INET,
+        Family::Ip6 => libc::AF_INET6,
+    };
+    number.to_le_bytes()[0]
+}
+
+/// The ways that an `RTM_NEWROUTE` tells of; none of a route that refuses or multicasts.
+fn ways(answer: &[u8]) -> Vec<Route> {
+    let (header, attributes) = parts(answer, ROUTE_BYTES);
+    let &[
+        family,
+        length,
+        _,
+        _,
+        _,
+        _,
+        _,
+        kind @ (RTN_UNICAST | RTN_LOCAL),
+        ..,
+    ] = header
+    else {
+        return Vec::new();
+    };
+    let destination = match value_in(attributes, libc::RTA_DST) {
+        Some(address) => ip(address),
+        None => Some(unspecified(family)),
+    };
+    let destination = destination.and_then(|address| IpNet::new(address, length).ok());
+    let Some(destination) = destination else {
+        return Vec::new();
+    };
+    let hops = match value_in(attributes, RTA_MULTIPATH) {
+        Some(hops) => next_hops(hops),
+        None => vec![(number(value_in(attributes, libc::RTA_OIF)), attributes)],
+    };
+    let way = |(index, attributes): (Option<u32>, &[u8])| {
+        Some(Route {
+            destination,
+            is_local: kind == RTN_LOCAL,
+            interface: interface(index?)?,
+            gateway: value_in(attributes, libc::RTA_GATEWAY).and_then(ip),
+        })
+    };
+    hops.into_iter().filter_map(way).collect()
+}
+
+/// `struct rtnexthop` each, length, flags, hops and interface, and its attributes.
+fn next_hops(mut hops: &[u8]) -> Vec<(Option<u32>, &[u8])> {
+    let mut found = Vec::new();
+    while let Some(length) = hops.first_chunk().map(|length| u16::from_ne_bytes(*length)) {
+        let length = usize::from(length);
+        let Some(attributes) = hops.get(NEXT_HOP_BYTES..length) else {
+            break;
+        };
+        found.push((number(hops.get(4..)), attributes));
+        hops = hops.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    found
+}
+
+/// It stands in the main table, and was not learnt for one destination from a route that does.
+fn is_of_main(answer: &[u8]) -> bool {
+    let (header, attributes) = parts(answer, ROUTE_BYTES);
+    let table = number(value_in(attributes, libc::RTA_TABLE));
+    let table = table.or(header.get(4).copied().map(u32::from));
+    let is_cloned = number(header.get(8..)).is_some_and(|flags| flags & RTM_F_CLONED != 0);
+    table == Some(libc::RT_TABLE_MAIN.into()) && !is_cloned
+}
+
+/// `None`: masquerading never takes it.
+fn address_in(answer: &[u8]) -> Option<Address> {
+    let (header, attributes) = parts(answer, ADDRESS_BYTES);
+    let &[family, length, flags, scope, ..] = header else {
+        return None;
+    };
+    let flags = number(value_in(attributes, IFA_FLAGS)).unwrap_or(flags.into());
+    let never = match c_int::from(family) {
+        libc::AF_INET => flags & IFA_F_SECONDARY,
+        _ if flags & IFA_F_OPTIMISTIC != 0 => flags & IFA_F_DADFAILED,
+        _ => flags & (IFA_F_DADFAILED | IFA_F_TENTATIVE),
+    };
+    let near = value_in(attributes, libc::IFA_ADDRESS).and_then(ip)?;
+    let own = value_in(attributes, libc::IFA_LOCAL).and_then(ip);
+    (never == 0 && scope == libc::RT_SCOPE_UNIVERSE).then_some(Address {
+        interface: interface(number(header.get(4..))?)?,
+        address: own.unwrap_or(near),
+        network: IpNet::new(near, length).ok()?,
+        is_deprecated: flags & IFA_F_DEPRECATED != 0,
+    })
+}
+
+/// The header that comes before the attributes, and the attributes.
+fn parts(answer: &[u8], header_bytes: usize) -> (&[u8], &[u8]) {
+    body_of(answer)
+        .split_at_checked(header_bytes)
+        .unwrap_or_default()
+}
+
+/// rtnetlink has its numbers in the host's byte order.
+fn number(value: Option<&[u8]>) -> Option<u32> {
+    Some(u32::from_ne_bytes(*value?.first_chunk()?))
+}
+
+fn ip(octets: &[u8]) -> Option<IpAddr> {
+    let ipv4 = || Some(IpAddr::from(<[u8; 4]>::try_from(octets).ok()?));
+    let ipv6 = || Some(IpAddr::from(<[u8; 16]>::try_from(octets).ok()?));
+    ipv4().or_else(ipv6)
+}
+
+fn unspecified(family: u8) -> IpAddr {
+    match c_int::from(family) {
+        libc::AF_INET => Ipv4Addr::UNSPECIFIED.into(),
+        _ => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+fn interface(index: u32) -> Option<String> {
+    let name = if_indextoname(index).ok()?;
+    Some(name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_local_and_a_documentation_address_is_not() {
+        for (address, expected) in [
+            ("127.0.0.1", true),
+            ("127.255.0.7", true),
+            ("192.0.2.1", false),
+            ("::1", true),
+            ("2001:db8::1", false),
+            ("0.0.0.0", false),
+            ("::", false),
+        ] {
+            let is_local = is_local(address.parse().unwrap()).unwrap();
+            assert_eq!(is_local, expected, "{address}");
+        }
+    }
+
+    /// Whatever the bytes are; a next hop of no length does not go on for ever.
+    #[test]
+    fn an_answer_that_is_cut_tells_of_nothing() {
+        let body = [&[2, 0, 0, 0, 254, 0, 0, RTN_UNICAST, 0, 0, 0, 0][..]].concat();
+        let hops = attribute(RTA_MULTIPATH, &[0; 16]);
+        let whole = request(libc::RTM_NEWROUTE.into(), 0, &[body, hops].concat()).unwrap();
+        for length in 0..=whole.len() {
+            let cut = whole.get(..length).unwrap();
+            assert_eq!(ways(cut), []);
+            assert_eq!(address_in(cut), None);
+        }
+    }
+}

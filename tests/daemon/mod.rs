@@ -1,0 +1,25 @@
+//! What the daemon does with the kernel, its worker, its files and who asks it by HTTP, from start to end.
+
+// A test that cannot be set up must fail.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod bad_times;
+mod config_watch;
+mod events;
+mod foreign_objects;
+mod http;
+mod in_place;
+mod kernel;
+mod missing_features;
+mod observed;
+mod over_time;
+mod ownership;
+mod process_one;
+mod races;
+mod stuck_worker;
+mod worker;

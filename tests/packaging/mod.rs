@@ -1,0 +1,16 @@
+//! What is delivered around the program: image, manifests, `make install`, licences.
+
+// A test that cannot be set up must fail.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod image;
+mod install;
+mod licences;
+mod manifests;
+mod promises;
+mod pushing;

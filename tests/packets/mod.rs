@@ -1,0 +1,20 @@
+//! What packets show: how the pod's connections are treated under each key, judged by their receivers.
+
+// A test that cannot be set up must fail.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod competitors;
+mod edges;
+mod elements;
+mod enforce;
+mod features;
+mod lab;
+mod longest_prefix;
+mod ports;
+mod random_lists;
+mod sources;
