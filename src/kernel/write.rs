@@ -145,7 +145,7 @@ impl Kernel {
         eprintln!("{doing}");
         let mut said = self.run(transaction, Mode::Full)?;
         if !said.succeeded && self.form == Form::Typeof && said.error.contains(UNKNOWN_TYPE) {
-            // libnftables before 1.1.0 does not know `typeof` in JSON. After any other refusal, which may pass, all sets
+            // libnftables before 1.1.2 does not know `typeof` in JSON. After any other refusal, which may pass, all sets
             // would be declared by `type` from then on, of which older hosts' nft dies.
             self.form = Form::Portable;
             said = self.run(transaction, Mode::Full)?;

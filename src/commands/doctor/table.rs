@@ -55,8 +55,8 @@ pub(super) fn library(version: Option<&str>) -> Finding {
         return Finding::warning(
             LIBRARY,
             format!(
-                "version {version}: {counts}before 1.1.0 a table can have no owner, sets are declared by type, and some sets \
-                 of a newer nft (1.1.2 or later) make it crash"
+                "version {version}: {counts}before 1.1.0 a table can have no owner, and some sets of a newer nft (1.1.2 or \
+                 later) make it crash"
             ),
             "update libnftables to 1.1.4 or later",
         );
