@@ -237,7 +237,7 @@ fn limits_are_counted_before_a_text_is_parsed() {
         ),
         (
             "a:\n".repeat(MAX_FILE_BYTES / 7),
-            "f: more than 262144 keys and items, which no list of CIDRs has; write keys with values, and lists of CIDRs",
+            "f: more than 262144 keys and items, with those of the files before; write keys with values, and lists of CIDRs",
         ),
     ] {
         assert_eq!(bad(text), said);
