@@ -34,21 +34,27 @@ BUILD_PACKAGES := gcc libc6-dev libnftables-dev
 RUN_PACKAGES := $(BUILD_PACKAGES) iproute2 nftables util-linux
 TEST_PACKAGES := $(RUN_PACKAGES) conntrack iptables strace
 BENCH_PACKAGES := $(RUN_PACKAGES) conntrack iptables strace
+KERNEL_PACKAGES := $(RUN_PACKAGES) cpio debootstrap e2fsprogs kmod qemu-system-x86 xz-utils zstd
+ARM64_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm
 FUZZ_PACKAGES := $(BUILD_PACKAGES) g++
 # How long each target of `make fuzz` runs.
 FUZZ_SECONDS ?= 60
+# `short`: the oldest and one newer, in minutes. Suites of Debian in place of the job's own: KERNELS="sid trixie/arm64".
+KERNEL_JOB ?= all
+KERNELS ?=
 ROOT := $(filter 0,$(shell id -u))
 ifdef ROOT
 TEST_PACKAGES += debootstrap golang-github-containers-common libcap2-bin runc
 endif
 
-.PHONY: help build run test bench chaos soak fuzz deny golden install install-test-packages clean version
+.PHONY: help build run test test-kernels bench chaos soak fuzz deny golden install install-test-packages clean version
 .PHONY: container push all-build all-container all-push test-image install-container-tool
 
 help:
 	@echo 'make build   the daemon, optimised: $(TARGET_DIR)/release/non-masquerade-daemon'
 	@echo 'make run     the main job: real packets through throw-away namespaces, with daemon-config/config'
 	@echo 'make test    all tests; what needs root is skipped and listed for an ordinary user'
+	@echo 'make test-kernels  boots five kernels of Debian from 5.10 on in software, and tests in each; as root, an hour or two; KERNEL_JOB=short'
 	@echo 'make bench   times and sizes of the daemon beside libnftables alone and iptables, in minutes; 10,000 CIDRs and more need root'
 	@echo 'make chaos   ten minutes of kills, foreign changes, bad files, limits and more under many flows; CHAOS_SECONDS=60 CHAOS_SEED=1'
 	@echo 'make soak    100,000 changes, after which the daemon is as large as before'
@@ -86,6 +92,16 @@ test: install-test-packages
 	.ci/test -- --skip needs_root
 	@echo 'Skipped, because they need root:'
 	@cargo test --locked --quiet -- --list --format terse needs_root | sed -n 's/^\(.*\): test$$/  \1/p'
+endif
+
+ifdef ROOT
+test-kernels:
+	@.ci/install-packages $(KERNEL_PACKAGES) $(if $(findstring arm64,$(KERNELS)),$(ARM64_PACKAGES))
+	.ci/install-debian-13 $(DEBIAN_13_ROOT)
+	.ci/test-kernels $(abspath $(TARGET_DIR))/kernels $(KERNEL_JOB) $(KERNELS)
+else
+test-kernels:
+	@echo 'Only root can make the root file systems of the guests: make test-kernels is skipped'
 endif
 
 # Two cores without other work, or the times say little. One part: cargo bench --bench daemon flows.

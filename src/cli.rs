@@ -196,6 +196,9 @@ pub enum Command {
     ///
     /// All errors are told at once, each with its file, line and what to write instead. Exit code 0: good, 3: bad.
     Check {
+        /// text: what the configuration means; yaml, json: one file that says the same as all files and flags together
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: PolicyFormat,
         /// File or directory in place of --config; it is an error where one is not there
         #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
@@ -254,6 +257,17 @@ pub enum OutputFormat {
     /// For people.
     Text,
     /// One JSON document.
+    Json,
+}
+
+/// `check --format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PolicyFormat {
+    /// For people.
+    Text,
+    /// A configuration file.
+    Yaml,
+    /// A configuration file.
     Json,
 }
 

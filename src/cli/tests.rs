@@ -52,7 +52,13 @@ fn options_stand_before_or_after_the_command() {
     assert_eq!(cli.options.table, "b");
     assert_eq!(cli.options.masq_chain, "c");
     let files = vec![PathBuf::from("FILE")];
-    assert_eq!(cli.command, Command::Check { files });
+    assert_eq!(
+        cli.command,
+        Command::Check {
+            format: PolicyFormat::Text,
+            files
+        }
+    );
     let with_colon = parsed("--config a:b").cli.options.config;
     assert_eq!(with_colon, [PathBuf::from("a:b")]);
     let before_and_after = parsed("--config a check --config=b").cli.options.config;
@@ -173,7 +179,13 @@ fn klog_s_flags_are_passed_over() {
         "--v=2 -v 4 --logtostderr -alsologtostderr=true --vmodule a=1 --log-dir=/x check --stderrthreshold INFO F",
     );
     let files = vec![PathBuf::from("F")];
-    assert_eq!(parsed.cli.command, Command::Check { files });
+    assert_eq!(
+        parsed.cli.command,
+        Command::Check {
+            format: PolicyFormat::Text,
+            files
+        }
+    );
     let names = "-v --vmodule --logtostderr --alsologtostderr --stderrthreshold --log-dir";
     assert_eq!(parsed.klog_flags.join(" "), names);
 }

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use super::{ExitStatus, bad_configuration, load, print, print_warnings};
-use crate::cli::Options;
+use super::{ExitStatus, bad_configuration, failed, load, print, print_json, print_warnings};
+use crate::cli::{Options, PolicyFormat};
 use crate::config::Config;
 use crate::config_source::{self, Loaded, Origin};
 use crate::policy::Policy;
 
 /// Judges `files`, or what `--config` names, and prints the policy that is in force with it.
-pub(super) fn check(options: &Options, files: &[PathBuf]) -> ExitStatus {
+pub(super) fn check(options: &Options, files: &[PathBuf], format: PolicyFormat) -> ExitStatus {
     let (paths, loaded) = if files.is_empty() {
         (options.config.as_slice(), load(options))
     } else {
@@ -20,9 +20,36 @@ pub(super) fn check(options: &Options, files: &[PathBuf]) -> ExitStatus {
         Ok(loaded) => {
             print_warnings(&loaded.warnings);
             print_warnings(&silent(&loaded));
-            print(&described(&loaded.config, &Origin::of(&loaded, paths)))
+            let config = normalised(&loaded.config);
+            match format {
+                PolicyFormat::Text => {
+                    print(&described(&loaded.config, &Origin::of(&loaded, paths)))
+                }
+                PolicyFormat::Json => print_json(&config),
+                PolicyFormat::Yaml => match serde_yaml::to_string(&config) {
+                    Ok(text) => print(&text),
+                    Err(error) => failed(&format!("it cannot be written as YAML: {error}")),
+                },
+            }
         }
         Err(error) => bad_configuration(&error),
+    }
+}
+
+/// For one file in place of all. `cidrLimit` holds for lists that a file gives: it would refuse a longer default list there.
+fn normalised(config: &Config) -> Config {
+    let lists = [
+        &config.non_masquerade_cidrs,
+        &config.masquerade_cidrs,
+        &config.source_cidrs,
+    ];
+    let is_kept = |limit: &u64| {
+        let mut lengths = lists.iter().map(|list| u64::try_from(list.len()));
+        lengths.all(|length| length.is_ok_and(|length| length <= *limit))
+    };
+    Config {
+        cidr_limit: config.cidr_limit.filter(is_kept),
+        ..config.clone()
     }
 }
 

@@ -17,6 +17,25 @@ pub(super) struct Feature {
     pub name: &'static str,
     /// `CONFIG_…`
     pub option: &'static str,
+    /// The first Linux in which it is a part of nf_tables itself; none: it has stayed a module of its own.
+    pub built_in_since: Option<&'static str>,
+}
+
+impl Feature {
+    pub(super) const fn new(name: &'static str, option: &'static str) -> Self {
+        Self {
+            name,
+            option,
+            built_in_since: None,
+        }
+    }
+
+    const fn built_in_since(self, linux: &'static str) -> Self {
+        Self {
+            built_in_since: Some(linux),
+            ..self
+        }
+    }
 }
 
 impl fmt::Display for Feature {
@@ -51,14 +70,22 @@ pub(super) fn probes(ruleset: &Ruleset) -> Vec<(Feature, Ruleset)> {
         chain_type: ChainType::Nat,
         priority: names::POSTROUTING_PRIORITY,
     };
-    let with_counter = Ruleset {
+    let with_counter = |of: Ruleset| Ruleset {
         counters: vec![names::MASQUERADED_COUNTER.into()],
-        ..empty_table(family)
+        ..of
+    };
+    let counting = Rule {
+        statements: vec![Statement::Counter(names::MASQUERADED_COUNTER.into())],
+        comment: "".into(),
     };
     let mut probes = vec![
         (table(family), empty_table(family)),
         (NAT_CHAIN, with_chain(Some(hook), Vec::new())),
-        (COUNTER, with_counter),
+        (COUNTER, with_counter(empty_table(family))),
+        (
+            OBJECT_REFERENCE,
+            with_counter(with_chain(None, vec![counting])),
+        ),
     ];
     let rules = ruleset.chains.iter().flat_map(|chain| &chain.rules);
     for statement in rules.flat_map(|rule| &rule.statements) {
@@ -90,26 +117,17 @@ fn alone(statement: &Statement) -> Statement {
 /// Options of net/netfilter/Kconfig, net/ipv4/netfilter/Kconfig and net/ipv6/netfilter/Kconfig.
 fn table(family: Family) -> Feature {
     match family {
-        Family::Ip => Feature {
-            name: "tables of family ip",
-            option: "CONFIG_NF_TABLES_IPV4",
-        },
-        Family::Ip6 => Feature {
-            name: "tables of family ip6",
-            option: "CONFIG_NF_TABLES_IPV6",
-        },
+        Family::Ip => Feature::new("tables of family ip", "CONFIG_NF_TABLES_IPV4"),
+        Family::Ip6 => Feature::new("tables of family ip6", "CONFIG_NF_TABLES_IPV6"),
     }
 }
 
-const NAT_CHAIN: Feature = Feature {
-    name: "chains of type nat",
-    option: "CONFIG_NFT_NAT",
-};
-
-const COUNTER: Feature = Feature {
-    name: "counter",
-    option: "CONFIG_NFT_COUNTER, before Linux 5.18",
-};
+/// Without it there is nobody to ask for the others.
+pub(super) const NF_TABLES: Feature = Feature::new("nf_tables", "CONFIG_NF_TABLES");
+const NAT_CHAIN: Feature = Feature::new("chains of type nat", "CONFIG_NFT_NAT");
+const COUNTER: Feature = Feature::new("counter", "CONFIG_NFT_COUNTER").built_in_since("5.18");
+const OBJECT_REFERENCE: Feature =
+    Feature::new("counter name", "CONFIG_NFT_OBJREF").built_in_since("6.2");
 
 fn feature_of(statement: &Statement, family: Family) -> Option<Feature> {
     let (name, option) = match (statement, family) {
@@ -138,5 +156,5 @@ fn feature_of(statement: &Statement, family: Family) -> Option<Feature> {
             _,
         ) => return None,
     };
-    Some(Feature { name, option })
+    Some(Feature::new(name, option))
 }

@@ -76,7 +76,7 @@ pub fn execute(parsed: Parsed) -> ExitStatus {
     match cli.command {
         Command::Run { once: false } => run::daemon(&cli.options),
         Command::Run { once: true } => run::once(&cli.options),
-        Command::Check { files } => check::check(&cli.options, &files),
+        Command::Check { format, files } => check::check(&cli.options, &files, format),
         Command::Render => render::render(&cli.options),
         Command::Explain {
             from,

@@ -10,19 +10,20 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, StrInput, Tag};
 use serde::de::IgnoredAny;
 use serde_yaml::Value;
 
+use super::MAX_FILE_BYTES;
 use super::finding::{Advice, shown_message, shown_text};
 use super::lookalike::Lookalike;
 use super::manifest::Manifest;
-use super::{MAX_BYTES_TOGETHER, MAX_FILE_BYTES};
 
 /// How many `[` and `{` a text may hold that is no JSON: the YAML reader looks at each open one again for each token.
 const MAX_BRACKETS: usize = 256;
 
-/// How many keys, values and items a file may hold, at any depth: room for a list of distinct CIDRs of [`MAX_FILE_BYTES`].
-const MAX_NODES: usize = MAX_FILE_BYTES / 4;
+/// How deep JSON may be nested, of which the same holds. A configuration needs two levels.
+const MAX_JSON_DEPTH: usize = 16;
 
-/// How many of them all files may hold together: room for [`MAX_BYTES_TOGETHER`] of `1.0.0.0/8,`, the shortest form of an IPv4 CIDR.
-pub(super) const MAX_NODES_TOGETHER: usize = MAX_BYTES_TOGETHER / 8;
+/// How many keys, values and items all files may hold together, at any depth: room for any list of distinct CIDRs of
+/// [`MAX_FILE_BYTES`].
+pub(super) const MAX_NODES: usize = MAX_FILE_BYTES / 4;
 
 /// How deep nodes are kept: a file, its values, their items, and the keys within an item. Of what is deeper, nothing is.
 const MAX_DEPTH: usize = 3;
@@ -185,8 +186,9 @@ pub(super) fn entries<'a>(
 ) -> Result<Vec<Entry<'a>>, Unreadable> {
     let looks_like_json = text.trim_start().starts_with(['{', '[']);
     let json = looks_like_json.then(|| serde_json::from_str::<IgnoredAny>(text));
-    if !matches!(json, Some(Ok(_))) {
-        refuse_costly(text)?;
+    match json {
+        Some(Ok(_)) => refuse_deep_json(text)?,
+        _ => refuse_costly(text)?,
     }
     let root = Reader::new(text, json.and_then(Result::err), nodes_left).root()?;
     if let Some(manifest) = Manifest::of(&root) {
@@ -252,14 +254,34 @@ fn refuse_costly(text: &str) -> Result<(), Unreadable> {
     Ok(())
 }
 
+/// Brackets within strings count as well: no value that is good has any.
+fn refuse_deep_json(text: &str) -> Result<(), Unreadable> {
+    let (mut line, mut depth) = (1, 0_usize);
+    for byte in text.bytes() {
+        match byte {
+            b'\n' => line += 1,
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_JSON_DEPTH {
+            let reason = format!("JSON that is more than {MAX_JSON_DEPTH} levels deep");
+            return Err(Unreadable::line(
+                line,
+                reason,
+                "write keys with values, and lists of CIDRs",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// A walk over the events of one text.
 struct Reader<'a, 'n> {
     events: Parser<'a, StrInput<'a>>,
     /// The index of the first character of each line.
     lines: Vec<usize>,
     nodes_left: &'n mut usize,
-    /// What must be left of them for the files behind this one.
-    reserved: usize,
     text: &'a str,
     /// Why a text that looks like JSON is none.
     not_json: Option<serde_json::Error>,
@@ -276,7 +298,6 @@ impl<'a, 'n> Reader<'a, 'n> {
                 .into_iter()
                 .chain(breaks.map(|(at, _)| at + 1))
                 .collect(),
-            reserved: nodes_left.saturating_sub(MAX_NODES),
             nodes_left,
             text,
             not_json,
@@ -317,19 +338,13 @@ impl<'a, 'n> Reader<'a, 'n> {
 
     /// The next event, and the line where it begins.
     fn event(&mut self) -> Result<(Event<'a>, usize), Unreadable> {
-        if *self.nodes_left <= self.reserved {
-            let reason = match self.reserved {
-                0 => format!(
-                    "more than {MAX_NODES_TOGETHER} keys and items together with the files before"
-                ),
-                _ => format!("more than {MAX_NODES} keys and items, which no list of CIDRs has"),
-            };
+        let Some(left) = self.nodes_left.checked_sub(1) else {
             return Err(Unreadable::file(
-                reason,
+                format!("more than {MAX_NODES} keys and items, with those of the files before"),
                 "write keys with values, and lists of CIDRs",
             ));
-        }
-        *self.nodes_left -= 1;
+        };
+        *self.nodes_left = left;
         match self.events.next() {
             Some(Ok((event, span))) => {
                 // Saphyr has the place of what comes next, where a block scalar holds no line.

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::Config;
 use super::port_range::PortRange;
 use super::value::Value;
+use crate::in_words;
 use Field::{Boolean, Cidrs, Integer, Interval, Ports};
 
 /// A key of the file.
@@ -75,6 +77,31 @@ const fn key(name: &'static str, field: Field) -> Key {
 pub(super) fn position(written: &str) -> Option<usize> {
     let means_it = |key: &Key| key.name.eq_ignore_ascii_case(written);
     KEYS.iter().position(means_it)
+}
+
+/// As the one file that says the same, whatever flags and other files said it: each key with its value.
+impl Serialize for Config {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let config = &mut self.clone();
+        let mut file = to.serialize_map(None)?;
+        for Key { name, field } in &KEYS {
+            match field {
+                Cidrs(of, _) => {
+                    let cidrs = of(config).iter().map(ToString::to_string);
+                    file.serialize_entry(name, &cidrs.collect::<Vec<_>>())?;
+                }
+                Boolean(of) => file.serialize_entry(name, of(config))?,
+                Ports(of) => file.serialize_entry(name, &in_words::all(of(config).iter(), ","))?,
+                Integer(of) => {
+                    if let Some(value) = of(config) {
+                        file.serialize_entry(name, value)?;
+                    }
+                }
+                Interval(of) => file.serialize_entry(name, &format!("{:?}", of(config)))?,
+            }
+        }
+        file.end()
+    }
 }
 
 impl Field {

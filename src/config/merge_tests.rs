@@ -294,9 +294,9 @@ fn many_files_cost_no_more_than_one() {
     let said = judge_together(&[source; 7], &Flags::default())
         .unwrap_err()
         .to_string();
-    let together = "more than 1048576 keys and items together with the files before";
-    assert_eq!(said.matches("a: unknown key").count(), 5, "{said}");
-    assert_eq!(said.matches(together).count(), 2, "{said}");
+    let together = "more than 262144 keys and items, with those of the files before";
+    assert_eq!(said.matches("a: unknown key").count(), 1, "{said}");
+    assert_eq!(said.matches(together).count(), 6, "{said}");
 }
 
 /// A line that a file may hold.

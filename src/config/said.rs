@@ -1,6 +1,6 @@
 //! What one file says of each key, each value with its line. All that is wrong with it is found at once.
 
-use super::document::{self, Content, Entry, MAX_NODES_TOGETHER, Node, Unreadable};
+use super::document::{self, Content, Entry, MAX_NODES, Node, Unreadable};
 use super::finding::{Advice, Finding, Findings, Spot};
 use super::keys::{Field, KEYS, Key, position};
 use super::other_names::unknown;
@@ -40,7 +40,7 @@ impl Said<'_> {
 
 /// What each of the files says; none of one that cannot be read.
 pub(super) fn all<'a>(files: &[Source<'a>], findings: &mut Findings) -> Vec<Option<Said<'a>>> {
-    let (mut bytes_before, mut nodes_left) = (0, MAX_NODES_TOGETHER);
+    let (mut bytes_before, mut nodes_left) = (0, MAX_NODES);
     let read = files.iter().enumerate().map(|(index, source)| {
         let bytes = source.bytes?;
         let (name, line) = (source.name, None);

@@ -237,7 +237,7 @@ fn limits_are_counted_before_a_text_is_parsed() {
         ),
         (
             "a:\n".repeat(MAX_FILE_BYTES / 7),
-            "f: more than 262144 keys and items, which no list of CIDRs has; write keys with values, and lists of CIDRs",
+            "f: more than 262144 keys and items, with those of the files before; write keys with values, and lists of CIDRs",
         ),
     ] {
         assert_eq!(bad(text), said);
@@ -296,5 +296,46 @@ fn a_document_that_is_empty_behind_the_first_is_no_second_one() {
             judged.is_ok_and(|judged| judged.config.masq_link_local),
             "{end}"
         );
+    }
+}
+
+proptest! {
+    #[test]
+    fn written_as_one_file_a_configuration_means_the_same(
+        cidrs in proptest::collection::vec((any::<u32>(), 0_u8..=32), 0..9),
+        booleans in any::<[bool; 6]>(),
+        seconds in 1_u64..100_000,
+        flags in any::<[bool; 3]>(),
+    ) {
+        let list = |of: &[(u32, u8)]| {
+            let cidrs = of.iter().map(|(address, length)| {
+                let cidr = ipnet::Ipv4Net::new((*address).into(), *length).unwrap();
+                format!("{:?}", cidr.trunc().to_string())
+            });
+            cidrs.collect::<Vec<_>>().join(", ")
+        };
+        let (exempt, sources) = cidrs.split_at(cidrs.len() / 2);
+        let [node, ipv6, random, enforce, link_local, has_list] = booleans;
+        let mut text = format!(
+            "masqNodeTraffic: {node}\nenableIPv6: {ipv6}\nrandomFully: {random}\nenforce: {enforce}\n\
+             masqLinkLocal: {link_local}\nresyncInterval: {seconds}s\nsourceCIDRs: [{}]\ntoPorts: 1024-2000,{}\n",
+            list(sources),
+            30_000 + seconds % 1_000,
+        );
+        if has_list {
+            text += &format!("nonMasqueradeCIDRs: [{}]\n", list(exempt));
+        }
+        let [nomasq_all_reserved_ranges, enable_ipv6, random_fully] = flags;
+        let flags = Flags { nomasq_all_reserved_ranges, enable_ipv6, random_fully, ..Flags::default() };
+        let judged = |text: &str, flags: &Flags| judge("f", text.as_bytes(), flags).unwrap().config;
+        let config = judged(&text, &flags);
+        for written in [serde_yaml::to_string(&config).unwrap(), serde_json::to_string(&config).unwrap()] {
+            let again = judged(&written, &Flags::default());
+            let expected = Config {
+                non_masquerade_cidrs_are_default: false,
+                ..config.clone()
+            };
+            prop_assert_eq!(again, expected);
+        }
     }
 }

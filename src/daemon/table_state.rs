@@ -21,6 +21,9 @@ use crate::ruleset::{Family, Tables};
 /// An owner that was killed together with its daemon ends within this time, and is not worth a line.
 const OWNER_MAY_BE_ENDING: Duration = Duration::from_millis(100);
 
+const UNCOUNTED: &str =
+    "connections to exempt destinations are not counted, which takes libnftables 1.0.6";
+
 /// The state between two passes.
 #[derive(Debug)]
 pub(super) struct TableState {
@@ -34,6 +37,7 @@ pub(super) struct TableState {
     /// Since when another owns it, or is ending.
     owned_since: Option<Instant>,
     protection: Option<Protection>,
+    is_uncounted: bool,
     repairs: RepairLines,
     errors: Repetitions,
     is_said_to_be_contested: bool,
@@ -50,6 +54,7 @@ impl TableState {
             changed_by: String::new(),
             owned_since: None,
             protection: None,
+            is_uncounted: false,
             repairs: RepairLines::default(),
             errors: Repetitions::default(),
             is_said_to_be_contested: false,
@@ -199,6 +204,10 @@ impl TableState {
             info!(family, "table {family}: {protection}");
         }
         self.protection = report.protection;
+        if report.is_uncounted && !self.is_uncounted {
+            info!(family, "table {family}: {UNCOUNTED}");
+        }
+        self.is_uncounted = report.is_uncounted;
     }
 
     fn say_error(&mut self, error: &KernelError) {

@@ -115,10 +115,12 @@ pub struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    /// `rules_are` says it of a chain of the ruleset that is there, if its sets have these names.
+    /// `sets_may_lack_counters`: libnftables need not have written them. `rules_are` says it of a chain of the ruleset that is
+    /// there, if its sets have these names.
     pub fn new(
         ruleset: &'a Ruleset,
         observed: &Observed,
+        sets_may_lack_counters: bool,
         rules_are: impl Fn(&Chain, &SetNames) -> RulesAre,
     ) -> Self {
         let mut comparison = Self {
@@ -133,7 +135,7 @@ impl<'a> Comparison<'a> {
         if observed.header.is_dormant() {
             comparison.differences.push(Difference::TableDormant);
         }
-        let names_now = comparison.compare_sets(ruleset, observed);
+        let names_now = comparison.compare_sets(ruleset, observed, sets_may_lack_counters);
         comparison.compare_counters(ruleset, observed);
         comparison.compare_chains(ruleset, observed, |chain| rules_are(chain, &names_now));
         comparison.find_foreign_sets(ruleset, observed, &names_now);
@@ -162,10 +164,15 @@ impl<'a> Comparison<'a> {
     }
 
     /// Gives the names of the sets that rules look up as it is.
-    fn compare_sets(&mut self, ruleset: &'a Ruleset, observed: &Observed) -> SetNames {
+    fn compare_sets(
+        &mut self,
+        ruleset: &'a Ruleset,
+        observed: &Observed,
+        may_lack_counters: bool,
+    ) -> SetNames {
         let mut names_now = SetNames::first();
         for set in &ruleset.sets {
-            let (found, differences) = found(ruleset.family, observed, set);
+            let (found, differences) = found(ruleset.family, observed, set, may_lack_counters);
             let found = found.map(|found| found.name.clone());
             let next = match found.clone().filter(|_| differences.is_empty()) {
                 Some(right) => right,
@@ -289,9 +296,11 @@ fn found<'o>(
     family: Family,
     observed: &'o Observed,
     wanted: &Set,
+    may_lack_counter: bool,
 ) -> (Option<&'o ObservedSet>, Vec<Difference>) {
     let candidates = observed.sets.iter().filter(|set| set.is_for(wanted.field));
-    let compared = candidates.map(|set| (set, differences_of(family, set, wanted)));
+    let compared =
+        candidates.map(|set| (set, differences_of(family, set, wanted, may_lack_counter)));
     let best = compared.min_by_key(|(set, differences)| {
         let is_looked_up = observed.has_a_rule_that_names(&set.name);
         (!differences.is_empty(), !is_looked_up)
@@ -303,8 +312,13 @@ fn found<'o>(
 }
 
 /// In what a set differs that is there.
-fn differences_of(family: Family, found: &ObservedSet, wanted: &Set) -> Vec<Difference> {
-    if !found.is_of_the_kind(family, wanted) {
+fn differences_of(
+    family: Family,
+    found: &ObservedSet,
+    wanted: &Set,
+    may_lack_counter: bool,
+) -> Vec<Difference> {
+    if !found.is_of_the_kind(family, wanted, may_lack_counter) {
         return vec![of_wrong_kind("set", &found.name)];
     }
     let name = || found.name.clone();

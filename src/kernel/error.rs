@@ -23,6 +23,9 @@ pub enum KernelError {
         /// libnftables' words.
         said: String,
     },
+    /// There is nobody to ask.
+    #[error("{0}")]
+    NoNfTables(String),
     /// nfnetlink gave no answer.
     #[error("nfnetlink does not tell of the ruleset what is asked: {}{}", .0, remedy(.0))]
     Netlink(String),
@@ -55,7 +58,11 @@ pub enum KernelError {
 
 impl From<io::Error> for KernelError {
     fn from(error: io::Error) -> Self {
-        Self::Netlink(error.to_string())
+        // The kernel itself says that it does not support one thing or another, by a number.
+        match (error.kind(), error.raw_os_error()) {
+            (io::ErrorKind::Unsupported, None) => Self::NoNfTables(error.to_string()),
+            _ => Self::Netlink(error.to_string()),
+        }
     }
 }
 
@@ -94,6 +101,8 @@ fn one_line(said: &str) -> String {
                 .trim_start_matches("internal:0:0-0: ")
                 .trim_start_matches("Error: ")
         })
+        // libnftables guesses at other names where the kernel lacks a module.
+        .filter_map(|line| line.split("; did you mean").next())
         .filter(|line| !line.is_empty())
         .map(|line| line.chars().take(MESSAGE_CHARACTERS).collect())
         .collect();
@@ -153,6 +162,18 @@ mod tests {
         assert_eq!(
             KernelError::refused("x".to_owned(), "\n").to_string(),
             "x: refused without a reason"
+        );
+    }
+
+    #[test]
+    fn what_is_missing_does_not_stand_behind_guesses() {
+        let said = "internal:0:0-0: Error: Could not process rule: No such file or directory\n\n\n\
+                    internal:0:0-0: Error: No such file or directory; did you mean table ‘t’ in family ip?\n\n\n\
+                    internal:0:0-0: Error: No such file or directory; did you mean chain ‘c’ in table ip ‘t’?\n";
+        assert_eq!(
+            KernelError::refused("x".to_owned(), said).to_string(),
+            "x: Could not process rule: No such file or directory; No such file or directory (the kernel may lack a module: \
+             `non-masquerade-daemon doctor` names it)"
         );
     }
 

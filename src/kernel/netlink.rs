@@ -46,6 +46,10 @@ const MOST_READINGS: usize = 3;
 /// The type of a notification of a new generation, as it stands in a message.
 pub(super) const NEW_GENERATION: c_int = of_nf_tables(libc::NFT_MSG_NEWGEN);
 
+/// What an error of kind `Unsupported` says, in place of a reason of the kernel's that names nothing.
+const NO_NF_TABLES: &str =
+    "this kernel lacks nf_tables (CONFIG_NF_TABLES): load its module, or run one that has it";
+
 /// A netlink socket of the netfilter family in this network namespace.
 pub struct Netlink {
     socket: OwnedFd,
@@ -94,7 +98,7 @@ impl Netlink {
     /// `groups` (a bit for each).
     ///
     /// # Errors
-    /// Where there is no socket, or CAP_NET_ADMIN for the groups is missing.
+    /// Where there is no socket, or CAP_NET_ADMIN for the groups is missing. `Unsupported`: the kernel has no nf_tables.
     pub fn open(groups: u32, flags: SockFlag) -> io::Result<Self> {
         Self::open_of(SockProtocol::NetlinkNetFilter, groups, flags)
     }
@@ -109,7 +113,8 @@ impl Netlink {
             SockType::Raw,
             flags | SockFlag::SOCK_CLOEXEC,
             protocol,
-        )?;
+        );
+        let socket = socket.map_err(|error| unsupported_if(error, Errno::EPROTONOSUPPORT))?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
         Ok(Self { socket })
     }
@@ -125,11 +130,13 @@ impl Netlink {
     /// The generation of the ruleset.
     ///
     /// # Errors
-    /// Where the kernel does not answer.
+    /// Where the kernel does not answer. `Unsupported`: it has no nf_tables, for nothing in this request can be invalid
+    /// (nfnetlink_rcv_msg in net/netfilter/nfnetlink.c).
     pub fn generation(&self) -> io::Result<u32> {
         let mut commit = None;
         let request = message(of_nf_tables(libc::NFT_MSG_GETGEN), 0, 0, &[])?;
-        self.ask(&request, |answer| commit = commit_of(answer))?;
+        let answered = self.ask(&request, |answer| commit = commit_of(answer));
+        answered.map_err(|error| unsupported_if(error, Errno::EINVAL))?;
         Ok(commit.ok_or_else(no_answer)?.generation)
     }
 
@@ -337,6 +344,14 @@ pub fn commit_of(message: &[u8]) -> Option<Commit> {
         process_name: text_of(message, NFTA_GEN_PROC_NAME),
         port: port_of(message),
     })
+}
+
+fn unsupported_if(error: impl Into<io::Error>, reason: Errno) -> io::Error {
+    let error = error.into();
+    match error.raw_os_error() == Some(reason as i32) {
+        true => io::Error::new(io::ErrorKind::Unsupported, NO_NF_TABLES),
+        false => error,
+    }
 }
 
 fn is_missing(error: &io::Error) -> bool {

@@ -16,13 +16,15 @@ use serde::{Deserialize, Serialize};
 use super::netlink::TableHeader;
 use crate::ruleset::{AddressField, Family, Set, in_words, names};
 pub use object::Object;
-pub(super) use reading::{NFT_OBJECT_COUNTER, rules};
+pub(super) use reading::{NFT_OBJECT_COUNTER, rules, set_counts};
 
 /// A flag of a set, linux/netfilter/nf_tables.h.
 const NFT_SET_INTERVAL: u32 = 4;
 /// libnftables' numbers of `ipv4_addr` and `ipv6_addr` (`enum datatypes`, include/datatype.h of nftables).
 const TYPE_IPADDR: u32 = 7;
 const TYPE_IP6ADDR: u32 = 8;
+/// The kernel's name of the statement that counts.
+const COUNTER: &str = "counter";
 
 /// One table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -125,10 +127,21 @@ pub struct ObservedRule {
 }
 
 impl ObservedSet {
-    /// It can hold what `set` is to hold, and nothing else.
+    /// It can hold what `set` is to hold, and nothing else; `may_lack_counter`: also without counting it.
     #[must_use]
-    pub fn is_of_the_kind(&self, family: Family, set: &Set) -> bool {
-        self.kind == SetKind::of(family, set)
+    pub fn is_of_the_kind(&self, family: Family, set: &Set, may_lack_counter: bool) -> bool {
+        let kind = SetKind::of(family, set);
+        let without_counter = SetKind {
+            statements: Vec::new(),
+            ..kind.clone()
+        };
+        self.kind == kind || may_lack_counter && self.kind == without_counter
+    }
+
+    /// Its elements count the connections that meet them.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.kind.statements.iter().any(|name| name == COUNTER)
     }
 
     /// As what it is deleted.
@@ -158,11 +171,7 @@ impl SetKind {
             flags: NFT_SET_INTERVAL,
             key_type,
             key_bytes,
-            statements: set
-                .counts
-                .then(|| "counter".to_owned())
-                .into_iter()
-                .collect(),
+            statements: set.counts.then(|| COUNTER.to_owned()).into_iter().collect(),
         }
     }
 }

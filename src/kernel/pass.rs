@@ -20,7 +20,7 @@ use super::owner;
 use super::ownership::{Claims, Standing, TableOwner, standing};
 pub use super::report::{PassReport, PassRequest, TablePass, TableReport};
 use crate::ruleset::json::Form;
-use crate::ruleset::{Family, Ruleset, Tables};
+use crate::ruleset::{AddressField, Family, Ruleset, Tables};
 
 /// How often the table is written before what still differs is an error: others may write as well.
 const ROUNDS: usize = 3;
@@ -31,6 +31,8 @@ pub struct Kernel {
     pub(super) reader: Netlink,
     pub(super) form: Form,
     pub(super) claims: Claims,
+    /// Whether libnftables writes the counter of a set: before 1.0.6 it drops it without a word. `None`: no set was made yet.
+    pub(super) writes_counters: Option<bool>,
     tables: Option<Tables>,
     memories: HashMap<Family, Memory>,
     libnftables: Option<String>,
@@ -53,6 +55,11 @@ impl Found<'_> {
         self.standing.is_none()
     }
 
+    fn is_uncounted(&self) -> bool {
+        let exempt = self.table.set_in_use(AddressField::Destination);
+        exempt.is_some_and(|set| !set.counts())
+    }
+
     fn is_right(&self) -> bool {
         !self.is_missing() && !self.is_claimed && self.comparison.is_in_step()
     }
@@ -69,6 +76,7 @@ impl Kernel {
             reader: Netlink::open(0, SockFlag::empty()).map_err(ContextError::Socket)?,
             form: Form::Typeof,
             claims: Claims::new(TableOwner::Auto),
+            writes_counters: None,
             tables: None,
             memories: HashMap::new(),
             libnftables: None,
@@ -140,6 +148,7 @@ impl Kernel {
             let found = self.look(ruleset)?;
             if found.is_right() {
                 report.protection = found.standing.map(|of| self.claims.protection(of));
+                report.is_uncounted = found.is_uncounted();
                 return Ok(report);
             }
             report.is_withheld = !may_write;
@@ -178,8 +187,9 @@ impl Kernel {
         let observed = self.observe(ruleset)?;
         let standing = self.standing(ruleset.family, observed.as_ref())?;
         let table = observed.unwrap_or_default();
+        let may_lack_counters = self.writes_counters == Some(false);
         let memory = self.memory(ruleset.family);
-        let comparison = Comparison::new(ruleset, &table, |chain, set_names| {
+        let comparison = Comparison::new(ruleset, &table, may_lack_counters, |chain, set_names| {
             memory.rules_are(chain, set_names, &table)
         });
         let is_claimable = matches!(standing, None | Some(Standing::Orphan));

@@ -56,6 +56,8 @@ pub struct TableReport {
     pub is_adopted: bool,
     /// What protects it from others; `None`: there is no table.
     pub protection: Option<Protection>,
+    /// Connections to exempt destinations are not counted: libnftables writes no counters of elements.
+    pub is_uncounted: bool,
     /// All commits up to this generation have been taken into account.
     pub generation: u32,
 }

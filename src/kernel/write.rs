@@ -42,7 +42,7 @@ impl Kernel {
         }
         if !comparison.sets_to_make.is_empty() {
             let sets = comparison.sets_to_make.iter().copied();
-            self.apply(&transaction(sets.map(Command::AddSet).collect()))?;
+            self.make_sets(&transaction(sets.map(Command::AddSet).collect()))?;
         }
         if comparison.rules_are_to_be_written {
             self.write_rules(&transaction(rules_in_place_of(table, ruleset)))?;
@@ -63,6 +63,30 @@ impl Kernel {
         let owner = header.and_then(|header| header.owner);
         if owner != Some(self.context.socket().port()?) {
             self.claims.give_up();
+        }
+        Ok(())
+    }
+
+    /// The first set that is to count shows whether sets do.
+    fn make_sets(&mut self, transaction: &Transaction<'_>) -> Result<(), KernelError> {
+        let ruleset = transaction.ruleset;
+        let counting = transaction
+            .commands
+            .iter()
+            .find_map(|command| match command {
+                Command::AddSet(set) if set.counts => Some(set),
+                _ => None,
+            });
+        let Some(set) = counting.filter(|_| self.writes_counters.is_none()) else {
+            return self.apply(transaction);
+        };
+        let before = self.reader.generation()?;
+        self.apply(transaction)?;
+        let name = transaction.set_names.of(set.field);
+        let counts = observed::set_counts(&self.reader, ruleset.family, &ruleset.table, name)?;
+        // After another commit it may be anyone's set.
+        if self.reader.generation()? == before.wrapping_add(1) {
+            self.writes_counters = counts;
         }
         Ok(())
     }
@@ -121,7 +145,7 @@ impl Kernel {
         eprintln!("{doing}");
         let mut said = self.run(transaction, Mode::Full)?;
         if !said.succeeded && self.form == Form::Typeof && said.error.contains(UNKNOWN_TYPE) {
-            // libnftables before 1.1.0 does not know `typeof` in JSON. After any other refusal, which may pass, all sets
+            // libnftables before 1.1.2 does not know `typeof` in JSON. After any other refusal, which may pass, all sets
             // would be declared by `type` from then on, of which older hosts' nft dies.
             self.form = Form::Portable;
             said = self.run(transaction, Mode::Full)?;

@@ -16,7 +16,7 @@ pub use statements::statements;
 /// How sets are declared and what the table carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// Sets by `typeof`, which older hosts' nft can list whoever wrote it. Needs libnftables ≥ 1.1.0.
+    /// Sets by `typeof`, which older hosts' nft can list whoever wrote it. Needs libnftables ≥ 1.1.2.
     Typeof,
     /// Sets by `type`, which each libnftables takes.
     Portable,

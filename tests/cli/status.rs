@@ -200,7 +200,7 @@ fn a_bad_configuration_is_exit_code_3_and_what_is_in_force_is_shown() {
     told.assert_code(3);
     assert!(told.errors.contains("use 10.0.0.0/8"), "{}", told.errors);
     assert!(
-        told.output.contains("the last good one stays in force"),
+        told.output.contains("what was in force stays in force"),
         "{}",
         told.output
     );

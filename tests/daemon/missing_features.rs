@@ -3,6 +3,7 @@
 
 use crate::DAEMON;
 use crate::support::hand::Hand;
+use crate::support::netlink::generation;
 use crate::support::netns::succeed;
 use crate::support::nft::Nft;
 use crate::support::programmed::Programmed;
@@ -51,6 +52,26 @@ fn has_a_table_without_flags_where_they_are_refused(reason: &str) {
     let left = succeed(list.args(["list", "tables"])).unwrap().stdout;
     let left = String::from_utf8(left).unwrap();
     assert!(!left.contains("probe"), "a dry run left {left}");
+}
+
+/// libnftables before 1.0.6 passes over the counter of a set without a word.
+#[test]
+fn sets_that_cannot_count_are_right_without_and_are_made_once() {
+    let hand = Hand::that_drops(r#""stmt":[{"counter":null}],"#);
+    let mut programmed = Programmed::with_a_hand(DAEMON, hand).unwrap();
+    let report = programmed.sync(&ruleset()).unwrap();
+    assert!(report.is_uncounted);
+    let before = generation(&programmed.namespace).unwrap();
+    let again = programmed.sync(&ruleset()).unwrap();
+    assert_eq!(again.differences, []);
+    assert!(again.is_uncounted);
+    assert_eq!(generation(&programmed.namespace).unwrap(), before);
+    // With one that does not, it is made anew.
+    let namespace = programmed.namespace.clone();
+    drop(programmed);
+    let mut programmed = Programmed::within(namespace, DAEMON).unwrap();
+    let report = programmed.sync(&ruleset()).unwrap();
+    assert!(!report.is_uncounted);
 }
 
 /// A pass asks nothing of the kernel but what it needs, and so cannot name what is missing.

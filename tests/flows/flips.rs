@@ -13,7 +13,7 @@ use crate::support::netlink::generation;
 use crate::support::netns::succeed;
 use crate::support::nft::{Nft, TABLE};
 use crate::support::turn::one_at_a_time;
-use crate::support::wait_until;
+use crate::support::{time_factor, wait_until};
 use nix::sys::signal::{Signal, kill};
 
 /// Two files that treat the destinations of [`flows`] alike and cover them differently.
@@ -92,8 +92,9 @@ fn flip_under_flows(lab: &Lab, mut daemon: Daemon, nudge: Nudge) {
     let before = generation(&lab.node).unwrap();
     let flows = flows().start(lab).unwrap();
     let started = Instant::now();
+    let flip_every = FLIP_EVERY * time_factor();
     for flip in 1_u32.. {
-        let due = FLIP_EVERY * flip;
+        let due = flip_every * flip;
         if due > FLIP_TIME {
             break;
         }
@@ -109,7 +110,7 @@ fn flip_under_flows(lab: &Lab, mut daemon: Daemon, nudge: Nudge) {
     println!("{commits} commits; {counts}");
     assert!(!daemon.has_ended(), "{}", daemon.log());
     // The daemon may take several flips at once, but not ignore them.
-    let flips = FLIP_TIME.as_millis() / FLIP_EVERY.as_millis();
+    let flips = FLIP_TIME.as_millis() / flip_every.as_millis();
     assert!(
         u128::from(commits) >= flips / 10,
         "{commits} commits\n{}",

@@ -18,10 +18,10 @@ use nix::sys::socket::{
     MsgFlags, MultiHeaders, SockaddrIn6, recvmmsg, sendmmsg, setsockopt, sockopt,
 };
 
-use super::bind_soon;
 use super::destinations::Row;
 use super::lab::{Family, Lab, mapped};
 use super::moments::{Moment, Moments};
+use super::{bind_soon, time_factor};
 
 /// Port on which the outside receives the flows.
 const FLOWS_PORT: u16 = 7_001;
@@ -97,6 +97,7 @@ impl Counts {
     /// has no source to be judged by.
     #[track_caller]
     pub fn assert_enough_arrived(&self, least_rate: f64) {
+        let least_rate = least_rate / f64::from(time_factor());
         assert!(self.exempt_rate() >= least_rate, "{self}");
         assert!(self.lost() * 1_000 <= self.sent, "{self}");
     }
@@ -228,7 +229,7 @@ fn send(
         let of_batch = send_batch(row, u8::from(masquerade), moment, sockets, &mut headers)?;
         moments.at(moment).sent += of_batch;
         sent += of_batch;
-        let due = Duration::from_secs_f64(sent as f64 / f64::from(flows.rate));
+        let due = Duration::from_secs_f64(sent as f64 / f64::from(flows.rate / time_factor()));
         std::thread::sleep(due.saturating_sub(started.elapsed()));
     }
     Ok(moments)

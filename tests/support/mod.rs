@@ -49,8 +49,15 @@ pub mod wire;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Asks again and again until the answer is yes. An error after `limit`.
+/// How many times slower this machine is than those that limits were set for: `TIME_FACTOR`, for an emulated one.
+pub fn time_factor() -> u32 {
+    let factor = std::env::var("TIME_FACTOR").ok();
+    factor.map_or(1, |factor| factor.parse().expect("TIME_FACTOR: a number"))
+}
+
+/// Asks again and again until the answer is yes. An error after `limit`, which is longer on a slow machine.
 pub fn wait_until(limit: Duration, mut question: impl FnMut() -> bool) -> io::Result<()> {
+    let limit = limit * time_factor();
     let started = Instant::now();
     while !question() {
         if started.elapsed() > limit {

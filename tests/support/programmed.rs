@@ -154,7 +154,7 @@ impl Programmed {
                 None => differences.push(Difference::TableMissing),
                 Some(observed) => {
                     let rules_are = |_: &_, _: &_| RulesAre::Right;
-                    let comparison = Comparison::new(ruleset, &observed, rules_are);
+                    let comparison = Comparison::new(ruleset, &observed, false, rules_are);
                     differences.extend(comparison.differences);
                 }
             }

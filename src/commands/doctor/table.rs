@@ -15,6 +15,9 @@ pub(super) const OWNER: &str = "owner";
 /// The first libnftables that writes table flags by JSON.
 const WITH_FLAGS: [u32; 3] = [1, 1, 0];
 
+/// The first that writes the counter of a set by JSON.
+const WITH_COUNTERS: [u32; 3] = [1, 0, 6];
+
 const WORKER_REMEDY: &str = "update libnftables to 1.1.4 or later, or remove the set that it dies of (a newer nft lists it: nft list sets)";
 
 /// Whether tables can be owned here.
@@ -45,11 +48,15 @@ pub(super) fn library(version: Option<&str>) -> Finding {
         );
     };
     if numbers < WITH_FLAGS {
+        let counts = match numbers < WITH_COUNTERS {
+            true => "before 1.0.6 connections to exempt destinations are not counted, and ",
+            false => "",
+        };
         return Finding::warning(
             LIBRARY,
             format!(
-                "version {version}: before 1.1.0 a table can have no owner, sets are declared by type, and some sets of a \
-                 newer nft (1.1.2 or later) make it crash"
+                "version {version}: {counts}before 1.1.0 a table can have no owner, and some sets of a newer nft (1.1.2 or \
+                 later) make it crash"
             ),
             "update libnftables to 1.1.4 or later",
         );
@@ -75,14 +82,14 @@ pub(super) fn features(family: &str, missing: &[Feature]) -> Vec<Finding> {
         )];
     }
     let lacks = |feature: &Feature| {
-        Finding::failure(
-            FEATURES,
-            format!("the kernel lacks {feature}"),
-            format!(
-                "load its module, or run a kernel built with {}",
-                feature.option
-            ),
-        )
+        let mut remedy = format!(
+            "load its module, or run a kernel built with {}",
+            feature.option
+        );
+        if let Some(linux) = feature.built_in_since {
+            remedy += &format!(" (from Linux {linux} on nf_tables always has it)");
+        }
+        Finding::failure(FEATURES, format!("the kernel lacks {feature}"), remedy)
     };
     missing.iter().map(lacks).collect()
 }
@@ -298,10 +305,7 @@ mod tests {
 
     #[test]
     fn a_missing_feature_is_a_failure_that_names_its_option() {
-        let fib = Feature {
-            name: "fib",
-            option: "CONFIG_NFT_FIB_IPV4",
-        };
+        let fib = Feature::new("fib", "CONFIG_NFT_FIB_IPV4");
         let [found] = features("ip", &[fib]).try_into().unwrap();
         assert_eq!(found.result, Outcome::Failure);
         assert!(found.remedy.unwrap().contains("CONFIG_NFT_FIB_IPV4"));

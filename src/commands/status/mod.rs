@@ -57,7 +57,7 @@ struct TableStatus {
     differences: Vec<String>,
     owner: Option<Holder>,
     masqueraded_connections: Option<u64>,
-    /// The sum over the elements.
+    /// The sum over the elements; none where one does not count.
     kept_connections: Option<u64>,
     /// Those of the set of exempt destinations.
     elements: Vec<ObservedElement>,
@@ -138,8 +138,8 @@ impl TableStatus {
         let exempt = table.and_then(|table| table.set_in_use(AddressField::Destination));
         let exempt = exempt.map(|set| set.elements.as_slice());
         let kept = |elements: &[ObservedElement]| {
-            let connections = elements.iter().filter_map(|element| element.connections);
-            connections.fold(0, u64::saturating_add)
+            let mut connections = elements.iter().map(|element| element.connections);
+            connections.try_fold(0_u64, |sum, its| Some(sum.saturating_add(its?)))
         };
         let compared = seen.as_ref().and_then(|seen| seen.differences.as_ref());
         let differences = compared.ok().and_then(Option::as_ref);
@@ -156,7 +156,7 @@ impl TableStatus {
                 .collect(),
             owner: table.map(|table| Holder::of(table.header)),
             masqueraded_connections: table.and_then(Observed::masqueraded),
-            kept_connections: exempt.map(kept),
+            kept_connections: exempt.and_then(kept),
             elements: exempt.unwrap_or_default().to_vec(),
             error: compared.err().map(ToString::to_string),
         }

@@ -64,7 +64,8 @@ fn in_force(tables: &[TableStatus]) -> &'static str {
     if tables.iter().all(is_present(Some(false))) {
         "The configuration is bad (see the errors), and no table is there: nothing is masqueraded until it is mended.\n"
     } else if tables.iter().any(is_present(Some(true))) {
-        "The configuration is bad (see the errors), so that the last good one stays in force. The kernel has:\n"
+        // Whether it is a last good one of the daemon's, only that can say.
+        "The configuration is bad (see the errors), so that what was in force stays in force. The kernel has:\n"
     } else {
         "The configuration is bad (see the errors). The kernel has:\n"
     }

@@ -68,7 +68,7 @@ impl Table {
                 (true, false) => RulesAre::Other,
             }
         };
-        let comparison = Comparison::new(wanted, &observed, rules_are);
+        let comparison = Comparison::new(wanted, &observed, false, rules_are);
         let mut course = vec![self.clone()];
         let mut now = self.clone();
         for object in &comparison.unnamed_sets {
@@ -172,7 +172,8 @@ fn a_repair_never_shows_packets_a_part_whatever_it_finds() {
                         let fresh = Table::default().course_to(third, true).pop().unwrap();
                         assert_eq!(end.policy(), fresh.policy(), "{case}");
                         assert_eq!(end.sets.len(), third.sets.len(), "{case}: sets are left");
-                        let again = Comparison::new(third, &end.observed(), |_, _| RulesAre::Right);
+                        let again =
+                            Comparison::new(third, &end.observed(), false, |_, _| RulesAre::Right);
                         assert_eq!(again.differences, [], "{case}: it is not done");
                     }
                 }
@@ -193,7 +194,7 @@ fn whatever_stands_under_the_next_name_does_not_keep_a_change_from_coming() {
         if is_held {
             observed.add_rule("postrouting", [held[0].as_str()]);
         }
-        let comparison = Comparison::new(&second, &observed, |_, _| RulesAre::Right);
+        let comparison = Comparison::new(&second, &observed, false, |_, _| RulesAre::Right);
         let next = comparison.set_names.of(AddressField::Destination);
         let goes_first = comparison.unnamed_sets.iter().any(|o| o.name == next);
         assert_eq!(goes_first, !is_held, "{next}");

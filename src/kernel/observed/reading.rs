@@ -5,8 +5,8 @@ use std::io;
 use nix::libc;
 
 use super::{
-    NFT_SET_INTERVAL, Object, Observed, ObservedChain, ObservedCounter, ObservedHook, ObservedRule,
-    ObservedSet, SetKind,
+    COUNTER, NFT_SET_INTERVAL, Object, Observed, ObservedChain, ObservedCounter, ObservedHook,
+    ObservedRule, ObservedSet, SetKind,
 };
 use crate::kernel::netlink::{
     NFTA_TABLE, Netlink, attributes_in, attributes_of, big_endian, number_of, packets_of, text,
@@ -200,6 +200,25 @@ pub(in crate::kernel) fn rules(
         });
     })?;
     Ok(rules)
+}
+
+/// Whether the set's elements count; `None`: there is no such set.
+pub(in crate::kernel) fn set_counts(
+    netlink: &Netlink,
+    family: Family,
+    table: &str,
+    set: &str,
+) -> io::Result<Option<bool>> {
+    let named = [
+        text_attribute(NFTA_TABLE, table),
+        text_attribute(NFTA_SET_NAME, set),
+    ]
+    .concat();
+    let mut counts = false;
+    let is_there = netlink.get(libc::NFT_MSG_GETSET, family.name(), &named, |set| {
+        counts = statements(set).iter().any(|name| name == COUNTER);
+    })?;
+    Ok(is_there.then_some(counts))
 }
 
 /// What a rule does and is called, without its handle and place: each attribute with its type and length.

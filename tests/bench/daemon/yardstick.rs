@@ -241,7 +241,7 @@ pub(crate) fn check(namespace: &Namespace, flip: Flip, version: usize) -> io::Re
         Observed::read(&netlink, Family::Ip, names::DEFAULT_TABLE, chains)
     })?;
     let observed = observed.ok_or_else(|| io::Error::other(format!("{flip}: no table")))?;
-    let comparison = Comparison::new(&ruleset, &observed, |_, _| RulesAre::Right);
+    let comparison = Comparison::new(&ruleset, &observed, false, |_, _| RulesAre::Right);
     let rules: usize = ruleset.chains.iter().map(|chain| chain.rules.len()).sum();
     if comparison.differences.is_empty() && observed.rules.len() == rules {
         return Ok(());

@@ -76,7 +76,7 @@ fn assert_can_be_compared(table: &Observed) {
     }
     for ruleset in WANTED.iter() {
         for rules_are in [RulesAre::Right, RulesAre::Other, RulesAre::Unknown] {
-            let comparison = Comparison::new(ruleset, table, |_, _| rules_are);
+            let comparison = Comparison::new(ruleset, table, false, |_, _| rules_are);
             let has_something_to_do = table.header.is_dormant()
                 || comparison.rules_are_to_be_written
                 || !comparison.sets_to_make.is_empty()
