@@ -24,6 +24,7 @@ pub(super) fn merge(files: &[Option<Said<'_>>], flags: &Flags, findings: &mut Fi
     for key in &KEYS {
         let value = match key.field {
             Field::Cidrs(..) => files.united(key.name),
+            Field::Interfaces(..) => files.all_interfaces(key.name),
             Field::Boolean(_) => files.any_true(key, findings),
             _ => files.same(key, findings),
         };
@@ -78,6 +79,17 @@ impl<'a> Files<'a> {
         Some(Value::Cidrs(
             self.items(key).map(|(.., item)| item).collect(),
         ))
+    }
+
+    fn all_interfaces(self, key: &str) -> Option<Value> {
+        self.stated(key).next()?;
+        let names = self
+            .stated(key)
+            .flat_map(|(_, stated)| match &stated.value {
+                Some(Value::Interfaces(names)) => names.clone(),
+                _ => Vec::new(),
+            });
+        Some(Value::Interfaces(names.collect()))
     }
 
     fn any_true(self, key: &Key, findings: &mut Findings) -> Option<Value> {

@@ -113,7 +113,7 @@ impl<'a> Judging<'a, '_> {
     }
 
     fn stated(&mut self, key: &Key, node: &Node<'_>) -> Option<Stated> {
-        let is_list = matches!(key.field, Field::Cidrs(..));
+        let is_list = key.field.is_list();
         if node.is_null() && !is_list {
             // As in Go, where null leaves a field as it was (but refuses a duration, which reads null by itself).
             let reason = "without a value, so that its default holds";
@@ -122,7 +122,7 @@ impl<'a> Judging<'a, '_> {
             return None;
         }
         let value = if is_list {
-            Some(self.cidrs(key, node))
+            Some(self.list(key, node))
         } else {
             self.scalar(key, node)
         };
@@ -148,11 +148,22 @@ impl<'a> Judging<'a, '_> {
         }
     }
 
-    fn cidrs(&mut self, key: &Key, node: &Node<'_>) -> Value {
-        let Content::Sequence(items) = &node.content else {
-            self.refuse(key, node, || value::not_a_list(key, node));
-            return Value::Cidrs(Vec::new());
+    fn list(&mut self, key: &Key, node: &Node<'_>) -> Value {
+        let items = match &node.content {
+            Content::Sequence(items) => items.as_slice(),
+            _ => {
+                self.refuse(key, node, || value::not_a_list(key, node));
+                &[]
+            }
         };
+        if let Field::Interfaces(..) = key.field {
+            let names = items.iter().filter_map(|item| {
+                let name = value::interface(item);
+                name.map_err(|advice| self.refuse(key, item, || advice))
+                    .ok()
+            });
+            return Value::Interfaces(names.collect());
+        }
         let items = items.iter().map(|item| {
             let cidr = value::cidr(item);
             if cidr.is_none() {

@@ -19,6 +19,8 @@ use super::port_range::{PortRange, parse_port_ranges};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
     Cidrs(Vec<Item>),
+    /// Those that are good.
+    Interfaces(Vec<String>),
     Boolean(bool),
     Ports(Vec<PortRange>),
     Integer(u64),
@@ -46,7 +48,7 @@ pub(super) fn scalar(key: &Key, node: &Node<'_>) -> Read<Value> {
         Field::Integer(_) => integer(node),
         Field::Ports(_) => port_ranges(node).map(|value| (value, None)),
         Field::Interval(_) => interval(node).map(|value| (value, None)),
-        Field::Cidrs(..) => Err(not_a_list(key, node)),
+        Field::Cidrs(..) | Field::Interfaces(..) => Err(not_a_list(key, node)),
     };
     read.map_err(|advice| with_lookalike(node.text(), advice))
 }
@@ -73,9 +75,14 @@ pub(super) fn not_a_list(key: &Key, node: &Node<'_>) -> Advice {
     let name = key.name;
     match (key.field, node.text()) {
         // To Go's readers null is the empty list, which is the opposite of the default.
-        (Field::Cidrs(_, empty), _) if node.is_null() => {
+        (Field::Cidrs(_, empty) | Field::Interfaces(_, empty), _) if node.is_null() => {
             wrong_type(node, "a list", format!("write [] {empty}"))
         }
+        (Field::Interfaces(..), _) => wrong_type(
+            node,
+            "a list",
+            format!("write a list such as {name}: [eth0]"),
+        ),
         (_, Some(text)) if parse_cidr(text).is_ok() => {
             let remedy = format!("write it as a list item: {name}: [{}]", node.shown());
             wrong_type(node, "a list", remedy)
@@ -85,6 +92,40 @@ pub(super) fn not_a_list(key: &Key, node: &Node<'_>) -> Advice {
             wrong_type(node, "a list", remedy)
         }
     }
+}
+
+/// The longest name of an interface: `IFNAMSIZ` less the terminating NUL, linux/if.h.
+const MAX_INTERFACE_BYTES: usize = 15;
+
+/// The name of interfaces that `node` is, with a `*` at its end for all that begin so.
+///
+/// # Errors
+/// What is wrong with it: the kernel has no such name (`dev_valid_name`, net/core/dev.c), or libnftables would take it for something
+/// else, such as `@` for a set.
+pub(super) fn interface(node: &Node<'_>) -> Result<String, Advice> {
+    const EXAMPLE: &str = "write a name such as eth0, or eth* for all that begin so";
+    let Some(name) = node.text().filter(|_| !node.is_null()) else {
+        return Err(wrong_type(node, "the name of an interface", EXAMPLE));
+    };
+    let wrong = |reason: String| Err(with_lookalike(Some(name), Advice::new(reason, EXAMPLE)));
+    let beginning = name.strip_suffix('*').unwrap_or(name);
+    let is_taken = |c: char| c.is_ascii_graphic() && !"/:\"\\*".contains(c);
+    if name.len() > MAX_INTERFACE_BYTES {
+        return wrong(format!(
+            "longer than {MAX_INTERFACE_BYTES} bytes, which no interface's name is"
+        ));
+    }
+    if beginning.contains('*') {
+        return wrong("a * that is not at the end".to_owned());
+    }
+    if name.is_empty()
+        || [".", ".."].contains(&name)
+        || name.starts_with('@')
+        || !beginning.chars().all(is_taken)
+    {
+        return wrong("not the name of an interface".to_owned());
+    }
+    Ok(name.to_owned())
 }
 
 /// The CIDR that `node` is; none where it is [`not_a_cidr`].
