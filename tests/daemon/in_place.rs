@@ -20,9 +20,11 @@ use non_masquerade_daemon::ruleset::{
 type Change = fn(&mut Config);
 
 /// What each does to the defaults.
-const CONFIGURATIONS: [(&str, Change); 12] = [
+const CONFIGURATIONS: [(&str, Change); 14] = [
     ("defaults", |_| {}),
     ("enforce", |config| config.enforce = true),
+    ("drop invalid", |config| config.drop_invalid = true),
+    ("interfaces", interfaces),
     ("sources", sources),
     ("sources of IPv6 only", |config| {
         config.source_cidrs = vec!["fd00:2::/32".parse().unwrap()];
@@ -54,8 +56,14 @@ const CONFIGURATIONS: [(&str, Change); 12] = [
         ports(config);
         config.masq_node_traffic = false;
         config.enforce = true;
+        config.drop_invalid = true;
+        interfaces(config);
     }),
 ];
+
+fn interfaces(config: &mut Config) {
+    config.output_interfaces = ["eth*", "wg0"].map(str::to_owned).into();
+}
 
 fn sources(config: &mut Config) {
     let cidrs = ["10.4.0.0/14", "10.16.0.0/12", "fd00:2::/32"];

@@ -190,6 +190,23 @@ fn with_it_none_leaves_for_masqueraded_destinations_and_all_for_exempt_ones() {
     );
 }
 
+/// With nf_conntrack_tcp_loose conntrack takes a plain segment for the middle of a connection that it has not seen.
+#[test]
+fn a_connection_that_conntrack_has_lost_goes_on_as_the_kernel_is_set() {
+    for (is_on, loose, is_seen) in [(true, "1", true), (true, "0", false), (false, "0", true)] {
+        let judged = start(&format!("dropInvalid: {is_on}\n"));
+        let sysctl = "net/netfilter/nf_conntrack_tcp_loose";
+        judged.lab.node.sysctl(sysctl, loose).unwrap();
+        for family in Family::BOTH {
+            let to = destination(family, false);
+            let [seen] = seen(&judged.lab, Sender::Pod, to, &[ACK])
+                .try_into()
+                .unwrap();
+            assert_eq!(seen.is_some(), is_seen, "{family}, {is_on}, {loose}");
+        }
+    }
+}
+
 #[test]
 fn it_is_narrowed_by_sources_and_interfaces_as_masquerading_is() {
     for more in [
