@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::Config;
 use super::port_range::PortRange;
-use super::value::Value;
+use super::value::{Item, Value};
 use crate::in_words;
 use Field::{Boolean, Cidrs, Integer, Interval, Ports};
 
@@ -105,18 +105,30 @@ impl Serialize for Config {
 }
 
 impl Field {
+    /// What is a list may hold several values, and null is none.
+    pub(super) fn is_list(self) -> bool {
+        matches!(self, Cidrs(..))
+    }
+
+    /// Takes `value`, which is of this key's type.
     pub(super) fn set(self, config: &mut Config, value: Value) {
         match (self, value) {
-            (Self::Cidrs(of, _), Value::Cidrs(items)) => {
-                *of(config) = items.iter().filter_map(|item| item.cidr).collect();
+            (Cidrs(of, _), Value::Cidrs(items)) => *of(config) = good(items),
+            (Boolean(of), Value::Boolean(value)) => *of(config) = value,
+            (Ports(of), Value::Ports(value)) => *of(config) = value,
+            (Integer(of), Value::Integer(value)) => *of(config) = Some(value),
+            (Interval(of), Value::Interval(value)) => *of(config) = value,
+            // No `_` for the first: the compiler asks for the arm of a field that is new.
+            (Cidrs(..) | Boolean(_) | Ports(_) | Integer(_) | Interval(_), _) => {
+                debug_assert!(false, "a value of another type than its key");
             }
-            (Self::Boolean(of), Value::Boolean(value)) => *of(config) = value,
-            (Self::Ports(of), Value::Ports(value)) => *of(config) = value,
-            (Self::Integer(of), Value::Integer(value)) => *of(config) = Some(value),
-            (Self::Interval(of), Value::Interval(value)) => *of(config) = value,
-            _ => debug_assert!(false, "a value of another type than its key"),
         }
     }
+}
+
+/// The items that are no error.
+fn good<T>(items: Vec<Item<T>>) -> Vec<T> {
+    items.into_iter().filter_map(|item| item.value).collect()
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::port_range::{PortRange, parse_port_ranges};
 /// The value of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
-    Cidrs(Vec<Item>),
+    Cidrs(Vec<Item<IpNet>>),
     Boolean(bool),
     Ports(Vec<PortRange>),
     Integer(u64),
@@ -26,11 +26,32 @@ pub(super) enum Value {
 }
 
 /// An item of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Item {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Item<T> {
     pub(super) line: usize,
     /// None where it is an error.
-    pub(super) cidr: Option<IpNet>,
+    pub(super) value: Option<T>,
+}
+
+impl Value {
+    /// The items of a list of CIDRs.
+    pub(super) fn cidrs(&self) -> &[Item<IpNet>] {
+        match self {
+            Self::Cidrs(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// A list, and what another file adds to it.
+    pub(super) fn united(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Cidrs(mut items), Self::Cidrs(more)) => {
+                items.extend(more);
+                Self::Cidrs(items)
+            }
+            (first, _) => first,
+        }
+    }
 }
 
 /// A value that is good; and how it is documented, where it is written otherwise.
