@@ -23,7 +23,7 @@ pub(super) fn merge(files: &[Option<Said<'_>>], flags: &Flags, findings: &mut Fi
     let mut config = defaults(flags);
     for key in &KEYS {
         let value = match key.field {
-            Field::Cidrs(..) => files.united(key.name),
+            Field::Cidrs(..) | Field::Names(..) => files.united(key.name),
             Field::Boolean(_) => files.any_true(key, findings),
             Field::Ports(_) | Field::Integer(_) | Field::Interval(_) => files.same(key, findings),
         };

@@ -125,6 +125,10 @@ impl<'a> Judging<'a, '_> {
                 let items = self.list(key, node, value::cidr, value::not_a_cidr);
                 Some(Value::Cidrs(items))
             }
+            Field::Names(..) => {
+                let items = self.list(key, node, value::name, value::not_a_name);
+                Some(Value::Names(items))
+            }
             _ => self.scalar(key, node),
         };
         Some(Stated {
