@@ -9,6 +9,7 @@ pub mod cidr;
 mod document;
 pub mod duration;
 mod finding;
+pub mod interface_name;
 mod keys;
 mod lookalike;
 mod manifest;

@@ -384,6 +384,10 @@ const EVERYTHING: &str = r#"table ip6 non-masquerade-daemon {
 		packets 0 bytes 0
 	}
 
+	counter dropped-invalid {
+		packets 0 bytes 0
+	}
+
 	set non-masquerade-cidrs-1 {
 		type ipv6_addr
 		flags interval
@@ -413,14 +417,24 @@ const EVERYTHING: &str = r#"table ip6 non-masquerade-daemon {
 	chain postrouting {
 		type nat hook postrouting priority srcnat + 10; policy accept;
 		fib saddr type local return comment "leave the node's own traffic alone"
-		fib daddr type != local ip6 saddr @source-cidrs-1 jump non-masquerade-daemon comment "traffic of sourceCIDRs not bound for a LOCAL address"
+		oifname "eth*" fib daddr type != local ip6 saddr @source-cidrs-1 jump non-masquerade-daemon comment "traffic of sourceCIDRs not bound for a LOCAL address"
+		oifname "wg0" fib daddr type != local ip6 saddr @source-cidrs-1 jump non-masquerade-daemon comment "traffic of sourceCIDRs not bound for a LOCAL address"
 	}
 
 	chain enforce {
 		type nat hook postrouting priority srcnat - 10; policy accept;
 		fib saddr type local return comment "leave the node's own traffic alone"
 		ct status dnat return comment "service traffic stays with who translated it"
-		fib daddr type != local ip6 saddr @source-cidrs-1 ip6 daddr @non-masquerade-cidrs-1 snat to ip6 saddr comment "keep the source address, whatever other NAT rules say"
+		oifname "eth*" fib daddr type != local ip6 saddr @source-cidrs-1 ip6 daddr @non-masquerade-cidrs-1 snat to ip6 saddr comment "keep the source address, whatever other NAT rules say"
+		oifname "wg0" fib daddr type != local ip6 saddr @source-cidrs-1 ip6 daddr @non-masquerade-cidrs-1 snat to ip6 saddr comment "keep the source address, whatever other NAT rules say"
+	}
+
+	chain drop-invalid {
+		type filter hook postrouting priority srcnat + 10; policy accept;
+		ct state != invalid accept comment "conntrack translates it where it has to"
+		fib saddr type local accept comment "leave the node's own traffic alone"
+		oifname "eth*" fib daddr type != local ip6 saddr @source-cidrs-1 ip6 daddr != @non-masquerade-cidrs-1 counter name "dropped-invalid" drop comment "conntrack cannot translate it: it would leave with the pod's address"
+		oifname "wg0" fib daddr type != local ip6 saddr @source-cidrs-1 ip6 daddr != @non-masquerade-cidrs-1 counter name "dropped-invalid" drop comment "conntrack cannot translate it: it would leave with the pod's address"
 	}
 }
 "#;
