@@ -107,7 +107,11 @@ fn transactions_expected(from: &Ruleset, to: &Ruleset) -> u32 {
     let sets_that_go = from.sets.iter().filter(|set| !to.sets.contains(set));
     let has_chain = |name: &str| to.chains.iter().any(|chain| chain.name == name);
     let chains_that_go = from.chains.iter().filter(|chain| !has_chain(&chain.name));
-    let goes = sets_that_go.count() + chains_that_go.count();
+    let counters_that_go = from
+        .counters
+        .iter()
+        .filter(|name| !to.counters.contains(name));
+    let goes = sets_that_go.count() + chains_that_go.count() + counters_that_go.count();
     1 + u32::from(makes_sets) + u32::try_from(goes).unwrap()
 }
 
