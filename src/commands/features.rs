@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::ruleset::{Chain, Family, Hook, Rule, Ruleset, Statement, names};
+use crate::ruleset::{Chain, ChainType, Family, Hook, Rule, Ruleset, Statement, names};
 
 const PROBE_CHAIN: &str = "probe";
 
@@ -67,6 +67,7 @@ pub(super) fn probes(ruleset: &Ruleset) -> Vec<(Feature, Ruleset)> {
         ..empty_table(family)
     };
     let hook = Hook {
+        chain_type: ChainType::Nat,
         priority: names::POSTROUTING_PRIORITY,
     };
     let with_counter = |of: Ruleset| Ruleset {
@@ -139,14 +140,19 @@ fn feature_of(statement: &Statement, family: Family) -> Option<Feature> {
         (Statement::Masquerade { .. }, _) => ("masquerade", "CONFIG_NFT_MASQ"),
         (Statement::SnatToOwnSource, _) => ("snat", "CONFIG_NFT_NAT"),
         (Statement::DestinationTranslated, _) => ("ct status", "CONFIG_NFT_CT"),
+        (Statement::ValidForConntrack, _) => ("ct state", "CONFIG_NFT_CT"),
         (Statement::Chance { .. }, _) => ("numgen", "CONFIG_NFT_NUMGEN"),
         // Part of nf_tables itself, or tried above.
         (
             Statement::AddressIn(..)
+            | Statement::AddressNotIn(..)
+            | Statement::OutputInterface(_)
             | Statement::Protocol(_)
             | Statement::Counter(_)
             | Statement::Jump(_)
-            | Statement::Return,
+            | Statement::Return
+            | Statement::Accept
+            | Statement::Drop,
             _,
         ) => return None,
     };

@@ -461,7 +461,14 @@ impl<'a, 'n> Reader<'a, 'n> {
                 Unreadable::line(json.line().min(self.lines.len()), reason, remedy)
             }
             _ => {
-                let reason = format!("not valid YAML: {}", shown_message(error.info()));
+                let info = error.info();
+                let reason = format!("not valid YAML: {}", shown_message(info));
+                // `[*]` and `- *0`: names of interfaces may begin so.
+                let remedy = if info.contains("anchor") {
+                    "quote what begins with * or &, as in \"*\""
+                } else {
+                    remedy
+                };
                 Unreadable::line(line, reason, remedy)
             }
         }

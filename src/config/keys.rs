@@ -7,9 +7,9 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::Config;
 use super::port_range::PortRange;
-use super::value::Value;
+use super::value::{Item, Value};
 use crate::in_words;
-use Field::{Boolean, Cidrs, Integer, Interval, Ports};
+use Field::{Boolean, Cidrs, Integer, Interval, Names, Ports};
 
 /// A key of the file.
 pub(super) struct Key {
@@ -24,6 +24,8 @@ pub(super) struct Key {
 pub(super) enum Field {
     /// And what it means that the list is empty.
     Cidrs(fn(&mut Config) -> &mut Vec<IpNet>, &'static str),
+    /// As above, of interfaces.
+    Names(fn(&mut Config) -> &mut Vec<String>, &'static str),
     Boolean(fn(&mut Config) -> &mut bool),
     Ports(fn(&mut Config) -> &mut Vec<PortRange>),
     Integer(fn(&mut Config) -> &mut Option<u64>),
@@ -40,7 +42,7 @@ pub(super) const CIDR_LIMIT: &str = "cidrLimit";
 
 /// The known keys. A new one is a row here and a field of [`Config`] with its default; what they are called elsewhere stands in
 /// [`super::other_names`].
-pub(super) const KEYS: [Key; 12] = [
+pub(super) const KEYS: [Key; 14] = [
     key(
         NON_MASQUERADE_CIDRS,
         Cidrs(|c| &mut c.non_masquerade_cidrs, ALL_MASQUERADED),
@@ -50,6 +52,10 @@ pub(super) const KEYS: [Key; 12] = [
         Cidrs(|c| &mut c.masquerade_cidrs, NO_DESTINATION),
     ),
     key(SOURCE_CIDRS, Cidrs(|c| &mut c.source_cidrs, ANY_SOURCE)),
+    key(
+        "outputInterfaces",
+        Names(|c| &mut c.output_interfaces, ANY_INTERFACE),
+    ),
     key("masqNodeTraffic", Boolean(|c| &mut c.masq_node_traffic)),
     key("masqLinkLocal", Boolean(|c| &mut c.masq_link_local)),
     key(
@@ -60,6 +66,7 @@ pub(super) const KEYS: [Key; 12] = [
     key("randomFully", Boolean(|c| &mut c.random_fully)),
     key(TO_PORTS, Ports(|c| &mut c.to_ports)),
     key("enforce", Boolean(|c| &mut c.enforce)),
+    key("dropInvalid", Boolean(|c| &mut c.drop_invalid)),
     key(CIDR_LIMIT, Integer(|c| &mut c.cidr_limit)),
     key("resyncInterval", Interval(|c| &mut c.resync_interval)),
 ];
@@ -68,6 +75,7 @@ pub(super) const KEYS: [Key; 12] = [
 const ALL_MASQUERADED: &str = "to masquerade every destination, or remove the key for the default";
 const NO_DESTINATION: &str = "for no destination, or remove the key";
 const ANY_SOURCE: &str = "for any source, or remove the key";
+const ANY_INTERFACE: &str = "for any interface, or remove the key";
 
 const fn key(name: &'static str, field: Field) -> Key {
     Key { name, field }
@@ -90,6 +98,7 @@ impl Serialize for Config {
                     let cidrs = of(config).iter().map(ToString::to_string);
                     file.serialize_entry(name, &cidrs.collect::<Vec<_>>())?;
                 }
+                Names(of, _) => file.serialize_entry(name, of(config))?,
                 Boolean(of) => file.serialize_entry(name, of(config))?,
                 Ports(of) => file.serialize_entry(name, &in_words::all(of(config).iter(), ","))?,
                 Integer(of) => {
@@ -105,18 +114,31 @@ impl Serialize for Config {
 }
 
 impl Field {
+    /// What is a list may hold several values, and null is none.
+    pub(super) fn is_list(self) -> bool {
+        matches!(self, Cidrs(..) | Names(..))
+    }
+
+    /// Takes `value`, which is of this key's type.
     pub(super) fn set(self, config: &mut Config, value: Value) {
         match (self, value) {
-            (Self::Cidrs(of, _), Value::Cidrs(items)) => {
-                *of(config) = items.iter().filter_map(|item| item.cidr).collect();
+            (Cidrs(of, _), Value::Cidrs(items)) => *of(config) = good(items),
+            (Names(of, _), Value::Names(items)) => *of(config) = good(items),
+            (Boolean(of), Value::Boolean(value)) => *of(config) = value,
+            (Ports(of), Value::Ports(value)) => *of(config) = value,
+            (Integer(of), Value::Integer(value)) => *of(config) = Some(value),
+            (Interval(of), Value::Interval(value)) => *of(config) = value,
+            // No `_` for the first: the compiler asks for the arm of a field that is new.
+            (Cidrs(..) | Names(..) | Boolean(_) | Ports(_) | Integer(_) | Interval(_), _) => {
+                debug_assert!(false, "a value of another type than its key");
             }
-            (Self::Boolean(of), Value::Boolean(value)) => *of(config) = value,
-            (Self::Ports(of), Value::Ports(value)) => *of(config) = value,
-            (Self::Integer(of), Value::Integer(value)) => *of(config) = Some(value),
-            (Self::Interval(of), Value::Interval(value)) => *of(config) = value,
-            _ => debug_assert!(false, "a value of another type than its key"),
         }
     }
+}
+
+/// The items that are no error.
+fn good<T>(items: Vec<Item<T>>) -> Vec<T> {
+    items.into_iter().filter_map(|item| item.value).collect()
 }
 
 #[cfg(test)]

@@ -23,9 +23,9 @@ pub(super) fn merge(files: &[Option<Said<'_>>], flags: &Flags, findings: &mut Fi
     let mut config = defaults(flags);
     for key in &KEYS {
         let value = match key.field {
-            Field::Cidrs(..) => files.united(key.name),
+            Field::Cidrs(..) | Field::Names(..) => files.united(key.name),
             Field::Boolean(_) => files.any_true(key, findings),
-            _ => files.same(key, findings),
+            Field::Ports(_) | Field::Integer(_) | Field::Interval(_) => files.same(key, findings),
         };
         if let Some(value) = value {
             key.field.set(&mut config, value);
@@ -56,28 +56,22 @@ impl<'a> Files<'a> {
         })
     }
 
-    /// The items of all lists of a key, each with its file and its place in its list.
-    pub(super) fn items(
+    /// The CIDRs of all lists of a key, each with its file and its place in its list.
+    pub(super) fn cidrs(
         self,
         key: &str,
-    ) -> impl Iterator<Item = (&'a Said<'a>, usize, Item)> + use<'a> {
+    ) -> impl Iterator<Item = (&'a Said<'a>, usize, &'a Item<IpNet>)> + use<'a> {
         self.stated(key).flat_map(|(said, stated)| {
-            let items = match &stated.value {
-                Some(Value::Cidrs(items)) => items.as_slice(),
-                _ => &[],
-            };
-            items
-                .iter()
-                .enumerate()
-                .map(move |(index, item)| (said, index, *item))
+            let items = stated.value.as_ref().map_or(&[][..], Value::cidrs);
+            let items = items.iter().enumerate();
+            items.map(move |(index, item)| (said, index, item))
         })
     }
 
     fn united(self, key: &str) -> Option<Value> {
-        self.stated(key).next()?;
-        Some(Value::Cidrs(
-            self.items(key).map(|(.., item)| item).collect(),
-        ))
+        let lists = self.stated(key);
+        let lists = lists.filter_map(|(_, stated)| stated.value.clone());
+        lists.reduce(Value::united)
     }
 
     fn any_true(self, key: &Key, findings: &mut Findings) -> Option<Value> {
@@ -141,9 +135,7 @@ impl<'a> Files<'a> {
         let mut length = 0;
         let mut passed = None;
         for (said, stated) in self.stated(key) {
-            if let Some(Value::Cidrs(items)) = &stated.value {
-                length += items.len();
-            }
+            length += stated.value.as_ref().map_or(0, |list| list.cidrs().len());
             if passed.is_none() && is_beyond(length) {
                 passed = Some((said, stated));
             }
@@ -169,8 +161,8 @@ impl<'a> Files<'a> {
     }
 
     fn refuse_ipv6(self, key: &str, findings: &mut Findings) {
-        for (said, _, item) in self.items(key) {
-            if let Some(cidr @ IpNet::V6(_)) = item.cidr {
+        for (said, _, item) in self.cidrs(key) {
+            if let Some(cidr @ IpNet::V6(_)) = item.value {
                 findings.error(said.file.on(item.line), || {
                     let remedy = format!(
                         "write {ENABLE_IPV6}: true, give --enable-ipv6, or remove the item"
@@ -184,7 +176,7 @@ impl<'a> Files<'a> {
 
     /// No longest prefix decides where both lists hold the same one. The error stands at the item of `masqueradeCIDRs`.
     fn refuse_in_both_lists(self, config: &Config, findings: &mut Findings) {
-        if self.items(MASQUERADE_CIDRS).next().is_none() {
+        if self.cidrs(MASQUERADE_CIDRS).next().is_none() {
             return;
         }
         let mut exempt: HashMap<IpNet, Option<(&Said<'_>, usize)>> = HashMap::new();
@@ -192,13 +184,13 @@ impl<'a> Files<'a> {
         if config.non_masquerade_cidrs_are_default && self.are_complete() {
             exempt.extend(config.non_masquerade_cidrs.iter().map(|cidr| (*cidr, None)));
         }
-        for (said, _, item) in self.items(NON_MASQUERADE_CIDRS) {
-            if let Some(cidr) = item.cidr {
+        for (said, _, item) in self.cidrs(NON_MASQUERADE_CIDRS) {
+            if let Some(cidr) = item.value {
                 exempt.entry(cidr).or_insert(Some((said, item.line)));
             }
         }
-        for (said, _, item) in self.items(MASQUERADE_CIDRS) {
-            let Some((cidr, other)) = item.cidr.and_then(|cidr| Some((cidr, exempt.get(&cidr)?)))
+        for (said, _, item) in self.cidrs(MASQUERADE_CIDRS) {
+            let Some((cidr, other)) = item.value.and_then(|cidr| Some((cidr, exempt.get(&cidr)?)))
             else {
                 continue;
             };

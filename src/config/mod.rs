@@ -9,6 +9,7 @@ pub mod cidr;
 mod document;
 pub mod duration;
 mod finding;
+pub mod interface_name;
 mod keys;
 mod lookalike;
 mod manifest;
@@ -50,6 +51,9 @@ pub struct Config {
     pub masquerade_cidrs: Vec<IpNet>,
     /// Only traffic from these sources is looked at; empty: from any source.
     pub source_cidrs: Vec<IpNet>,
+    /// Only traffic that leaves by interfaces of these names is looked at, each with a `*` at its end for any that begins so; empty:
+    /// by any.
+    pub output_interfaces: Vec<String>,
     /// What the node itself sends is treated like all other traffic; false: it is left alone.
     pub masq_node_traffic: bool,
     /// Traffic to 169.254.0.0/16 (RFC 3927) is masqueraded too.
@@ -66,6 +70,8 @@ pub struct Config {
     /// Exempt destinations keep their source address whatever other NAT rules say, but for what those translated to another
     /// destination.
     pub enforce: bool,
+    /// Packets that belong to no connection, and so cannot be masqueraded, do not leave for destinations that are masqueraded.
+    pub drop_invalid: bool,
     /// How long each list that files give may be; none: as long as it is.
     pub cidr_limit: Option<u64>,
     /// How often the file and the kernel are compared without any event; at least [`MIN_RESYNC_INTERVAL`].
@@ -128,6 +134,7 @@ pub fn defaults(flags: &Flags) -> Config {
         non_masquerade_cidrs_are_default: true,
         masquerade_cidrs: Vec::new(),
         source_cidrs: Vec::new(),
+        output_interfaces: Vec::new(),
         masq_node_traffic: true,
         masq_link_local: false,
         masq_link_local_ipv6: false,
@@ -135,6 +142,7 @@ pub fn defaults(flags: &Flags) -> Config {
         random_fully: flags.random_fully,
         to_ports: flags.to_ports.clone(),
         enforce: false,
+        drop_invalid: false,
         cidr_limit: None,
         resync_interval: flags.resync_interval,
     }

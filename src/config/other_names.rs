@@ -73,6 +73,11 @@ const ELSEWHERE: &[(&[&str], &str, &str)] = &[
         "write enableIPv6",
     ),
     (
+        &["egressmasqueradeinterfaces"],
+        "Cilium's key: the interfaces by which traffic leaves that is masqueraded",
+        "list them in outputInterfaces",
+    ),
+    (
         &["disabledefaultsnat"],
         "GKE's key: true exempts every destination",
         "write nonMasqueradeCIDRs: [\"0.0.0.0/0\"] for that",

@@ -72,8 +72,8 @@ pub fn places(files: &[Source<'_>], listed: &[ListedCidr]) -> Vec<Option<CidrPla
     let mut first: HashMap<ListedCidr, Option<CidrPlace>> =
         listed.iter().map(|wanted| (*wanted, None)).collect();
     for list in [List::NonMasquerade, List::Masquerade, List::Source] {
-        for (said, index, item) in Files(&said).items(list.key()) {
-            let cidr = item.cidr.map(|cidr| ListedCidr { list, cidr });
+        for (said, index, item) in Files(&said).cidrs(list.key()) {
+            let cidr = item.value.map(|cidr| ListedCidr { list, cidr });
             if let Some(found) = cidr.and_then(|cidr| first.get_mut(&cidr)) {
                 found.get_or_insert_with(|| CidrPlace {
                     file: said.file.name.to_owned(),

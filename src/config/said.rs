@@ -113,18 +113,23 @@ impl<'a> Judging<'a, '_> {
     }
 
     fn stated(&mut self, key: &Key, node: &Node<'_>) -> Option<Stated> {
-        let is_list = matches!(key.field, Field::Cidrs(..));
-        if node.is_null() && !is_list {
+        if node.is_null() && !key.field.is_list() {
             // As in Go, where null leaves a field as it was (but refuses a duration, which reads null by itself).
             let reason = "without a value, so that its default holds";
             let advice = Advice::new(reason, "write a value or remove the key");
             self.warning(node.line, about(advice, key, node));
             return None;
         }
-        let value = if is_list {
-            Some(self.cidrs(key, node))
-        } else {
-            self.scalar(key, node)
+        let value = match key.field {
+            Field::Cidrs(..) => {
+                let items = self.list(key, node, value::cidr, value::not_a_cidr);
+                Some(Value::Cidrs(items))
+            }
+            Field::Names(..) => {
+                let items = self.list(key, node, value::name, value::not_a_name);
+                Some(Value::Names(items))
+            }
+            _ => self.scalar(key, node),
         };
         Some(Stated {
             line: node.line,
@@ -148,20 +153,27 @@ impl<'a> Judging<'a, '_> {
         }
     }
 
-    fn cidrs(&mut self, key: &Key, node: &Node<'_>) -> Value {
+    /// The items of a list: what `read` makes of each, or `what_is_wrong` with it.
+    fn list<T>(
+        &mut self,
+        key: &Key,
+        node: &Node<'_>,
+        read: fn(&Node<'_>) -> Option<T>,
+        what_is_wrong: fn(&Node<'_>) -> Advice,
+    ) -> Vec<Item<T>> {
         let Content::Sequence(items) = &node.content else {
             self.refuse(key, node, || value::not_a_list(key, node));
-            return Value::Cidrs(Vec::new());
+            return Vec::new();
         };
         let items = items.iter().map(|item| {
-            let cidr = value::cidr(item);
-            if cidr.is_none() {
-                self.refuse(key, item, || value::not_a_cidr(item));
+            let value = read(item);
+            if value.is_none() {
+                self.refuse(key, item, || what_is_wrong(item));
             }
             let line = item.line;
-            Item { line, cidr }
+            Item { line, value }
         });
-        Value::Cidrs(items.collect())
+        items.collect()
     }
 
     fn refuse(&mut self, key: &Key, node: &Node<'_>, advice: impl FnOnce() -> Advice) {

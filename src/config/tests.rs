@@ -177,6 +177,7 @@ fn a_scalar_without_a_value_keeps_its_default_with_a_warning() {
         "randomFully",
         "toPorts",
         "enforce",
+        "dropInvalid",
         "cidrLimit",
         "resyncInterval",
     ] {
@@ -303,7 +304,8 @@ proptest! {
     #[test]
     fn written_as_one_file_a_configuration_means_the_same(
         cidrs in proptest::collection::vec((any::<u32>(), 0_u8..=32), 0..9),
-        booleans in any::<[bool; 6]>(),
+        booleans in any::<[bool; 7]>(),
+        interfaces in proptest::collection::vec("[a-z0-9.~#-]{0,12}[a-z0-9~][*]?", 0..4),
         seconds in 1_u64..100_000,
         flags in any::<[bool; 3]>(),
     ) {
@@ -315,10 +317,11 @@ proptest! {
             cidrs.collect::<Vec<_>>().join(", ")
         };
         let (exempt, sources) = cidrs.split_at(cidrs.len() / 2);
-        let [node, ipv6, random, enforce, link_local, has_list] = booleans;
+        let [node, ipv6, random, enforce, drop_invalid, link_local, has_list] = booleans;
         let mut text = format!(
-            "masqNodeTraffic: {node}\nenableIPv6: {ipv6}\nrandomFully: {random}\nenforce: {enforce}\n\
-             masqLinkLocal: {link_local}\nresyncInterval: {seconds}s\nsourceCIDRs: [{}]\ntoPorts: 1024-2000,{}\n",
+            "masqNodeTraffic: {node}\nenableIPv6: {ipv6}\nrandomFully: {random}\nenforce: {enforce}\ndropInvalid: {drop_invalid}\n\
+             outputInterfaces: [{}]\nmasqLinkLocal: {link_local}\nresyncInterval: {seconds}s\nsourceCIDRs: [{}]\ntoPorts: 1024-2000,{}\n",
+            interfaces.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", "),
             list(sources),
             30_000 + seconds % 1_000,
         );

@@ -1,16 +1,18 @@
 //! One value as its key takes it. Forms that Go's readers of YAML 1.1 take and YAML 1.2 does not are taken as well, with a warning: files
 //! that are in use hold them.
 
+use std::fmt::Display;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_yaml::Value as Scalar;
 
-use super::cidr::{CidrError, parse_cidr};
+use super::cidr::parse_cidr;
 use super::document::{Content, Node};
 use super::duration::{parse_resync_interval, with_unit};
 use super::finding::Advice;
+use super::interface_name::{self, parse_interface_name};
 use super::keys::{Field, Key};
 use super::lookalike::Lookalike;
 use super::port_range::{PortRange, parse_port_ranges};
@@ -18,7 +20,8 @@ use super::port_range::{PortRange, parse_port_ranges};
 /// The value of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
-    Cidrs(Vec<Item>),
+    Cidrs(Vec<Item<IpNet>>),
+    Names(Vec<Item<String>>),
     Boolean(bool),
     Ports(Vec<PortRange>),
     Integer(u64),
@@ -26,11 +29,36 @@ pub(super) enum Value {
 }
 
 /// An item of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Item {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Item<T> {
     pub(super) line: usize,
     /// None where it is an error.
-    pub(super) cidr: Option<IpNet>,
+    pub(super) value: Option<T>,
+}
+
+impl Value {
+    /// The items of a list of CIDRs.
+    pub(super) fn cidrs(&self) -> &[Item<IpNet>] {
+        match self {
+            Self::Cidrs(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// A list, and what another file adds to it.
+    pub(super) fn united(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Cidrs(mut items), Self::Cidrs(more)) => {
+                items.extend(more);
+                Self::Cidrs(items)
+            }
+            (Self::Names(mut items), Self::Names(more)) => {
+                items.extend(more);
+                Self::Names(items)
+            }
+            (first, _) => first,
+        }
+    }
 }
 
 /// A value that is good; and how it is documented, where it is written otherwise.
@@ -46,7 +74,7 @@ pub(super) fn scalar(key: &Key, node: &Node<'_>) -> Read<Value> {
         Field::Integer(_) => integer(node),
         Field::Ports(_) => port_ranges(node).map(|value| (value, None)),
         Field::Interval(_) => interval(node).map(|value| (value, None)),
-        Field::Cidrs(..) => Err(not_a_list(key, node)),
+        Field::Cidrs(..) | Field::Names(..) => Err(not_a_list(key, node)),
     };
     read.map_err(|advice| with_lookalike(node.text(), advice))
 }
@@ -70,21 +98,20 @@ fn wrong_type(node: &Node<'_>, wanted: &str, remedy: impl Into<String>) -> Advic
 
 /// What is wrong with a value that is no list, where one must stand.
 pub(super) fn not_a_list(key: &Key, node: &Node<'_>) -> Advice {
+    let (example, is_item) = match key.field {
+        Field::Names(..) => ("eth0", name(node).is_some()),
+        _ => ("10.0.0.0/8", cidr(node).is_some()),
+    };
     let name = key.name;
-    match (key.field, node.text()) {
+    let remedy = match key.field {
         // To Go's readers null is the empty list, which is the opposite of the default.
-        (Field::Cidrs(_, empty), _) if node.is_null() => {
-            wrong_type(node, "a list", format!("write [] {empty}"))
+        Field::Cidrs(_, empty) | Field::Names(_, empty) if node.is_null() => {
+            format!("write [] {empty}")
         }
-        (_, Some(text)) if parse_cidr(text).is_ok() => {
-            let remedy = format!("write it as a list item: {name}: [{}]", node.shown());
-            wrong_type(node, "a list", remedy)
-        }
-        _ => {
-            let remedy = format!("write a list such as {name}: [\"10.0.0.0/8\"]");
-            wrong_type(node, "a list", remedy)
-        }
-    }
+        _ if is_item => format!("write it as a list item: {name}: [{}]", node.shown()),
+        _ => format!("write a list such as {name}: [\"{example}\"]"),
+    };
+    wrong_type(node, "a list", remedy)
 }
 
 /// The CIDR that `node` is; none where it is [`not_a_cidr`].
@@ -107,19 +134,55 @@ pub(super) fn not_a_cidr(node: &Node<'_>) -> Advice {
         Some(Scalar::Null) => String::new(),
         _ => return wrong_type(node, "a CIDR", example),
     };
-    let of = |error: CidrError| Advice::new(error.to_string(), error.remedy());
-    match (Lookalike::all_in(&text).next(), parse_cidr(&text)) {
-        (None, Err(error)) => of(error),
-        (Some(found), _) => {
-            let meant = Lookalike::mended(&text);
-            let remedy = match parse_cidr(&meant) {
-                Ok(cidr) => format!("write {cidr}"),
-                Err(error) => error.remedy(),
-            };
-            Advice::new(format!("not a CIDR: it holds {found}"), remedy)
+    wrong_item(&text, "not a CIDR", example, |text| {
+        parse_cidr(text).map_err(|error| Advice::new(error.to_string(), error.remedy()))
+    })
+}
+
+/// What `parse` says of the text of an item; but a character that nobody sees in it comes before all else.
+fn wrong_item<T: Display>(
+    text: &str,
+    reason: &str,
+    example: &str,
+    parse: impl Fn(&str) -> Result<T, Advice>,
+) -> Advice {
+    let Some(found) = Lookalike::all_in(text).next() else {
+        let unknown = Advice::new(reason, example);
+        return parse(text).err().unwrap_or(unknown);
+    };
+    let remedy = match parse(&Lookalike::mended(text)) {
+        Ok(meant) => format!("write {meant}"),
+        Err(advice) => advice.remedy,
+    };
+    Advice::new(format!("{reason}: it holds {found}"), remedy)
+}
+
+/// The name of an interface that `node` is; none where it is [`not_a_name`].
+pub(super) fn name(node: &Node<'_>) -> Option<String> {
+    let name = parse_interface_name(node.text()?).ok()?;
+    matches!(node.scalar(), Some(Scalar::String(_))).then_some(name)
+}
+
+/// What is wrong with an item that is no name of an interface.
+pub(super) fn not_a_name(node: &Node<'_>) -> Advice {
+    let text = match node.scalar() {
+        Some(Scalar::String(text)) => text,
+        Some(Scalar::Null) => String::new(),
+        _ => {
+            // Such as 0 and true, which interfaces may be called.
+            let name = node.text().and_then(|text| parse_interface_name(text).ok());
+            let remedy = name.map(|name| format!("write \"{name}\", in quotes"));
+            return wrong_type(
+                node,
+                "a name",
+                remedy.unwrap_or(interface_name::EXAMPLE.into()),
+            );
         }
-        (None, Ok(_)) => Advice::new("not a CIDR", example),
-    }
+    };
+    let reason = "not the name of an interface";
+    wrong_item(&text, reason, interface_name::EXAMPLE, |text| {
+        parse_interface_name(text).map_err(|error| Advice::new(error.to_string(), error.remedy()))
+    })
 }
 
 /// `- 2001:db8::` is a mapping with the key `2001:db8:` to YAML.
@@ -160,7 +223,7 @@ fn yaml_1_1_boolean(text: &str) -> Option<bool> {
     }
 }
 
-fn undocumented(what: &str, meant: impl std::fmt::Display) -> Advice {
+fn undocumented(what: &str, meant: impl Display) -> Advice {
     Advice::new(
         format!("not the documented form of {what}"),
         format!("write {meant}"),

@@ -21,6 +21,7 @@ use crate::ruleset::{AddressField, Family, Ruleset, Tables};
 pub(super) struct Counters {
     pub(super) family: Family,
     masqueraded: u64,
+    dropped_invalid: u64,
     /// The elements of exempt destinations, less those that have counted nothing.
     elements: Vec<ObservedElement>,
 }
@@ -49,6 +50,7 @@ impl Counters {
         Self {
             family,
             masqueraded: table.masqueraded().unwrap_or_default(),
+            dropped_invalid: table.dropped_invalid().unwrap_or_default(),
             elements: counted.cloned().collect(),
         }
     }
@@ -59,11 +61,14 @@ impl Counters {
 pub(super) struct ConnectionCounts {
     /// Those that were masqueraded.
     pub(super) masquerade: u64,
+    /// Packets that belong to none, and were dropped.
+    pub(super) dropped_invalid: u64,
     /// Those that kept their source address because a configured CIDR contains their destination.
     pub(super) non_masquerade: u64,
     /// The same for each configured CIDR, and `link-local`; `None`: not asked for.
     pub(super) by_cidr: Option<HashMap<String, u64>>,
     last_masquerade: u64,
+    last_dropped_invalid: u64,
     /// What each element had counted when it was read last; those that had counted nothing are left out.
     last_of_elements: HashMap<(IpAddr, IpAddr), u64>,
 }
@@ -94,6 +99,8 @@ impl ConnectionCounts {
     pub(super) fn read(&mut self, counters: &Counters) {
         self.masquerade += growth(self.last_masquerade, counters.masqueraded);
         self.last_masquerade = counters.masqueraded;
+        self.dropped_invalid += growth(self.last_dropped_invalid, counters.dropped_invalid);
+        self.last_dropped_invalid = counters.dropped_invalid;
         self.add_growth(&counters.elements);
         let elements = counters.elements.iter();
         let counted = elements.filter_map(|element| {
@@ -114,6 +121,7 @@ impl ConnectionCounts {
             && report.differences.contains(&Difference::TableMissing)
         {
             self.last_masquerade = 0;
+            self.last_dropped_invalid = 0;
             self.last_of_elements.clear();
         }
     }
@@ -162,6 +170,7 @@ mod tests {
         Counters {
             family: Family::Ip,
             masqueraded,
+            dropped_invalid: masqueraded,
             elements: vec![counted(exempt)],
         }
     }
@@ -223,5 +232,6 @@ mod tests {
         counts.passed(&pass(Vec::new(), vec![Difference::TableMissing]));
         counts.read(&counters(4, 5));
         assert_eq!((counts.masquerade, counts.non_masquerade), (11, 17));
+        assert_eq!(counts.dropped_invalid, 11);
     }
 }

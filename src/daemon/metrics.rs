@@ -41,6 +41,7 @@ pub(super) struct Metrics {
     exempt_cidrs: Labelled<Labels, Gauge>,
     connections: Labelled<Labels, Counter>,
     cidr_connections: Labelled<Labels, Counter>,
+    invalid_dropped: Labelled<Labels, Counter>,
     worker_restarts: Counter,
 }
 
@@ -85,6 +86,11 @@ impl Metrics {
             exempt_cidrs,
             connections,
             cidr_connections,
+            invalid_dropped: registered(
+                of,
+                "invalid_dropped",
+                "Packets that belong to no connection and were dropped, by dropInvalid",
+            ),
             worker_restarts,
             registry,
         };
@@ -190,6 +196,11 @@ impl Metrics {
             let of = labels([family, ("verdict", verdict)]);
             set(&self.connections.get_or_create(&of), count);
         }
+        let of = labels([family]);
+        set(
+            &self.invalid_dropped.get_or_create(&of),
+            counts.dropped_invalid,
+        );
         for (cidr, count) in counts.by_cidr.iter().flatten() {
             let of = labels([family, ("cidr", cidr)]);
             set(&self.cidr_connections.get_or_create(&of), *count);
@@ -238,6 +249,7 @@ mod tests {
         let mut counts = ConnectionCounts::default();
         counts.masquerade = 3;
         counts.non_masquerade = 4;
+        counts.dropped_invalid = 5;
         counts.by_cidr = Some([("10.0.0.0/8".to_owned(), 4)].into());
         metrics.tell(Family::Ip, Some(true), &counts);
         let text = metrics.text().unwrap();
@@ -255,6 +267,7 @@ mod tests {
             "in_step{family=\"ip\"} 1",
             "connections_total{family=\"ip\",verdict=\"masquerade\"} 3",
             "connections_total{family=\"ip\",verdict=\"non_masquerade\"} 4",
+            "invalid_dropped_total{family=\"ip\"} 5",
             "cidr_connections_total{family=\"ip\",cidr=\"10.0.0.0/8\"} 4",
             "worker_restarts_total 0",
         ] {

@@ -389,7 +389,7 @@ impl ObservedChain {
         let is_hooked_right = match (&chain.hook, &self.hook) {
             (None, None) => true,
             (Some(hook), Some(found)) => {
-                found.chain_type == "nat"
+                found.chain_type == hook.chain_type.name()
                     && found.number == POSTROUTING
                     && found.priority == hook.priority
             }

@@ -220,12 +220,22 @@ impl Observed {
             .or(first)
     }
 
-    /// What the counter has counted that the daemon makes.
+    /// How many connections were masqueraded; `None`: the counter is not there.
     #[must_use]
     pub fn masqueraded(&self) -> Option<u64> {
+        self.counted(names::MASQUERADED_COUNTER)
+    }
+
+    /// How many packets were dropped that belong to no connection; `None`: the counter is not there.
+    #[must_use]
+    pub fn dropped_invalid(&self) -> Option<u64> {
+        self.counted(names::DROPPED_INVALID_COUNTER)
+    }
+
+    fn counted(&self, name: &str) -> Option<u64> {
         let mut counters = self.counters.iter();
-        let masqueraded = counters.find(|counter| counter.name == names::MASQUERADED_COUNTER);
-        masqueraded.map(|counter| counter.packets)
+        let counter = counters.find(|counter| counter.name == name);
+        counter.map(|counter| counter.packets)
     }
 
     /// Each version of the daemon makes the set and the counter, under whatever name of the table.

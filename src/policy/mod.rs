@@ -1,6 +1,7 @@
 //! The policy: what happens to a destination. A plain value; how the kernel is told stands in
 //! [`crate::ruleset`].
 
+pub mod interfaces;
 pub mod prefix_table;
 pub mod words;
 
@@ -9,6 +10,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::config::{Config, PortRange, reserved_ranges};
+use interfaces::Interfaces;
 use prefix_table::{Entry, Interval, Origin, Verdict};
 
 /// What happens to traffic that leaves the node and is not bound for a LOCAL address. Its `Display` is the one line
@@ -28,6 +30,10 @@ pub struct Policy {
     pub to_ports: Vec<PortRange>,
     /// Exempt destinations keep their source address whatever other NAT rules say, but for [`NOT_ENFORCED`].
     pub enforce: bool,
+    /// Packets that belong to no connection are dropped where they would have to be masqueraded.
+    pub drop_invalid: bool,
+    /// Only what leaves by these is looked at.
+    pub output_interfaces: Interfaces,
 }
 
 /// What `enforce` leaves to those who translated its destination; in what is told of it.
@@ -70,6 +76,8 @@ impl Policy {
             random_fully: config.random_fully,
             to_ports: config.to_ports.clone(),
             enforce: config.enforce,
+            drop_invalid: config.drop_invalid,
+            output_interfaces: Interfaces::named(&config.output_interfaces),
         }
     }
 

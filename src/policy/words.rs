@@ -6,6 +6,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 
+use super::interfaces::Interfaces;
 use super::prefix_table::{Entry, Origin, Verdict};
 use super::{FamilyPolicy, NOT_ENFORCED, Policy, Sources};
 use crate::in_words;
@@ -81,6 +82,12 @@ impl Policy {
     /// What holds for both families; `most` of a list are shown.
     fn clauses(&self, most: usize) -> Vec<String> {
         let mut clauses = vec!["traffic bound for a LOCAL address is left alone".to_owned()];
+        if let Interfaces::Only(names) = &self.output_interfaces {
+            let names = in_words::first(names, most, ", ");
+            clauses.push(format!(
+                "what leaves by other interfaces than {names} is left alone (outputInterfaces)"
+            ));
+        }
         if !self.masq_node_traffic {
             let node = "what the node itself sends is left alone (masqNodeTraffic: false)";
             clauses.push(node.to_owned());
@@ -91,6 +98,9 @@ impl Policy {
             ),
             false => "other NAT rules that come first may masquerade what is to keep its source address (enforce: false)".to_owned(),
         });
+        if self.drop_invalid {
+            clauses.push("packets that belong to no connection, and so cannot be masqueraded, are dropped where they would have to be (dropInvalid: true)".to_owned());
+        }
         let random = match self.random_fully {
             true => "fully random",
             false => "kept where possible",
@@ -182,6 +192,15 @@ impl PolicyChange {
             };
             change.words.push(format!("toPorts now {ports}"));
         }
+        if before.output_interfaces != after.output_interfaces {
+            let interfaces = match &after.output_interfaces {
+                Interfaces::Any => "any".to_owned(),
+                Interfaces::Only(names) => in_words::first(names, SHOWN_IN_ONE_LINE, ","),
+            };
+            change
+                .words
+                .push(format!("outputInterfaces now {interfaces}"));
+        }
         change
     }
 
@@ -205,12 +224,13 @@ impl fmt::Display for PolicyChange {
 }
 
 /// What is on or off for both families, by the keys of the file.
-fn switches(policy: &Policy) -> [(&'static str, bool); 4] {
+fn switches(policy: &Policy) -> [(&'static str, bool); 5] {
     [
         ("enableIPv6", policy.ipv6.is_some()),
         ("masqNodeTraffic", policy.masq_node_traffic),
         ("randomFully", policy.random_fully),
         ("enforce", policy.enforce),
+        ("dropInvalid", policy.drop_invalid),
     ]
 }
 

@@ -1,8 +1,11 @@
 //! The chains and their rules. The nft text stands above what builds it; in the table `ip6` it says `ip6` for `ip`.
 
+use std::borrow::Cow;
+
 use super::names;
-use super::{AddressField, Chain, Hook, Rule, Statement};
+use super::{AddressField, Chain, ChainType, Hook, Rule, Statement};
 use crate::config::PortRange;
+use crate::policy::interfaces::Interfaces;
 use crate::policy::{Policy, Sources};
 
 /// Protocols whose source ports `toPorts` chooses: TCP, UDP and SCTP, by their numbers (IANA, "Protocol Numbers"). By
@@ -11,14 +14,27 @@ const PROTOCOLS_WITH_PORTS: [u8; 3] = [6, 17, 132];
 
 /// All chains of the table, each after those that it jumps to.
 pub(super) fn chains(sources: &Sources, policy: &Policy, masq_chain: &str) -> Vec<Chain> {
+    let looked_at = looked_at(sources, &policy.output_interfaces);
     let mut chains = vec![
         masquerading(policy, masq_chain),
-        postrouting(sources, policy, masq_chain),
+        postrouting(&looked_at, policy, masq_chain),
     ];
     if policy.enforce {
-        chains.push(enforce(sources, policy));
+        chains.push(enforce(&looked_at, policy));
+    }
+    if policy.drop_invalid {
+        chains.push(drop_invalid(&looked_at));
     }
     chains
+}
+
+/// The named counters of these chains.
+pub(super) fn counters(policy: &Policy) -> Vec<Cow<'static, str>> {
+    let dropped = policy
+        .drop_invalid
+        .then_some(names::DROPPED_INVALID_COUNTER);
+    let counters = [names::MASQUERADED_COUNTER].into_iter().chain(dropped);
+    counters.map(Cow::Borrowed).collect()
 }
 
 /// ```text
@@ -106,29 +122,28 @@ fn masquerade(policy: &Policy, to_ports: Option<PortRange>) -> [Statement; 2] {
 /// }
 /// ```
 ///
-/// With `sourceCIDRs` the last rule is
+/// With `sourceCIDRs` and `outputInterfaces` there is, for each interface,
 ///
 /// ```text
-/// fib daddr type != local ip saddr @source-cidrs-1 jump non-masquerade-daemon comment "traffic of sourceCIDRs not bound for a LOCAL address"
+/// oifname "eth*" fib daddr type != local ip saddr @source-cidrs-1 jump non-masquerade-daemon comment "traffic of sourceCIDRs not bound for a LOCAL address"
 /// ```
-fn postrouting(sources: &Sources, policy: &Policy, masq_chain: &str) -> Chain {
-    let jump = Rule {
-        statements: looked_at(sources)
-            .chain([Statement::Jump(masq_chain.to_owned())])
-            .collect(),
-        comment: match sources {
-            Sources::Any => "all traffic not bound for a LOCAL address".into(),
-            Sources::Only(_) => "traffic of sourceCIDRs not bound for a LOCAL address".into(),
+fn postrouting(looked_at: &LookedAt, policy: &Policy, masq_chain: &str) -> Chain {
+    let jumps = looked_at.rules(
+        [Statement::Jump(masq_chain.to_owned())],
+        match looked_at.sources_are_listed {
+            false => "all traffic not bound for a LOCAL address",
+            true => "traffic of sourceCIDRs not bound for a LOCAL address",
         },
-    };
+    );
     Chain {
         name: names::POSTROUTING_CHAIN.to_owned(),
         hook: Some(Hook {
+            chain_type: ChainType::Nat,
             priority: names::POSTROUTING_PRIORITY,
         }),
         rules: leave_node_traffic(policy)
             .into_iter()
-            .chain([jump])
+            .chain(jumps)
             .collect(),
     }
 }
@@ -142,48 +157,130 @@ fn postrouting(sources: &Sources, policy: &Policy, masq_chain: &str) -> Chain {
 /// }
 /// ```
 ///
-/// With `sourceCIDRs` the last rule begins `fib daddr type != local ip saddr @source-cidrs-1 …`.
-fn enforce(sources: &Sources, policy: &Policy) -> Chain {
+/// The last rule is narrowed as that of `postrouting` is.
+fn enforce(looked_at: &LookedAt, policy: &Policy) -> Chain {
     let leave_services = Rule {
         statements: vec![Statement::DestinationTranslated, Statement::Return],
         comment: "service traffic stays with who translated it".into(),
     };
-    let pin = Rule {
-        statements: looked_at(sources)
-            .chain([destination_is_exempt(), Statement::SnatToOwnSource])
-            .collect(),
-        comment: "keep the source address, whatever other NAT rules say".into(),
-    };
+    let pins = looked_at.rules(
+        [destination_is_exempt(), Statement::SnatToOwnSource],
+        "keep the source address, whatever other NAT rules say",
+    );
     Chain {
         name: names::ENFORCE_CHAIN.to_owned(),
         hook: Some(Hook {
+            chain_type: ChainType::Nat,
             priority: names::ENFORCE_PRIORITY,
         }),
         rules: leave_node_traffic(policy)
             .into_iter()
-            .chain([leave_services, pin])
+            .chain([leave_services])
+            .chain(pins)
             .collect(),
     }
 }
 
+/// ```text
+/// chain drop-invalid {
+///     type filter hook postrouting priority srcnat + 10; policy accept;
+///     ct state != invalid accept comment "conntrack translates it where it has to"
+///     fib saddr type local accept comment "leave the node's own traffic alone"
+///     fib daddr type != local ip daddr != @non-masquerade-cidrs-1 counter name "dropped-invalid" drop comment "conntrack cannot translate it: it would leave with the pod's address"
+/// }
+/// ```
+///
+/// NAT never sees such a packet: a RST or FIN whose entry has gone, a SYN,ACK of nobody. The last rule is narrowed as that of
+/// `postrouting` is.
+fn drop_invalid(looked_at: &LookedAt) -> Chain {
+    let accept = |matches, comment: &'static str| Rule {
+        statements: vec![matches, Statement::Accept],
+        comment: comment.into(),
+    };
+    let drops = looked_at.rules(
+        [
+            Statement::AddressNotIn(AddressField::Destination),
+            Statement::Counter(names::DROPPED_INVALID_COUNTER.into()),
+            Statement::Drop,
+        ],
+        "conntrack cannot translate it: it would leave with the pod's address",
+    );
+    Chain {
+        name: names::DROP_INVALID_CHAIN.to_owned(),
+        hook: Some(Hook {
+            chain_type: ChainType::Filter,
+            priority: names::POSTROUTING_PRIORITY,
+        }),
+        rules: [
+            accept(
+                Statement::ValidForConntrack,
+                "conntrack translates it where it has to",
+            ),
+            accept(Statement::SourceLocal, NODE_TRAFFIC),
+        ]
+        .into_iter()
+        .chain(drops)
+        .collect(),
+    }
+}
+
+const NODE_TRAFFIC: &str = "leave the node's own traffic alone";
+
 fn leave_node_traffic(policy: &Policy) -> Option<Rule> {
     (!policy.masq_node_traffic).then(|| Rule {
         statements: vec![Statement::SourceLocal, Statement::Return],
-        comment: "leave the node's own traffic alone".into(),
+        comment: NODE_TRAFFIC.into(),
     })
 }
 
+/// Which traffic every base chain looks at.
+struct LookedAt {
+    /// What to match, once for each interface.
+    matches: Vec<Vec<Statement>>,
+    sources_are_listed: bool,
+}
+
 /// ```text
-/// fib daddr type != local [ip saddr @source-cidrs-1]
+/// [oifname "eth*"] fib daddr type != local [ip saddr @source-cidrs-1]
 /// ```
-fn looked_at(sources: &Sources) -> impl Iterator<Item = Statement> {
-    let is_source = match sources {
-        Sources::Any => None,
-        Sources::Only(_) => Some(Statement::AddressIn(AddressField::Source)),
-    };
-    [Statement::DestinationNotLocal]
+///
+/// A rule for each interface: in one set nft refuses `eth*` beside `eth0` as conflicting intervals.
+fn looked_at(sources: &Sources, interfaces: &Interfaces) -> LookedAt {
+    let sources_are_listed = matches!(sources, Sources::Only(_));
+    let source = sources_are_listed.then_some(Statement::AddressIn(AddressField::Source));
+    let of_any: Vec<Statement> = [Statement::DestinationNotLocal]
         .into_iter()
-        .chain(is_source)
+        .chain(source)
+        .collect();
+    let matches = match interfaces {
+        Interfaces::Any => vec![of_any],
+        Interfaces::Only(names) => names
+            .iter()
+            .map(|name| {
+                let leaves_by = Statement::OutputInterface(name.clone());
+                [leaves_by].into_iter().chain(of_any.clone()).collect()
+            })
+            .collect(),
+    };
+    LookedAt {
+        matches,
+        sources_are_listed,
+    }
+}
+
+impl LookedAt {
+    /// Rules that do this with it.
+    fn rules<const LENGTH: usize>(
+        &self,
+        then: [Statement; LENGTH],
+        comment: &'static str,
+    ) -> Vec<Rule> {
+        let rule = |matches: &Vec<Statement>| Rule {
+            statements: [matches.as_slice(), &then].concat(),
+            comment: comment.into(),
+        };
+        self.matches.iter().map(rule).collect()
+    }
 }
 
 /// ```text
@@ -213,7 +310,7 @@ mod tests {
 
     /// Each configuration that makes a chain look different.
     fn every_shape() -> impl Iterator<Item = Config> {
-        (0..16_u8).map(|bits| {
+        (0..64_u8).map(|bits| {
             let has = |bit: u8| bits & 1 << bit != 0;
             let mut config = config();
             config.masq_node_traffic = !has(0);
@@ -223,6 +320,10 @@ mod tests {
             }
             if has(3) {
                 config.to_ports = ranges(&[(1, 2), (5, 5)]);
+            }
+            config.drop_invalid = has(4);
+            if has(5) {
+                config.output_interfaces = vec!["eth*".to_owned(), "wg0".to_owned()];
             }
             config
         })
@@ -245,26 +346,44 @@ mod tests {
     #[test]
     fn every_base_chain_looks_at_the_same_traffic() {
         for config in every_shape() {
+            let interfaces = &config.output_interfaces;
+            let source = (!config.source_cidrs.is_empty())
+                .then_some(Statement::AddressIn(AddressField::Source));
+            let expected: Vec<Statement> = [Statement::DestinationNotLocal]
+                .into_iter()
+                .chain(source)
+                .collect();
             let chains = chains_of(&config);
             let base = chains.iter().filter(|chain| chain.hook.is_some());
-            for chain in base {
-                let first = &chain.rules.first().unwrap().statements;
-                let leaves_node_traffic = *first == [Statement::SourceLocal, Statement::Return];
-                assert_eq!(leaves_node_traffic, !config.masq_node_traffic, "{chain:?}");
-                let last = &chain.rules.last().unwrap().statements;
-                assert_eq!(last[0], Statement::DestinationNotLocal, "{chain:?}");
-                let source = Statement::AddressIn(AddressField::Source);
-                let asks_for_source = last[1] == source;
+            for chain in base.clone() {
+                let leaves_node_traffic = chain.rules.iter().any(|rule| {
+                    rule.statements.first() == Some(&Statement::SourceLocal)
+                        && rule.statements.len() == 2
+                });
+                let is_nat = chain.hook.unwrap().chain_type == ChainType::Nat;
                 assert_eq!(
-                    asks_for_source,
-                    !config.source_cidrs.is_empty(),
+                    leaves_node_traffic,
+                    !(is_nat && config.masq_node_traffic),
                     "{chain:?}"
                 );
+                let looking = chain.rules.iter().rev().take(interfaces.len().max(1)).rev();
+                for (number, rule) in looking.enumerate() {
+                    let by = interfaces
+                        .get(number)
+                        .cloned()
+                        .map(Statement::OutputInterface);
+                    let matched: Vec<Statement> = by.into_iter().chain(expected.clone()).collect();
+                    assert_eq!(rule.statements[..matched.len()], matched, "{chain:?}");
+                    let next = &rule.statements[matched.len()];
+                    assert_ne!(
+                        *next,
+                        Statement::AddressIn(AddressField::Source),
+                        "{chain:?}"
+                    );
+                }
             }
-            assert_eq!(
-                chains.iter().filter(|chain| chain.hook.is_some()).count(),
-                if config.enforce { 2 } else { 1 }
-            );
+            let expected = 1 + usize::from(config.enforce) + usize::from(config.drop_invalid);
+            assert_eq!(base.count(), expected);
         }
     }
 

@@ -152,7 +152,7 @@ fn element(of: &Element) -> Value {
 fn chain(ruleset: &Ruleset, of: &Chain) -> Object {
     let mut chain = named(ruleset, &of.name);
     if let Some(hook) = of.hook {
-        chain.push(("type", "nat".into()));
+        chain.push(("type", hook.chain_type.name().into()));
         chain.push(("hook", "postrouting".into()));
         chain.push(("prio", hook.priority.into()));
         chain.push(("policy", "accept".into()));

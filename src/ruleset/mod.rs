@@ -229,11 +229,33 @@ pub struct Chain {
     pub rules: Vec<Rule>,
 }
 
-/// `type nat hook postrouting priority …; policy accept;`, the one kind of base chain there is.
+/// `type … hook postrouting priority …; policy accept;`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hook {
+    /// `type`
+    pub chain_type: ChainType,
     /// Base chains of one hook run in ascending order of it.
     pub priority: i32,
+}
+
+/// What a base chain is for, nft(8) "CHAINS".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChainType {
+    /// `nat`: the first packet of each connection passes it.
+    Nat,
+    /// `filter`: each packet passes it.
+    Filter,
+}
+
+impl ChainType {
+    /// Its name in the nft language.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Filter => "filter",
+        }
+    }
 }
 
 /// A rule.
@@ -250,12 +272,18 @@ pub struct Rule {
 pub enum Statement {
     /// `ip saddr @SET`, `ip daddr @SET`, whichever set it is at the time
     AddressIn(AddressField),
+    /// `ip daddr != @SET`
+    AddressNotIn(AddressField),
+    /// `oifname "NAME"`; a `*` at its end stands for any rest.
+    OutputInterface(String),
     /// `fib saddr type local`: the node itself sends the packet.
     SourceLocal,
     /// `fib daddr type != local`
     DestinationNotLocal,
     /// `ct status dnat`: another destination was put in place of the one that the sender chose.
     DestinationTranslated,
+    /// `ct state != invalid`: it belongs to a connection, begins one, or is not tracked.
+    ValidForConntrack,
     /// `meta l4proto …`, by its number (IANA, "Protocol Numbers").
     Protocol(u8),
     /// `numgen random mod OUT_OF < FEWER_THAN`: a random number from 0 to below `out_of` is below `fewer_than`.
@@ -271,6 +299,10 @@ pub enum Statement {
     Jump(String),
     /// `return`
     Return,
+    /// `accept`
+    Accept,
+    /// `drop`
+    Drop,
     /// `masquerade [to :FIRST-LAST] [fully-random]`
     Masquerade {
         /// Source ports to choose from.
@@ -335,7 +367,7 @@ impl Ruleset {
             family,
             table: chosen.table.clone(),
             sets: sets(of_family),
-            counters: vec![names::MASQUERADED_COUNTER.into()],
+            counters: chains::counters(policy),
             chains: chains::chains(&of_family.sources, policy, &chosen.masq_chain),
         }
     }

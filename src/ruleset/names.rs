@@ -18,6 +18,11 @@ pub const POSTROUTING_CHAIN: &str = "postrouting";
 /// The second base chain, only there with `enforce`; the name is kept free for it.
 pub const ENFORCE_CHAIN: &str = "enforce";
 
+/// The third base chain, only there with `dropInvalid`; the name is kept free for it.
+pub const DROP_INVALID_CHAIN: &str = "drop-invalid";
+/// The named counter of packets that it has dropped.
+pub const DROPPED_INVALID_COUNTER: &str = "dropped-invalid";
+
 /// `srcnat + 10`: after iptables-nft, kube-proxy, flannel and CNI, which sit at srcnat (100,
 /// `NF_IP_PRI_NAT_SRC` in linux/netfilter_ipv4.h), as ip-masq-agent appends its jump. The order of
 /// equal priorities is undefined (nft(8)).
@@ -114,7 +119,7 @@ pub fn checked_table(name: &str) -> Result<String, NameError> {
 /// # Errors
 /// Where the name is that of a base chain of the daemon, or nft could not read it back.
 pub fn checked_masq_chain(name: &str) -> Result<String, NameError> {
-    if [POSTROUTING_CHAIN, ENFORCE_CHAIN].contains(&name) {
+    if [POSTROUTING_CHAIN, ENFORCE_CHAIN, DROP_INVALID_CHAIN].contains(&name) {
         return Err(NameError::BaseChain(name.to_owned()));
     }
     checked_identifier(name)
@@ -155,7 +160,7 @@ mod tests {
 
     #[test]
     fn base_chains_are_refused_as_masq_chain() {
-        for name in ["postrouting", "enforce"] {
+        for name in ["postrouting", "enforce", "drop-invalid"] {
             assert_eq!(
                 checked_masq_chain(name),
                 Err(NameError::BaseChain(name.to_owned()))

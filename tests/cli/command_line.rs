@@ -465,10 +465,13 @@ fn without_cap_net_admin_run_ends_with_exit_code_4_and_the_remedy() {
 fn all_that_was_configured_is_printed_as_one_file() {
     let directory = TemporaryDirectory::new().unwrap();
     let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
-    write("a", "sourceCIDRs: [10.244.0.0/16]\ncidrLimit: 2\n");
+    write(
+        "a",
+        "sourceCIDRs: [10.244.0.0/16]\noutputInterfaces: [eth0]\ncidrLimit: 2\n",
+    );
     write(
         "b",
-        "masqLinkLocal: yes\nmasqueradeCIDRs: [10.1.0.0/16]\ncidrLimit: 2\n",
+        "masqLinkLocal: yes\nmasqueradeCIDRs: [10.1.0.0/16]\noutputInterfaces: ['*']\ncidrLimit: 2\n",
     );
     let check = |arguments: &str| {
         let checked = Outcome::of(daemon(arguments).current_dir(directory.path()));
@@ -484,9 +487,9 @@ fn all_that_was_configured_is_printed_as_one_file() {
     assert_eq!(
         yaml.output,
         "nonMasqueradeCIDRs:\n- 10.0.0.0/8\n- 172.16.0.0/12\n- 192.168.0.0/16\n\
-         masqueradeCIDRs:\n- 10.1.0.0/16\nsourceCIDRs:\n- 10.244.0.0/16\n\
+         masqueradeCIDRs:\n- 10.1.0.0/16\nsourceCIDRs:\n- 10.244.0.0/16\noutputInterfaces:\n- eth0\n- '*'\n\
          masqNodeTraffic: true\nmasqLinkLocal: true\nmasqLinkLocalIPv6: false\nenableIPv6: true\n\
-         randomFully: true\ntoPorts: 5000-9999\nenforce: false\nresyncInterval: 60s\n"
+         randomFully: true\ntoPorts: 5000-9999\nenforce: false\ndropInvalid: false\nresyncInterval: 60s\n"
     );
     let json = check("check --to-ports 5000-9999 --enable-ipv6 --format json a b");
     write("yaml", &yaml.output);

@@ -20,9 +20,11 @@ use non_masquerade_daemon::ruleset::{
 type Change = fn(&mut Config);
 
 /// What each does to the defaults.
-const CONFIGURATIONS: [(&str, Change); 12] = [
+const CONFIGURATIONS: [(&str, Change); 14] = [
     ("defaults", |_| {}),
     ("enforce", |config| config.enforce = true),
+    ("drop invalid", |config| config.drop_invalid = true),
+    ("interfaces", interfaces),
     ("sources", sources),
     ("sources of IPv6 only", |config| {
         config.source_cidrs = vec!["fd00:2::/32".parse().unwrap()];
@@ -54,8 +56,14 @@ const CONFIGURATIONS: [(&str, Change); 12] = [
         ports(config);
         config.masq_node_traffic = false;
         config.enforce = true;
+        config.drop_invalid = true;
+        interfaces(config);
     }),
 ];
+
+fn interfaces(config: &mut Config) {
+    config.output_interfaces = ["eth*", "wg0"].map(str::to_owned).into();
+}
 
 fn sources(config: &mut Config) {
     let cidrs = ["10.4.0.0/14", "10.16.0.0/12", "fd00:2::/32"];
@@ -99,7 +107,11 @@ fn transactions_expected(from: &Ruleset, to: &Ruleset) -> u32 {
     let sets_that_go = from.sets.iter().filter(|set| !to.sets.contains(set));
     let has_chain = |name: &str| to.chains.iter().any(|chain| chain.name == name);
     let chains_that_go = from.chains.iter().filter(|chain| !has_chain(&chain.name));
-    let goes = sets_that_go.count() + chains_that_go.count();
+    let counters_that_go = from
+        .counters
+        .iter()
+        .filter(|name| !to.counters.contains(name));
+    let goes = sets_that_go.count() + chains_that_go.count() + counters_that_go.count();
     1 + u32::from(makes_sets) + u32::try_from(goes).unwrap()
 }
 
@@ -376,6 +388,10 @@ const EVERYTHING: &str = r#"table ip6 non-masquerade-daemon {
 		packets 0 bytes 0
 	}
 
+	counter dropped-invalid {
+		packets 0 bytes 0
+	}
+
 	set non-masquerade-cidrs-1 {
 		type ipv6_addr
 		flags interval
@@ -405,14 +421,24 @@ const EVERYTHING: &str = r#"table ip6 non-masquerade-daemon {
 	chain postrouting {
 		type nat hook postrouting priority srcnat + 10; policy accept;
 		fib saddr type local return comment "leave the node's own traffic alone"
-		fib daddr type != local ip6 saddr @source-cidrs-1 jump non-masquerade-daemon comment "traffic of sourceCIDRs not bound for a LOCAL address"
+		oifname "eth*" fib daddr type != local ip6 saddr @source-cidrs-1 jump non-masquerade-daemon comment "traffic of sourceCIDRs not bound for a LOCAL address"
+		oifname "wg0" fib daddr type != local ip6 saddr @source-cidrs-1 jump non-masquerade-daemon comment "traffic of sourceCIDRs not bound for a LOCAL address"
 	}
 
 	chain enforce {
 		type nat hook postrouting priority srcnat - 10; policy accept;
 		fib saddr type local return comment "leave the node's own traffic alone"
 		ct status dnat return comment "service traffic stays with who translated it"
-		fib daddr type != local ip6 saddr @source-cidrs-1 ip6 daddr @non-masquerade-cidrs-1 snat to ip6 saddr comment "keep the source address, whatever other NAT rules say"
+		oifname "eth*" fib daddr type != local ip6 saddr @source-cidrs-1 ip6 daddr @non-masquerade-cidrs-1 snat to ip6 saddr comment "keep the source address, whatever other NAT rules say"
+		oifname "wg0" fib daddr type != local ip6 saddr @source-cidrs-1 ip6 daddr @non-masquerade-cidrs-1 snat to ip6 saddr comment "keep the source address, whatever other NAT rules say"
+	}
+
+	chain drop-invalid {
+		type filter hook postrouting priority srcnat + 10; policy accept;
+		ct state != invalid accept comment "conntrack translates it where it has to"
+		fib saddr type local accept comment "leave the node's own traffic alone"
+		oifname "eth*" fib daddr type != local ip6 saddr @source-cidrs-1 ip6 daddr != @non-masquerade-cidrs-1 counter name "dropped-invalid" drop comment "conntrack cannot translate it: it would leave with the pod's address"
+		oifname "wg0" fib daddr type != local ip6 saddr @source-cidrs-1 ip6 daddr != @non-masquerade-cidrs-1 counter name "dropped-invalid" drop comment "conntrack cannot translate it: it would leave with the pod's address"
 	}
 }
 "#;

@@ -22,8 +22,10 @@ nonMasqueradeCIDRs: [10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 'fd00::/8']
 ";
 
 /// Features that treat the flows of [`flows`] alike, each with the keys that turn it on.
-const FEATURES: [&str; 6] = [
+const FEATURES: [&str; 8] = [
     "enforce: true\n",
+    "dropInvalid: true\n",
+    "outputInterfaces: [uplink*]\n",
     "sourceCIDRs: [10.244.0.0/16, 'fd00:10:244::/48']\n",
     "sourceCIDRs: [10.0.0.0/8, 192.0.2.1/32, 'fd00::/8', '2001:db8::/64']\n",
     "masqNodeTraffic: false\n",

@@ -9,10 +9,12 @@
 )]
 
 mod competitors;
+mod drop_invalid;
 mod edges;
 mod elements;
 mod enforce;
 mod features;
+mod interfaces;
 mod lab;
 mod longest_prefix;
 mod ports;

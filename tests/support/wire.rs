@@ -98,8 +98,8 @@ pub fn behind_ipv4_header(packet: &[u8]) -> Option<&[u8]> {
     packet.get(header_words * 4..)
 }
 
-/// RFC 1071, over an even number of bytes.
-fn internet_checksum(bytes: &[u8]) -> u16 {
+/// The checksum of IPv4, TCP and others (RFC 1071), of an even number of bytes.
+pub fn internet_checksum(bytes: &[u8]) -> u16 {
     let sum: u32 = bytes
         .chunks_exact(2)
         .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))

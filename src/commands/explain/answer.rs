@@ -23,8 +23,10 @@ pub(super) struct Answer {
     pub(super) decided_by: Option<DecidedBy>,
     /// Which address masqueraded traffic gets; none: it is not masqueraded, or there is no route.
     pub(super) masqueraded_as: Option<Taken>,
-    /// What else must hold for the verdict, where no source was given.
+    /// What else must hold for the verdict: of the interface, and where no source was given.
     pub(super) conditions: Vec<String>,
+    /// Packets to it that belong to no connection are dropped (`dropInvalid`).
+    pub(super) invalid_is_dropped: bool,
     pub(super) kernel: Option<KernelAnswer>,
     /// In the order in which they run.
     pub(super) other_chains: Vec<OtherChain>,
@@ -59,6 +61,7 @@ impl Answer {
             decided_by: None,
             masqueraded_as: None,
             conditions: Vec::new(),
+            invalid_is_dropped: false,
             kernel: None,
             other_chains: Vec::new(),
             other_chains_error: None,

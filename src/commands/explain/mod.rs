@@ -142,6 +142,7 @@ fn answer_to(
             Verdict::KeepsSource | Verdict::LeftAlone => None,
         },
         conditions: decision.conditions,
+        invalid_is_dropped: policy.drop_invalid && decision.verdict == Verdict::Masqueraded,
         kernel: Some(match seen {
             Some(seen) => seen.answer(policy, traffic.source, destination),
             None => KernelAnswer::only(TableState::NotPermitted),

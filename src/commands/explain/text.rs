@@ -44,6 +44,12 @@ fn one(answer: &Answer, table: &str) -> String {
     for condition in &answer.conditions {
         line("if", condition);
     }
+    if answer.invalid_is_dropped {
+        line(
+            "invalid",
+            "packets that belong to no connection are dropped (dropInvalid: true)",
+        );
+    }
     if let Some(kernel) = &answer.kernel {
         let family = if answer.destination.is_ipv4() {
             "ip"

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::in_words;
+use crate::policy::interfaces::Interfaces;
 use crate::policy::prefix_table::{self, Entry};
 use crate::policy::{FamilyPolicy, Policy, Sources};
 
@@ -66,7 +67,7 @@ pub(super) struct Decision {
     pub(super) reason: Option<Reason>,
     /// The longest configured prefix that contains the destination, also where the traffic is left alone.
     pub(super) decided_by: Option<Entry>,
-    /// What else must hold, where no source is given; in words.
+    /// What else must hold, of the interface, and where no source is given; in words.
     pub(super) conditions: Vec<String>,
 }
 
@@ -84,10 +85,9 @@ pub(super) fn decide(
         (None, Some(prefix_table::Verdict::NonMasquerade)) => Verdict::KeepsSource,
         (None, Some(prefix_table::Verdict::Masquerade) | None) => Verdict::Masqueraded,
     };
-    let conditions = if reason.is_some() || source.is_some() {
-        Vec::new()
-    } else {
-        conditions(policy, destination)
+    let conditions = match reason {
+        Some(_) => Vec::new(),
+        None => conditions(policy, source, destination),
     };
     Decision {
         verdict,
@@ -123,7 +123,17 @@ fn reason_to_leave_alone(
     }
 }
 
-fn conditions(policy: &Policy, destination: IpAddr) -> Vec<String> {
+fn conditions(policy: &Policy, source: Option<IpAddr>, destination: IpAddr) -> Vec<String> {
+    let interfaces = match &policy.output_interfaces {
+        Interfaces::Any => None,
+        Interfaces::Only(names) => Some(format!(
+            "by {} (outputInterfaces); what leaves by others is left alone",
+            in_words::all(names, ", ")
+        )),
+    };
+    if source.is_some() {
+        return interfaces.into_iter().collect();
+    }
     let sources = match of_family(policy, destination).map(|family| &family.sources) {
         Some(Sources::Only(sources)) => Some(format!(
             "from {} (sourceCIDRs); from other sources it is left alone",
@@ -133,7 +143,7 @@ fn conditions(policy: &Policy, destination: IpAddr) -> Vec<String> {
     };
     let node = "not sent by the node itself (masqNodeTraffic: false); that is left alone";
     let node = (!policy.masq_node_traffic).then(|| node.to_owned());
-    sources.into_iter().chain(node).collect()
+    interfaces.into_iter().chain(sources).chain(node).collect()
 }
 
 /// What the policy says of the destination's family; `None`: the family is off.
@@ -209,5 +219,10 @@ mod tests {
              not sent by the node itself (masqNodeTraffic: false); that is left alone"
         );
         assert_eq!(conditions(&config, Some("10.244.0.1")), "");
+        config.output_interfaces = vec!["eth*".to_owned()];
+        assert_eq!(
+            conditions(&config, Some("10.244.0.1")),
+            "by eth* (outputInterfaces); what leaves by others is left alone"
+        );
     }
 }

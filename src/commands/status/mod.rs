@@ -57,6 +57,8 @@ struct TableStatus {
     differences: Vec<String>,
     owner: Option<Holder>,
     masqueraded_connections: Option<u64>,
+    /// With `dropInvalid`.
+    dropped_invalid_packets: Option<u64>,
     /// The sum over the elements; none where one does not count.
     kept_connections: Option<u64>,
     /// Those of the set of exempt destinations.
@@ -156,6 +158,7 @@ impl TableStatus {
                 .collect(),
             owner: table.map(|table| Holder::of(table.header)),
             masqueraded_connections: table.and_then(Observed::masqueraded),
+            dropped_invalid_packets: table.and_then(Observed::dropped_invalid),
             kept_connections: exempt.and_then(kept),
             elements: exempt.unwrap_or_default().to_vec(),
             error: compared.err().map(ToString::to_string),

@@ -97,6 +97,11 @@ fn table_told(table: &TableStatus, style: Style) -> String {
     if let Some(connections) = table.kept_connections {
         line("kept their source", &counted(connections));
     }
+    match table.dropped_invalid_packets {
+        Some(1) => line("invalid, dropped", "1 packet"),
+        Some(packets) => line("invalid, dropped", &format!("{packets} packets")),
+        None => {}
+    }
     text + &elements(&table.elements, style)
 }
 

@@ -51,6 +51,19 @@ fn statement(
             address(family, field),
             Expression::String(Cow::Owned(format!("@{}", set_names.of(field)))),
         ),
+        // ip daddr != @SET
+        Statement::AddressNotIn(field) => matches(
+            address(family, field),
+            Operator::NEQ,
+            Expression::String(Cow::Owned(format!("@{}", set_names.of(field)))),
+        ),
+        // oifname "NAME"
+        Statement::OutputInterface(ref name) => equals(
+            Expression::Named(NamedExpression::Meta(Meta {
+                key: MetaKey::Oifname,
+            })),
+            text(name),
+        ),
         // fib saddr type local
         Statement::SourceLocal => equals(address_type(FibFlag::Saddr), text("local")),
         // fib daddr type != local
@@ -58,15 +71,11 @@ fn statement(
             matches(address_type(FibFlag::Daddr), Operator::NEQ, text("local"))
         }
         // ct status dnat
-        Statement::DestinationTranslated => matches(
-            Expression::Named(NamedExpression::CT(CT {
-                key: Cow::Borrowed("status"),
-                family: None,
-                dir: None,
-            })),
-            Operator::IN,
-            text("dnat"),
-        ),
+        Statement::DestinationTranslated => {
+            matches(conntrack("status"), Operator::IN, text("dnat"))
+        }
+        // ct state != invalid
+        Statement::ValidForConntrack => matches(conntrack("state"), Operator::NEQ, text("invalid")),
         // meta l4proto NUMBER
         Statement::Protocol(number) => equals(
             Expression::Named(NamedExpression::Meta(Meta {
@@ -84,6 +93,10 @@ fn statement(
         }),
         // return
         Statement::Return => stmt::Statement::Return(None),
+        // accept
+        Statement::Accept => stmt::Statement::Accept(None),
+        // drop
+        Statement::Drop => stmt::Statement::Drop(None),
         Statement::Masquerade {
             to_ports,
             fully_random,
@@ -140,6 +153,14 @@ fn text(text: &str) -> Expression<'_> {
 /// ```text
 /// ip saddr
 /// ```
+fn conntrack(key: &str) -> Expression<'_> {
+    Expression::Named(NamedExpression::CT(CT {
+        key: Cow::Borrowed(key),
+        family: None,
+        dir: None,
+    }))
+}
+
 fn address(family: Family, field: AddressField) -> Expression<'static> {
     Expression::Named(NamedExpression::Payload(Payload::PayloadField(
         PayloadField {
@@ -194,6 +215,20 @@ mod tests {
                 Statement::DestinationTranslated,
                 r#"{"match":{"left":{"ct":{"key":"status"}},"op":"in","right":"dnat"}}"#,
             ),
+            (
+                Statement::AddressNotIn(AddressField::Destination),
+                r#"{"match":{"left":{"payload":{"field":"daddr","protocol":"ip6"}},"op":"!=","right":"@non-masquerade-cidrs-1"}}"#,
+            ),
+            (
+                Statement::OutputInterface("eth*".to_owned()),
+                r#"{"match":{"left":{"meta":{"key":"oifname"}},"op":"==","right":"eth*"}}"#,
+            ),
+            (
+                Statement::ValidForConntrack,
+                r#"{"match":{"left":{"ct":{"key":"state"}},"op":"!=","right":"invalid"}}"#,
+            ),
+            (Statement::Accept, r#"{"accept":null}"#),
+            (Statement::Drop, r#"{"drop":null}"#),
             (
                 Statement::Protocol(6),
                 r#"{"match":{"left":{"meta":{"key":"l4proto"}},"op":"==","right":6}}"#,

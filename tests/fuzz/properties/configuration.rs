@@ -85,6 +85,7 @@ fn written(config: &Config) -> String {
     if !config.source_cidrs.is_empty() {
         key("sourceCIDRs", shown(&config.source_cidrs).into());
     }
+    key("outputInterfaces", shown(&config.output_interfaces).into());
     key("masqNodeTraffic", config.masq_node_traffic.into());
     key("masqLinkLocal", config.masq_link_local.into());
     key("masqLinkLocalIPv6", config.masq_link_local_ipv6.into());
@@ -92,6 +93,7 @@ fn written(config: &Config) -> String {
     key("randomFully", config.random_fully.into());
     key("toPorts", shown(&config.to_ports).join(",").into());
     key("enforce", config.enforce.into());
+    key("dropInvalid", config.drop_invalid.into());
     if let Some(limit) = config.cidr_limit {
         key("cidrLimit", limit.into());
     }
