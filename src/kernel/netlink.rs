@@ -100,7 +100,8 @@ impl Netlink {
     /// # Errors
     /// Where there is no socket, or CAP_NET_ADMIN for the groups is missing. `Unsupported`: the kernel has no nf_tables.
     pub fn open(groups: u32, flags: SockFlag) -> io::Result<Self> {
-        Self::open_of(SockProtocol::NetlinkNetFilter, groups, flags)
+        let opened = Self::open_of(SockProtocol::NetlinkNetFilter, groups, flags);
+        opened.map_err(|error| unsupported_if(error, Errno::EPROTONOSUPPORT))
     }
 
     pub(super) fn open_of(
@@ -113,8 +114,7 @@ impl Netlink {
             SockType::Raw,
             flags | SockFlag::SOCK_CLOEXEC,
             protocol,
-        );
-        let socket = socket.map_err(|error| unsupported_if(error, Errno::EPROTONOSUPPORT))?;
+        )?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
         Ok(Self { socket })
     }
@@ -346,8 +346,7 @@ pub fn commit_of(message: &[u8]) -> Option<Commit> {
     })
 }
 
-fn unsupported_if(error: impl Into<io::Error>, reason: Errno) -> io::Error {
-    let error = error.into();
+fn unsupported_if(error: io::Error, reason: Errno) -> io::Error {
     match error.raw_os_error() == Some(reason as i32) {
         true => io::Error::new(io::ErrorKind::Unsupported, NO_NF_TABLES),
         false => error,
