@@ -36,17 +36,10 @@ pub(super) fn check(options: &Options, files: &[PathBuf], format: PolicyFormat) 
     }
 }
 
-/// For one file in place of all. `cidrLimit` holds for lists that a file gives: it would refuse a longer default list there.
+/// As one file in place of all. There `cidrLimit` would refuse a longer default list, for it holds for lists that a file gives.
 fn normalised(config: &Config) -> Config {
-    let lists = [
-        &config.non_masquerade_cidrs,
-        &config.masquerade_cidrs,
-        &config.source_cidrs,
-    ];
-    let is_kept = |limit: &u64| {
-        let mut lengths = lists.iter().map(|list| u64::try_from(list.len()));
-        lengths.all(|length| length.is_ok_and(|length| length <= *limit))
-    };
+    let length = u64::try_from(config.non_masquerade_cidrs.len()).unwrap_or(u64::MAX);
+    let is_kept = |limit: &u64| !config.non_masquerade_cidrs_are_default || length <= *limit;
     Config {
         cidr_limit: config.cidr_limit.filter(is_kept),
         ..config.clone()

@@ -60,15 +60,13 @@ impl Counters {
 #[derive(Debug, Default)]
 pub(super) struct ConnectionCounts {
     /// Those that were masqueraded.
-    pub(super) masquerade: u64,
+    pub(super) masquerade: Sum,
     /// Packets that belong to none, and were dropped.
-    pub(super) dropped_invalid: u64,
+    pub(super) dropped_invalid: Sum,
     /// Those that kept their source address because a configured CIDR contains their destination.
     pub(super) non_masquerade: u64,
     /// The same for each configured CIDR, and `link-local`; `None`: not asked for.
     pub(super) by_cidr: Option<HashMap<String, u64>>,
-    last_masquerade: u64,
-    last_dropped_invalid: u64,
     /// What each element had counted when it was read last; those that had counted nothing are left out.
     last_of_elements: HashMap<(IpAddr, IpAddr), u64>,
 }
@@ -97,10 +95,8 @@ impl ConnectionCounts {
 
     /// The counters were read.
     pub(super) fn read(&mut self, counters: &Counters) {
-        self.masquerade += growth(self.last_masquerade, counters.masqueraded);
-        self.last_masquerade = counters.masqueraded;
-        self.dropped_invalid += growth(self.last_dropped_invalid, counters.dropped_invalid);
-        self.last_dropped_invalid = counters.dropped_invalid;
+        self.masquerade.read(counters.masqueraded);
+        self.dropped_invalid.read(counters.dropped_invalid);
         self.add_growth(&counters.elements);
         let elements = counters.elements.iter();
         let counted = elements.filter_map(|element| {
@@ -120,8 +116,8 @@ impl ConnectionCounts {
         if let Ok(report) = &pass.result
             && report.differences.contains(&Difference::TableMissing)
         {
-            self.last_masquerade = 0;
-            self.last_dropped_invalid = 0;
+            self.masquerade.last = 0;
+            self.dropped_invalid.last = 0;
             self.last_of_elements.clear();
         }
     }
@@ -142,6 +138,21 @@ impl ConnectionCounts {
                 *sum += grown;
             }
         }
+    }
+}
+
+/// What a named counter has counted in all.
+#[derive(Debug, Default)]
+pub(super) struct Sum {
+    pub(super) total: u64,
+    /// What it showed when it was read last.
+    last: u64,
+}
+
+impl Sum {
+    fn read(&mut self, seen: u64) {
+        self.total += growth(self.last, seen);
+        self.last = seen;
     }
 }
 
@@ -225,13 +236,13 @@ mod tests {
     fn no_sum_goes_backwards_when_a_counter_starts_at_zero_again() {
         let mut counts = counts(5, 7);
         counts.read(&counters(6, 9));
-        assert_eq!((counts.masquerade, counts.non_masquerade), (6, 9));
+        assert_eq!((counts.masquerade.total, counts.non_masquerade), (6, 9));
         counts.read(&counters(1, 3));
-        assert_eq!((counts.masquerade, counts.non_masquerade), (7, 12));
+        assert_eq!((counts.masquerade.total, counts.non_masquerade), (7, 12));
         // The next table has counted more than the last one, since it is there again.
         counts.passed(&pass(Vec::new(), vec![Difference::TableMissing]));
         counts.read(&counters(4, 5));
-        assert_eq!((counts.masquerade, counts.non_masquerade), (11, 17));
-        assert_eq!(counts.dropped_invalid, 11);
+        assert_eq!((counts.masquerade.total, counts.non_masquerade), (11, 17));
+        assert_eq!(counts.dropped_invalid.total, 11);
     }
 }

@@ -189,7 +189,7 @@ impl Metrics {
         let in_step = self.in_step.get_or_create(&labels([family]));
         in_step.set(is_in_step.into());
         let verdicts = [
-            ("masquerade", counts.masquerade),
+            ("masquerade", counts.masquerade.total),
             ("non_masquerade", counts.non_masquerade),
         ];
         for (verdict, count) in verdicts {
@@ -199,7 +199,7 @@ impl Metrics {
         let of = labels([family]);
         set(
             &self.invalid_dropped.get_or_create(&of),
-            counts.dropped_invalid,
+            counts.dropped_invalid.total,
         );
         for (cidr, count) in counts.by_cidr.iter().flatten() {
             let of = labels([family, ("cidr", cidr)]);
@@ -247,9 +247,9 @@ mod tests {
         metrics.sync_took(Duration::from_millis(4));
         metrics.passed(Family::Ip, Outcome::Repaired);
         let mut counts = ConnectionCounts::default();
-        counts.masquerade = 3;
+        counts.masquerade.total = 3;
         counts.non_masquerade = 4;
-        counts.dropped_invalid = 5;
+        counts.dropped_invalid.total = 5;
         counts.by_cidr = Some([("10.0.0.0/8".to_owned(), 4)].into());
         metrics.tell(Family::Ip, Some(true), &counts);
         let text = metrics.text().unwrap();

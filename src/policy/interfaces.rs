@@ -27,15 +27,6 @@ impl Interfaces {
         });
         Self::Only(names)
     }
-
-    /// Whether the interface of this name is one of them.
-    #[must_use]
-    pub fn contain(&self, interface: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Only(names) => names.iter().any(|name| contains(name, interface)),
-        }
-    }
 }
 
 /// Whether what `name` means contains `other`, which is a name with or without a `*` itself.
@@ -65,20 +56,5 @@ mod tests {
         assert_eq!(named(&["wg0", "eth0", "wg0"]), only(&["eth0", "wg0"]));
         assert_eq!(named(&["eth0", "eth*", "eth", "et"]), only(&["et", "eth*"]));
         assert_eq!(named(&["eth1*", "eth*", "e*h"]), only(&["e*h", "eth*"]));
-    }
-
-    #[test]
-    fn a_name_means_itself_and_with_a_star_all_that_begin_so() {
-        let interfaces = named(&["eth*", "wg0"]);
-        for (name, is_one) in [
-            ("eth", true),
-            ("eth0", true),
-            ("et", false),
-            ("wg0", true),
-            ("wg01", false),
-        ] {
-            assert_eq!(interfaces.contain(name), is_one, "{name}");
-            assert!(Interfaces::Any.contain(name));
-        }
     }
 }

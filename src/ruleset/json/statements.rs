@@ -47,23 +47,13 @@ fn statement(
             return Ok(json!({ "match": { "op": "<", "left": number, "right": fewer_than } }));
         }
         // ip daddr @SET
-        Statement::AddressIn(field) => equals(
-            address(family, field),
-            Expression::String(Cow::Owned(format!("@{}", set_names.of(field)))),
-        ),
+        Statement::AddressIn(field) => equals(address(family, field), set(set_names, field)),
         // ip daddr != @SET
-        Statement::AddressNotIn(field) => matches(
-            address(family, field),
-            Operator::NEQ,
-            Expression::String(Cow::Owned(format!("@{}", set_names.of(field)))),
-        ),
+        Statement::AddressNotIn(field) => {
+            matches(address(family, field), Operator::NEQ, set(set_names, field))
+        }
         // oifname "NAME"
-        Statement::OutputInterface(ref name) => equals(
-            Expression::Named(NamedExpression::Meta(Meta {
-                key: MetaKey::Oifname,
-            })),
-            text(name),
-        ),
+        Statement::OutputInterface(ref name) => equals(meta(MetaKey::Oifname), text(name)),
         // fib saddr type local
         Statement::SourceLocal => equals(address_type(FibFlag::Saddr), text("local")),
         // fib daddr type != local
@@ -77,12 +67,9 @@ fn statement(
         // ct state != invalid
         Statement::ValidForConntrack => matches(conntrack("state"), Operator::NEQ, text("invalid")),
         // meta l4proto NUMBER
-        Statement::Protocol(number) => equals(
-            Expression::Named(NamedExpression::Meta(Meta {
-                key: MetaKey::L4proto,
-            })),
-            Expression::Number(number.into()),
-        ),
+        Statement::Protocol(number) => {
+            equals(meta(MetaKey::L4proto), Expression::Number(number.into()))
+        }
         // counter name "NAME"
         Statement::Counter(ref name) => {
             stmt::Statement::Counter(Counter::Named(Cow::Borrowed(name)))
@@ -153,6 +140,14 @@ fn text(text: &str) -> Expression<'_> {
 /// ```text
 /// ip saddr
 /// ```
+fn set(set_names: &SetNames, field: AddressField) -> Expression<'static> {
+    Expression::String(Cow::Owned(format!("@{}", set_names.of(field))))
+}
+
+fn meta(key: MetaKey) -> Expression<'static> {
+    Expression::Named(NamedExpression::Meta(Meta { key }))
+}
+
 fn conntrack(key: &str) -> Expression<'_> {
     Expression::Named(NamedExpression::CT(CT {
         key: Cow::Borrowed(key),
