@@ -1,7 +1,8 @@
 //! A whole Kubernetes manifest in place of the file that it holds: `--from-file=config=cm.yaml`, or the output of `kubectl get`.
 
-use super::document::{Content, Node, Unreadable};
+use super::document::Unreadable;
 use super::finding::shown_text;
+use super::node::{Content, Node};
 
 /// What it is.
 pub(super) struct Manifest {

@@ -14,6 +14,7 @@ mod keys;
 mod lookalike;
 mod manifest;
 mod merge;
+mod node;
 mod other_names;
 mod oversights;
 pub mod port_range;

@@ -3,10 +3,10 @@
 
 use serde_yaml::Value as Scalar;
 
-use super::document::Node;
 use super::finding::Advice;
 use super::keys::{Field, KEYS, Key};
 use super::lookalike::Lookalike;
+use super::node::Node;
 
 /// Names of other agents' keys, without hyphens and case, each with what it is there and what is to be written here.
 const ELSEWHERE: &[(&[&str], &str, &str)] = &[

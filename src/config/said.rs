@@ -1,8 +1,9 @@
 //! What one file says of each key, each value with its line. All that is wrong with it is found at once.
 
-use super::document::{self, Content, Entry, MAX_NODES, Node, Unreadable};
+use super::document::{self, MAX_NODES, Unreadable};
 use super::finding::{Advice, Finding, Findings, Spot};
 use super::keys::{Field, KEYS, Key, position};
+use super::node::{Content, Entry, Node};
 use super::other_names::unknown;
 use super::value::{self, Item, Value};
 use super::{MAX_BYTES_TOGETHER, Source};

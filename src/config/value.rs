@@ -9,12 +9,12 @@ use ipnet::IpNet;
 use serde_yaml::Value as Scalar;
 
 use super::cidr::parse_cidr;
-use super::document::{Content, Node};
 use super::duration::{parse_resync_interval, with_unit};
 use super::finding::Advice;
 use super::interface_name::{self, parse_interface_name};
 use super::keys::{Field, Key};
 use super::lookalike::Lookalike;
+use super::node::{Content, Node};
 use super::port_range::{PortRange, parse_port_ranges};
 
 /// The value of a key.

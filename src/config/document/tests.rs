@@ -2,7 +2,9 @@
 //! that is said.
 
 use proptest::prelude::*;
+use serde_yaml::Value;
 
+use super::super::node::resolved;
 use super::*;
 
 /// What serde_yaml reads, and the reader: the same, as deep as the reader keeps it.

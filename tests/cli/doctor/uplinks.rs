@@ -45,8 +45,8 @@ fn assert_is_taken(lab: &Lab, family: Family, source: IpAddr, result: &str, word
     assert_eq!(explained(&lab.node, destination), told);
 }
 
-#[test]
-fn the_address_that_is_told_is_the_one_that_packets_get() {
+/// With the tables of both families, by the default configuration.
+fn lab_with_tables() -> Lab {
     let lab = Lab::new().unwrap();
     let mut once = lab.node.command(DAEMON);
     once.args([
@@ -56,6 +56,12 @@ fn the_address_that_is_told_is_the_one_that_packets_get() {
         "--config=/nonexistent/config",
     ]);
     succeed(&mut once).unwrap();
+    lab
+}
+
+#[test]
+fn the_address_that_is_told_is_the_one_that_packets_get() {
+    let lab = lab_with_tables();
     for family in Family::BOTH {
         let uplink = lab.addresses_of(family).node_uplink;
         assert_is_taken(&lab, family, uplink, "ok", "uplink0");
@@ -159,15 +165,7 @@ fn each_next_hop_of_a_default_route_is_told() {
 /// As kube-vip's, which is not to be the source of what the node sends.
 #[test]
 fn a_deprecated_address_is_taken_only_where_there_is_no_other() {
-    let lab = Lab::new().unwrap();
-    let mut once = lab.node.command(DAEMON);
-    once.args([
-        "run",
-        "--once",
-        "--enable-ipv6",
-        "--config=/nonexistent/config",
-    ]);
-    succeed(&mut once).unwrap();
+    let lab = lab_with_tables();
     let own = lab.addresses_of(Family::V6).node_uplink;
     let virtual_address: IpAddr = "2606:4700::99".parse().unwrap();
     // It has more in common with the destination than the other one, rule 8 of RFC 6724.
