@@ -117,7 +117,7 @@ endif
 	cargo bench --locked --profile dev --bench chaos
 
 soak: install-test-packages
-	SOAK_CHANGES=100000 cargo test --locked --test times soak:: -- --nocapture $(if $(ROOT),,--skip needs_root)
+	SOAK_CHANGES=100000 cargo test --locked --test daemon soak:: -- --nocapture $(if $(ROOT),,--skip needs_root)
 
 fuzz:
 	@.ci/install-packages $(FUZZ_PACKAGES)
