@@ -4,7 +4,7 @@
 use crate::DAEMON;
 use crate::support::hand::Hand;
 use crate::support::netlink::generation;
-use crate::support::netns::succeed;
+use crate::support::netns::{Namespace, succeed};
 use crate::support::nft::Nft;
 use crate::support::programmed::Programmed;
 use non_masquerade_daemon::config::{Flags, defaults};
@@ -108,6 +108,30 @@ fn a_refusal_for_another_reason_has_another_remedy_or_none() {
         assert!(said.contains(reason) && said.contains(remedy), "{said}");
         assert!(!said.contains("doctor"), "{said}");
     }
+}
+
+/// libnftables ends its caller there. strace(1) refuses all sockets, as a kernel without nfnetlink refuses some.
+#[test]
+fn a_kernel_without_nfnetlink_lacks_nf_tables() {
+    const LACKING: &str = "this kernel lacks nf_tables (CONFIG_NF_TABLES)";
+    let namespace = Namespace::new().unwrap();
+    let said_by = |words: &[&str]| {
+        let mut strace = namespace.command("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null"]);
+        strace.args(["-e", "inject=socket:error=EPROTONOSUPPORT", DAEMON]);
+        let output = strace.args(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8(said).unwrap()
+    };
+    for words in [&["run", "--once"][..], &["status"], &["cleanup"]] {
+        let said = said_by(words);
+        assert!(said.contains(LACKING), "{said}");
+        assert!(!said.contains("the worker"), "{said}");
+    }
+    let report = said_by(&["doctor"]);
+    let failure = "failure  kernel-features: the kernel lacks nf_tables (CONFIG_NF_TABLES)";
+    assert!(report.contains(failure), "{report}");
 }
 
 /// A table in which nothing is hooked does nothing.
