@@ -27,6 +27,11 @@ pub enum KernelError {
     /// There is nobody to ask.
     #[error("{0}")]
     NobodyToAsk(String),
+    /// Nothing is written by a libnftables that writes something else.
+    #[error(
+        "libnftables {0} is too old and writes some sets and ports otherwise than asked: update it to 0.9.4 or later"
+    )]
+    TooOld(String),
     /// nfnetlink gave no answer.
     #[error("nfnetlink does not tell of the ruleset what is asked: {}{}", .0, remedy(.0))]
     Netlink(String),

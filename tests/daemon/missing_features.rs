@@ -74,6 +74,28 @@ fn sets_that_cannot_count_are_right_without_and_are_made_once() {
     assert!(!report.is_uncounted);
 }
 
+/// Before 0.9.4 some sets cannot be made, and ports are not kept to: rules are listed as right that are not.
+#[test]
+fn a_libnftables_that_is_too_old_is_named_and_writes_nothing() {
+    let namespace = Namespace::new().unwrap();
+    let hand = Hand::that_says("0.9.3");
+    let mut programmed = Programmed::with_a_hand_within(namespace.clone(), DAEMON, hand).unwrap();
+    let before = generation(&namespace).unwrap();
+    for _ in 0..2 {
+        let failure = programmed.sync(&ruleset()).unwrap_err().to_string();
+        assert!(
+            failure.contains("libnftables 0.9.3 is too old"),
+            "{failure}"
+        );
+        assert!(failure.contains("0.9.4 or later"), "{failure}");
+    }
+    assert_eq!(generation(&namespace).unwrap(), before);
+    drop(programmed);
+    let hand = Hand::that_says("0.9.4");
+    let mut programmed = Programmed::with_a_hand_within(namespace, DAEMON, hand).unwrap();
+    programmed.sync(&ruleset()).unwrap();
+}
+
 /// A pass asks nothing of the kernel but what it needs, and so cannot name what is missing.
 #[test]
 fn a_feature_that_is_missing_is_doctor_s_to_name() {
