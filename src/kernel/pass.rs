@@ -12,7 +12,7 @@ use nix::sys::socket::SockFlag;
 
 use super::difference::{Comparison, Difference};
 use super::error::KernelError;
-use super::libnftables::{Context, ContextError, Mode, Said};
+use super::libnftables::{Context, Mode, Said, is_too_old};
 use super::memory::Memory;
 use super::netlink::Netlink;
 use super::observed::Observed;
@@ -69,11 +69,13 @@ impl Kernel {
     /// Opens both sockets.
     ///
     /// # Errors
-    /// Where libnftables makes no context.
-    pub fn new() -> Result<Self, ContextError> {
+    /// Where there is no socket, or libnftables makes no context.
+    pub fn new() -> Result<Self, KernelError> {
+        // First: libnftables ends its caller where it gets no socket, and does not say that the kernel lacks nf_tables.
+        let reader = Netlink::open(0, SockFlag::empty())?;
         Ok(Self {
             context: Context::new()?,
-            reader: Netlink::open(0, SockFlag::empty()).map_err(ContextError::Socket)?,
+            reader,
             form: Form::Typeof,
             claims: Claims::new(TableOwner::Auto),
             writes_counters: None,
@@ -140,6 +142,9 @@ impl Kernel {
 
     /// Makes the table right, in up to `ROUNDS` rounds of looking and writing, if it `may_write`.
     fn sync(&mut self, ruleset: &Ruleset, may_write: bool) -> Result<TableReport, KernelError> {
+        if let Some(version) = self.version().filter(|version| is_too_old(version)) {
+            return Err(KernelError::TooOld(version));
+        }
         let mut report = TableReport::default();
         let (mut refusal, mut undeletable) = (None, Vec::new());
         for round in 0..=ROUNDS {

@@ -154,7 +154,8 @@ impl Kernel {
             return Ok(());
         }
         if said.error.contains(ANSWERS_LOST) {
-            self.start_anew()?;
+            // With another socket of libnftables', which owns nothing yet.
+            self.context = Context::new()?;
         }
         if transaction.commands == [Command::AddTable(TableFlags::OwnerPersist)] {
             self.try_the_flags_alone(transaction, &said)?;
@@ -214,13 +215,6 @@ impl Kernel {
         if !self.run(&probe, Mode::DryRun)?.succeeded {
             self.claims.give_up();
         }
-        Ok(())
-    }
-
-    /// With another socket of libnftables', which owns nothing yet.
-    fn start_anew(&mut self) -> Result<(), KernelError> {
-        let context = Context::new();
-        self.context = context.map_err(|error| KernelError::Netlink(error.to_string()))?;
         Ok(())
     }
 }
