@@ -32,7 +32,7 @@ PAGES := LICENSE README.md daemon-config/README.md daemon-config/config manifest
 
 BUILD_PACKAGES := gcc libc6-dev libnftables-dev
 RUN_PACKAGES := $(BUILD_PACKAGES) iproute2 nftables util-linux
-TEST_PACKAGES := $(RUN_PACKAGES) conntrack iptables strace
+TEST_PACKAGES := $(RUN_PACKAGES) conntrack iptables python3-jsonschema strace
 BENCH_PACKAGES := $(RUN_PACKAGES) conntrack iptables strace
 KERNEL_PACKAGES := $(RUN_PACKAGES) cpio debootstrap e2fsprogs kmod qemu-system-x86 xz-utils zstd
 ARM64_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm

@@ -40,8 +40,8 @@ pub(super) const ENABLE_IPV6: &str = "enableIPv6";
 pub(super) const TO_PORTS: &str = "toPorts";
 pub(super) const CIDR_LIMIT: &str = "cidrLimit";
 
-/// The known keys. A new one is a row here and a field of [`Config`] with its default; what they are called elsewhere stands in
-/// [`super::other_names`].
+/// The known keys. A new one is a row here, a field of [`Config`] with its default, and a property in the schema of the chart's values;
+/// what they are called elsewhere stands in [`super::other_names`].
 pub(super) const KEYS: [Key; 14] = [
     key(
         NON_MASQUERADE_CIDRS,
@@ -143,6 +143,8 @@ fn good<T>(items: Vec<Item<T>>) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     /// The first cell of each row of the table of keys.
@@ -156,5 +158,28 @@ mod tests {
             .take_while(|row| row.starts_with("| `"));
         let named: Vec<&str> = rows.filter_map(|row| row.split('`').nth(1)).collect();
         assert_eq!(named, KEYS.map(|key| key.name));
+    }
+    /// What `helm install` refuses and takes, key by key.
+    #[test]
+    fn the_schema_of_the_chart_has_each_key_and_its_type() {
+        let schema = include_str!("../../manifests/helm/non-masquerade-daemon/values.schema.json");
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        let keys = schema["properties"]["config"]["properties"]
+            .as_object()
+            .unwrap();
+        for Key { name, field } in &KEYS {
+            let defined = |name: &str| json!({ "$ref": format!("#/definitions/{name}") });
+            let expected = match field {
+                Cidrs(..) => defined("cidrs"),
+                Names(..) => defined("interfaceNames"),
+                Boolean(_) => json!({ "type": "boolean" }),
+                Ports(_) => defined("portRanges"),
+                Integer(_) => defined("count"),
+                Interval(_) => defined("duration"),
+            };
+            let known = keys.get(*name);
+            assert_eq!(known, Some(&expected), "{name} of values.schema.json");
+        }
+        assert_eq!(keys.len(), KEYS.len(), "{:?}", keys.keys());
     }
 }

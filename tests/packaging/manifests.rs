@@ -1,8 +1,9 @@
 //! The manifests as the API server reads them, and that what they name is what the binary has.
 
+pub(crate) mod kustomize;
 mod needs_root;
 mod operator;
-mod read;
+pub(crate) mod read;
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpStream;

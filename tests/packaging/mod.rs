@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )]
 
+mod chart;
 mod image;
 mod install;
 mod licences;

@@ -9,25 +9,14 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::Value;
 
+use super::kustomize::built_in;
 use super::*;
 use crate::support::daemon::TemporaryDirectory;
 use crate::support::netns::succeed;
-use crate::support::nft::debian_13_root;
-
-const IN_ROOT: &str = r#"mount --bind "$1" "$0/mnt"; exec chroot "$0" kubectl kustomize "/mnt/$2""#;
 
 /// The objects of `manifests/PATH`.
 fn built(path: &str) -> Vec<Value> {
     built_in(&repository().join("manifests"), path)
-}
-
-/// The objects of the kustomization at `path` in a directory.
-fn built_in(directory: &Path, path: &str) -> Vec<Value> {
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-ceu", IN_ROOT]);
-    command.arg(debian_13_root()).arg(directory).arg(path);
-    let output = succeed(&mut command).unwrap();
-    documents(&String::from_utf8(output.stdout).unwrap())
 }
 
 /// The objects of the kustomization that a page shows for this resource, where it is to stand: above `manifests`.
@@ -249,13 +238,13 @@ fn root_is_the_base_with_another_user_and_no_capability_more() {
 
 #[test]
 fn projected_is_the_base_with_two_optional_config_maps_in_the_directory_that_is_read() {
-    let of = |name: &str, path: &str| VolumeProjection {
+    let of = |name: &str| VolumeProjection {
         config_map: Some(ConfigMapProjection {
             name: name.to_owned(),
             optional: Some(true),
             items: Some(vec![KeyToPath {
                 key: "config".to_owned(),
-                path: path.to_owned(),
+                path: name.to_owned(),
                 mode: None,
             }]),
         }),
@@ -265,10 +254,7 @@ fn projected_is_the_base_with_two_optional_config_maps_in_the_directory_that_is_
         let volume = &mut pod.volumes.as_mut().unwrap()[0];
         volume.config_map = None;
         volume.projected = Some(ProjectedVolumeSource {
-            sources: Some(vec![
-                of("non-masquerade-daemon-provider", "provider"),
-                of(NAME, "user"),
-            ]),
+            sources: Some(vec![of("non-masquerade-daemon-provider"), of(NAME)]),
             default_mode: None,
         });
         let container = &mut pod.containers[0];
