@@ -13,5 +13,6 @@ mod image;
 mod install;
 mod licences;
 mod manifests;
+mod monitoring;
 mod pages;
 mod pushing;

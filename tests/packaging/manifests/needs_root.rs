@@ -4,12 +4,14 @@
 use std::process::Command;
 
 use k8s_openapi::api::core::v1::{
-    ConfigMapProjection, ContainerPort, KeyToPath, ProjectedVolumeSource, VolumeProjection,
+    ConfigMap, ConfigMapProjection, ContainerPort, KeyToPath, ProjectedVolumeSource,
+    VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::Value;
 
 use super::kustomize::built_in;
+use super::operator::PrometheusRule;
 use super::*;
 use crate::support::daemon::TemporaryDirectory;
 use crate::support::netns::succeed;
@@ -128,7 +130,8 @@ fn components_go_together() {
         let text = format!("resources:\n- manifests/{resource}\ncomponents:\n{components}");
         fs::write(directory.path().join("kustomization.yaml"), &text).unwrap();
         let built = built_in(directory.path(), ".");
-        let set: DaemonSet = typed(built.first().unwrap()).unwrap();
+        let mut sets = built.iter().filter(|of| of["kind"] == "DaemonSet");
+        let set: DaemonSet = typed(sets.next().unwrap()).unwrap();
         let has = |component: &str| text.contains(&format!("/{component}\n"));
         let container = container_of(&set);
         let config = if has("projected") {
@@ -175,8 +178,9 @@ fn the_components_of_the_page_go_together() {
         .iter()
         .map(|of| of["kind"].as_str().unwrap())
         .collect();
-    assert_eq!(kinds, ["DaemonSet", "PodMonitor", "PrometheusRule"]);
-    let set: DaemonSet = typed(&built[0]).unwrap();
+    let expected = ["ConfigMap", "DaemonSet", "PodMonitor", "PrometheusRule"];
+    assert_eq!(kinds, expected);
+    let set: DaemonSet = typed(&built[1]).unwrap();
     assert_eq!(images(&set), [OWN_IMAGE]);
     let container = container_of(&set);
     assert_options_are_the_binarys(container.env.as_deref().unwrap());
@@ -277,7 +281,8 @@ fn projected_is_the_base_with_two_optional_config_maps_in_the_directory_that_is_
 /// The probes go on asking 127.0.0.1, which the address includes.
 #[test]
 fn monitoring_is_the_base_with_an_address_that_others_reach_and_what_asks_there() {
-    let [set, monitor, rule] = built("overlays/monitoring").try_into().unwrap();
+    let built = built("overlays/monitoring");
+    let [dashboard, set, monitor, rule] = built.try_into().unwrap();
     let expected = changed(|pod| {
         let container = &mut pod.containers[0];
         set_variable(
@@ -300,6 +305,13 @@ fn monitoring_is_the_base_with_an_address_that_others_reach_and_what_asks_there(
     );
     assert_eq!(monitor.metadata.namespace, set.metadata.namespace);
     assert_same(set, expected);
+    let dashboard: ConfigMap = typed(&dashboard).unwrap();
+    let labels = dashboard.metadata.labels.unwrap();
+    assert_eq!(labels["grafana_dashboard"], "1");
+    let file =
+        fs::read_to_string(repository().join("manifests/overlays/monitoring/dashboard.json"));
+    let data = dashboard.data.unwrap();
+    assert_eq!(data["non-masquerade-daemon.json"], file.unwrap());
     let rule: PrometheusRule = typed(&rule).unwrap();
     // The operator names a job after the PodMonitor.
     let job = format!("\"kube-system/{}\"", monitor.metadata.name.unwrap());
