@@ -140,13 +140,13 @@ version:
 	@echo '$(VERSION)'
 
 # Said where a build for an architecture fails that the host has not.
-unless_foreign = $(if $(filter $(HOST_ARCH),$1),,|| { echo 'Programs of $1 run on $(HOST_ARCH) by QEMU \
+hint_if_foreign = $(if $(filter $(HOST_ARCH),$1),,|| { echo 'Programs of $1 run on $(HOST_ARCH) by QEMU \
 	(binfmt_misc). If that is missing: apt-get install qemu-user-static, on Debian' >&2; exit 1; })
 
 container: install-container-tool
 	$(CONTAINER_TOOL) build --platform $(OS)/$(ARCH) --tag $(IMAGE):$(TAG) \
 		--label $(LABEL).version=$(VERSION) --label $(LABEL).revision=$(REVISION) --label $(LABEL).source=$(SOURCE_URL) \
-		$(CONTAINER_BUILD_FLAGS) . $(call unless_foreign,$(ARCH))
+		$(CONTAINER_BUILD_FLAGS) . $(call hint_if_foreign,$(ARCH))
 
 push: name-a-registry container
 	$(CONTAINER_TOOL) push $(CONTAINER_PUSH_FLAGS) $(IMAGE):$(TAG)
@@ -155,7 +155,7 @@ push: name-a-registry container
 build-%: install-container-tool
 	mkdir -p $(TARGET_DIR)/$*
 	$(CONTAINER_TOOL) build --platform $(subst _,/,$*) --target program --output type=local,dest=$(TARGET_DIR)/$* \
-		$(CONTAINER_BUILD_FLAGS) . $(call unless_foreign,$(lastword $(subst _, ,$*)))
+		$(CONTAINER_BUILD_FLAGS) . $(call hint_if_foreign,$(lastword $(subst _, ,$*)))
 
 container-%:
 	@$(MAKE) --no-print-directory container OS=$(firstword $(subst _, ,$*)) ARCH=$(lastword $(subst _, ,$*)) \

@@ -12,7 +12,7 @@ use nix::sys::socket::SockFlag;
 
 use super::difference::{Comparison, Difference};
 use super::error::KernelError;
-use super::libnftables::{Context, Mode, Said, is_too_old};
+use super::libnftables::{Context, Mode, Said};
 use super::memory::Memory;
 use super::netlink::Netlink;
 use super::observed::Observed;
@@ -129,7 +129,7 @@ impl Kernel {
     }
 
     /// Listing the names of all tables reads nothing else.
-    fn version(&mut self) -> Option<String> {
+    pub(super) fn version(&mut self) -> Option<String> {
         if self.libnftables.is_none() {
             let names = c"{\"nftables\":[{\"list\":{\"tables\":{}}}]}";
             let said = self.context.run(names, Mode::Full);
@@ -142,9 +142,6 @@ impl Kernel {
 
     /// Makes the table right, in up to `ROUNDS` rounds of looking and writing, if it `may_write`.
     fn sync(&mut self, ruleset: &Ruleset, may_write: bool) -> Result<TableReport, KernelError> {
-        if let Some(version) = self.version().filter(|version| is_too_old(version)) {
-            return Err(KernelError::TooOld(version));
-        }
         let mut report = TableReport::default();
         let (mut refusal, mut undeletable) = (None, Vec::new());
         for round in 0..=ROUNDS {
