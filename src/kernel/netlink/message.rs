@@ -83,6 +83,11 @@ pub(super) fn is_one_of_several(message: &[u8]) -> bool {
     short_at(message, 6).is_some_and(|flags| flags & libc::NLM_F_MULTI != 0)
 }
 
+/// What is dumped has changed meanwhile: `NLM_F_DUMP_INTR`, linux/netlink.h.
+pub(in crate::kernel) fn is_interrupted(message: &[u8]) -> bool {
+    short_at(message, 6).is_some_and(|flags| flags & libc::NLM_F_DUMP_INTR != 0)
+}
+
 /// How an answer has ended, if the message is its end: with an error where the kernel refused, or where what was asked for
 /// went meanwhile.
 pub(super) fn end_of_answer(message: &[u8]) -> Option<io::Result<()>> {
