@@ -20,4 +20,5 @@ mod lab;
 mod longest_prefix;
 mod ports;
 mod random_lists;
+mod snat_address;
 mod sources;
