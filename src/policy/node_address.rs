@@ -170,6 +170,8 @@ fn warning(reason: String, remedy: String) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// `192.0.2.1 eth0` and what else there is to say of it: `dummy`, `secondary`, `unusable`.
@@ -224,6 +226,38 @@ mod tests {
             assert_eq!(found.to_string(), expected, "{cidrs:?}");
         }
         assert_eq!(chosen(&["0.0.0.0/0"], &[]).chosen(), None);
+    }
+
+    proptest! {
+        /// Held against the words of the documentation, address by address.
+        #[test]
+        fn whatever_a_node_has_the_choice_is_usable_and_no_better_one_is_left(
+            cidrs in prop::collection::vec((0_u8..8, 29_u8..=32), 0..4),
+            own in prop::collection::vec((0_u8..8, any::<bool>(), any::<bool>()), 0..6),
+        ) {
+            let cidrs = cidrs.iter().map(|(last, length)| {
+                let address = IpAddr::from([192, 0, 2, *last]);
+                IpNet::new(address, *length).unwrap().trunc()
+            });
+            let cidrs: Vec<IpNet> = cidrs.collect();
+            let own = own.into_iter().map(|(last, is_usable, is_secondary)| NodeAddress {
+                address: IpAddr::from([192, 0, 2, last]),
+                interface: "eth0".to_owned(),
+                kind: None,
+                is_usable,
+                is_secondary,
+            });
+            let own: Vec<NodeAddress> = own.collect();
+            let rank = |of: &NodeAddress| {
+                let first = cidrs.iter().position(|cidr| cidr.contains(&of.address));
+                first.filter(|_| of.is_usable).map(|first| (first, of.is_secondary))
+            };
+            let best = own.iter().filter(|of| rank(of).is_some()).min_by_key(|of| rank(of));
+            let mut address = SnatAddress::within(cidrs.clone());
+            address.choose(&own);
+            prop_assert_eq!(address.chosen(), best);
+            prop_assert_eq!(address.warnings().is_empty(), cidrs.is_empty() || address.candidates.len() == 1);
+        }
     }
 
     #[test]

@@ -8,7 +8,6 @@
     clippy::indexing_slicing
 )]
 
-mod addresses;
 mod feature_flips;
 mod flips;
 mod moving_over;

@@ -13,5 +13,6 @@
 #[path = "../bench/daemon/watched.rs"]
 mod watched;
 
+mod addresses;
 mod opponents;
 mod soak;

@@ -98,7 +98,7 @@ impl Times {
     fn of(changes: &[Change]) -> Self {
         let times = changes
             .iter()
-            .map(|change| change.committed - change.notified);
+            .map(|change| change.committed.saturating_duration_since(change.notified));
         let mut times: Vec<Duration> = times.collect();
         times.sort();
         Self(times)
@@ -157,7 +157,8 @@ fn with_moments(changes: &[(Family, Instant, IpAddr)], told: &Told) -> Vec<Chang
             family: *family,
             asked: *asked,
             notified,
-            committed: after(&told.commits, notified),
+            // The one may be read before the other, as both are there.
+            committed: after(&told.commits, *asked),
             chosen: *chosen,
         }
     });
