@@ -42,7 +42,7 @@ pub(super) const CIDR_LIMIT: &str = "cidrLimit";
 
 /// The known keys. A new one is a row here, a field of [`Config`] with its default, and a property in the schema of the chart's values;
 /// what they are called elsewhere stands in [`super::other_names`].
-pub(super) const KEYS: [Key; 14] = [
+pub(super) const KEYS: [Key; 15] = [
     key(
         NON_MASQUERADE_CIDRS,
         Cidrs(|c| &mut c.non_masquerade_cidrs, ALL_MASQUERADED),
@@ -55,6 +55,10 @@ pub(super) const KEYS: [Key; 14] = [
     key(
         "outputInterfaces",
         Names(|c| &mut c.output_interfaces, ANY_INTERFACE),
+    ),
+    key(
+        "snatAddressCIDRs",
+        Cidrs(|c| &mut c.snat_address_cidrs, OUTGOING_INTERFACE),
     ),
     key("masqNodeTraffic", Boolean(|c| &mut c.masq_node_traffic)),
     key("masqLinkLocal", Boolean(|c| &mut c.masq_link_local)),
@@ -76,6 +80,7 @@ const ALL_MASQUERADED: &str = "to masquerade every destination, or remove the ke
 const NO_DESTINATION: &str = "for no destination, or remove the key";
 const ANY_SOURCE: &str = "for any source, or remove the key";
 const ANY_INTERFACE: &str = "for any interface, or remove the key";
+const OUTGOING_INTERFACE: &str = "for the address of the outgoing interface, or remove the key";
 
 const fn key(name: &'static str, field: Field) -> Key {
     Key { name, field }

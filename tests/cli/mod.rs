@@ -18,4 +18,5 @@ mod help;
 mod hostile_files;
 mod log_lines;
 mod peer_configurations;
+mod snat_address;
 mod status;

@@ -9,6 +9,7 @@
     clippy::indexing_slicing
 )]
 
+mod addresses;
 mod feature_flips;
 mod flips;
 mod moving_over;
