@@ -10,6 +10,7 @@
 
 mod cleanup;
 mod command_line;
+mod completions;
 mod doctor;
 mod explain;
 mod fuzz_seeds;
@@ -17,6 +18,7 @@ mod golden;
 mod help;
 mod hostile_files;
 mod log_lines;
+mod man;
 mod peer_configurations;
 mod snat_address;
 mod status;
