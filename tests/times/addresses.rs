@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::DAEMON;
-use crate::support::flows::Flows;
+use crate::support::flows::{Counts, Flows};
 use crate::support::judged::Judged;
 use crate::support::lab::{Family, Lab};
 use crate::support::moments::MOMENT;
@@ -165,11 +165,58 @@ fn with_moments(changes: &[(Family, Instant, IpAddr)], told: &Told) -> Vec<Chang
     changes.collect()
 }
 
+/// What became of the flows that were to get one of the node's addresses.
+#[derive(Debug, Default)]
+struct Judgement {
+    flows: u64,
+    /// Those sent while either of two addresses was right.
+    in_between: u64,
+    wrong: u64,
+    mistakes: Vec<String>,
+}
+
+/// Each flow by the moment in which it was sent; the choice before a change is right until `is_followed`.
+fn judged(
+    lab: &Lab,
+    changes: &[Change],
+    counts: &Counts,
+    started: Instant,
+    is_followed: impl Fn(&Change) -> Instant,
+) -> Judgement {
+    let mut judgement = Judgement::default();
+    for (after, moment) in counts.moments.all() {
+        let (begins, ends) = (started + after, started + after + MOMENT);
+        for (source, number) in &moment.masqueraded_as {
+            let family = Family::of(*source);
+            let mut right = vec![lab.addresses_of(family).node_uplink];
+            let of_family = changes.iter().filter(|change| change.family == family);
+            for change in of_family.take_while(|change| change.asked < ends) {
+                if begins >= is_followed(change) {
+                    right.clear();
+                }
+                right.push(change.chosen);
+            }
+            judgement.flows += number;
+            if right.len() > 1 {
+                judgement.in_between += number;
+            }
+            if !right.contains(source) {
+                judgement.wrong += number;
+                let mistake = format!("after {after:?}: {number} from {source}, not {right:?}");
+                judgement.mistakes.push(mistake);
+            }
+        }
+    }
+    judgement
+}
+
+/// From the commit on, whenever that is. That it comes within 20 ms takes a machine without other work: a few of the changes
+/// may be late.
 #[test]
-fn addresses_that_come_and_go_mistreat_no_flow_from_20_ms_on() {
+fn addresses_that_come_and_go_mistreat_no_flow_from_the_commit_on() {
     let _turn = one_at_a_time();
-    let judged = Judged::start(DAEMON, CONFIGURATION, &[]).unwrap();
-    let lab = &judged.lab;
+    let daemon = Judged::start(DAEMON, CONFIGURATION, &[]).unwrap();
+    let lab = &daemon.lab;
     let parsed = |prefixes: [&str; 2]| prefixes.map(|prefix| prefix.parse().unwrap()).to_vec();
     let flows = Flows {
         rate: RATE,
@@ -186,36 +233,23 @@ fn addresses_that_come_and_go_mistreat_no_flow_from_20_ms_on() {
     end.store(true, Ordering::Release);
     let changes = with_moments(&changes, &listening.join().unwrap());
     let times = Times::of(&changes);
-    let (mut judged_flows, mut in_grace, mut wrong) = (0, 0, Vec::new());
-    for (after, moment) in counts.moments.all() {
-        let (begins, ends) = (started + after, started + after + MOMENT);
-        for (source, number) in &moment.masqueraded_as {
-            let family = Family::of(*source);
-            let mut right = vec![lab.addresses_of(family).node_uplink];
-            for change in changes.iter().filter(|change| change.family == family) {
-                if change.asked >= ends {
-                    break;
-                }
-                if begins >= change.notified + GRACE * time_factor() {
-                    right.clear();
-                }
-                right.push(change.chosen);
-            }
-            judged_flows += number;
-            in_grace += if right.len() > 1 { *number } else { 0 };
-            if !right.contains(source) {
-                wrong.push(format!(
-                    "after {after:?}: {number} from {source}, not {right:?}"
-                ));
-            }
-        }
-    }
+    let in_time = |change: &Change| change.notified + GRACE * time_factor();
+    let from_20_ms = judged(lab, &changes, &counts, started, in_time);
+    let from_commit = judged(lab, &changes, &counts, started, |change| {
+        in_time(change).max(change.committed)
+    });
     println!(
-        "{times}; {judged_flows} flows with the node's addresses, {in_grace} of them in the 20 ms after a change, {} wrong; {counts}",
-        wrong.len()
+        "{times}; {} flows with the node's addresses, {} of them within 20 ms of a change, {} wrong later than that, {} wrong after the commit; {counts}",
+        from_20_ms.flows, from_20_ms.in_between, from_20_ms.wrong, from_commit.wrong
     );
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(from_commit.mistakes.is_empty(), "{from_commit:#?}");
     assert_eq!(counts.wrong_source, 0, "{counts}");
     counts.assert_enough_arrived(LEAST_RATE * 7.0 / 8.0);
-    assert!(judged_flows > 10_000 && in_grace * 2 < judged_flows);
+    assert!(from_20_ms.flows > 10_000 && from_20_ms.in_between * 2 < from_20_ms.flows);
+    let is_late = |change: &&Change| change.committed > in_time(change);
+    let late = changes.iter().filter(is_late).count();
+    assert!(
+        late * 10 <= CHANGES,
+        "{late} of {CHANGES} changes are late: {times}"
+    );
 }
