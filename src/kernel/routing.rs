@@ -101,7 +101,8 @@ pub fn route_to(address: IpAddr) -> io::Result<Option<Route>> {
 /// Where the kernel does not answer.
 pub fn routes(family: Family) -> io::Result<Vec<Route>> {
     dumped(libc::RTM_GETROUTE, family, ROUTE_BYTES, |answer| {
-        is_of_main(answer).then(|| ways(answer)).unwrap_or_default()
+        let ways = is_of_main(answer).then(|| ways(answer));
+        ways.into_iter().flatten()
     })
 }
 

@@ -57,7 +57,7 @@ fn a_chosen_address_takes_the_place_of_masquerading_in_every_rule() {
         let without = chains_of(&config);
         config.snat_address_cidrs = vec!["192.0.2.0/24".parse().unwrap()];
         assert_eq!(chains_of(&config), without);
-        let policy = Policy::new(&config).on_node(&[own.clone()]);
+        let policy = Policy::new(&config).on_node(std::slice::from_ref(&own));
         let mut with = chains(&policy.ipv4, &policy, "masq");
         let rules = with.iter_mut().flat_map(|chain| &mut chain.rules);
         let mut snats = 0;
