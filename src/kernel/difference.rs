@@ -149,6 +149,13 @@ impl<'a> Comparison<'a> {
         self.differences.is_empty() && !self.rules_are_unknown
     }
 
+    /// Nothing but the rules of one chain: whichever of them a packet meets, with those of the other chains they are of one
+    /// policy.
+    #[must_use]
+    pub fn is_of_one_chain(&self) -> bool {
+        matches!(self.differences.as_slice(), [Difference::RulesDiffer(_)])
+    }
+
     /// A chain has other rules than it is to have, the names of the sets aside that they look up.
     #[must_use]
     pub fn has_other_rules(&self) -> bool {

@@ -33,6 +33,8 @@ pub struct Kernel {
     pub(super) claims: Claims,
     /// Whether libnftables writes the counter of a set: before 1.0.6 it drops it without a word. `None`: no set was made yet.
     pub(super) writes_counters: Option<bool>,
+    /// They may have met the rules before the last ones.
+    pub(super) packets_may_be_under_way: bool,
     tables: Option<Tables>,
     memories: HashMap<Family, Memory>,
     libnftables: Option<String>,
@@ -79,6 +81,7 @@ impl Kernel {
             form: Form::Typeof,
             claims: Claims::new(TableOwner::Auto),
             writes_counters: None,
+            packets_may_be_under_way: false,
             tables: None,
             memories: HashMap::new(),
             libnftables: None,

@@ -100,15 +100,10 @@ pub fn route_to(address: IpAddr) -> io::Result<Option<Route>> {
 /// # Errors
 /// Where the kernel does not answer.
 pub fn routes(family: Family) -> io::Result<Vec<Route>> {
-    dumped(
-        libc::RTM_GETROUTE,
-        family,
-        ROUTE_BYTES,
-        |answer| match is_of_main(answer) {
-            true => ways(answer),
-            false => Vec::new(),
-        },
-    )
+    dumped(libc::RTM_GETROUTE, family, ROUTE_BYTES, |answer| {
+        let ways = is_of_main(answer).then(|| ways(answer));
+        ways.into_iter().flatten()
+    })
 }
 
 /// The addresses of which the kernel's `masquerade` may take one, in the order in which it looks at them

@@ -45,11 +45,18 @@ impl Kernel {
             self.make_sets(&transaction(sets.map(Command::AddSet).collect()))?;
         }
         if comparison.rules_are_to_be_written {
+            // The kernel keeps two generations of a chain, and the next transaction overwrites the last one. A packet
+            // that is stopped in the base chain meanwhile, as on a guest's processor, would jump from its old rules into
+            // the new ones of the next chain. Where one chain alone has other rules, that does no harm before more changes:
+            // an address of the node that comes and goes at once does not wait.
+            let is_of_one_chain = comparison.is_of_one_chain();
+            if !is_of_one_chain && std::mem::take(&mut self.packets_may_be_under_way) {
+                ffi::wait_for_packets_under_way();
+            }
             self.write_rules(&transaction(rules_in_place_of(table, ruleset)))?;
-            if comparison.has_other_rules() {
-                // The kernel keeps two generations of a chain, and the next transaction overwrites the last one. A packet
-                // that is stopped in the base chain meanwhile, as on a guest's processor, would jump from its old rules into
-                // the new ones of the next chain.
+            if is_of_one_chain {
+                self.packets_may_be_under_way = true;
+            } else if comparison.has_other_rules() {
                 ffi::wait_for_packets_under_way();
             }
         }
