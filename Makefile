@@ -26,13 +26,19 @@ export DEBIAN_13_ROOT ?= $(abspath $(TARGET_DIR))/debian-13
 # What `make install` installs, and where to; DESTDIR stands before each path, for those who make packages.
 PROGRAM ?= $(TARGET_DIR)/release/non-masquerade-daemon
 PREFIX ?= /usr/local
-DOC_DIR := $(DESTDIR)$(PREFIX)/share/doc/non-masquerade-daemon
+SHARE := $(DESTDIR)$(PREFIX)/share
+DOC_DIR := $(SHARE)/doc/non-masquerade-daemon
+# What the program prints, and where it is looked for: by man, bash-completion, fish, and zsh below /usr/local.
+PRINTED := 'man:$(SHARE)/man/man8/non-masquerade-daemon.8' \
+	'completions bash:$(SHARE)/bash-completion/completions/non-masquerade-daemon' \
+	'completions fish:$(SHARE)/fish/vendor_completions.d/non-masquerade-daemon.fish' \
+	'completions zsh:$(SHARE)/zsh/site-functions/_non-masquerade-daemon'
 # With their directories, so that the links between them go on leading somewhere.
 PAGES := LICENSE README.md daemon-config/README.md daemon-config/config manifests/README.md src/README.md tests/README.md
 
 BUILD_PACKAGES := gcc libc6-dev libnftables-dev
 RUN_PACKAGES := $(BUILD_PACKAGES) iproute2 nftables util-linux
-TEST_PACKAGES := $(RUN_PACKAGES) conntrack iptables strace
+TEST_PACKAGES := $(RUN_PACKAGES) conntrack iptables mandoc strace
 BENCH_PACKAGES := $(RUN_PACKAGES) conntrack iptables strace
 KERNEL_PACKAGES := $(RUN_PACKAGES) cpio debootstrap e2fsprogs kmod qemu-system-x86 xz-utils zstd
 ARM64_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm
@@ -60,8 +66,8 @@ help:
 	@echo 'make soak    100,000 changes, after which the daemon is as large as before'
 	@echo 'make fuzz    looks for input that breaks a reader, $(FUZZ_SECONDS) s for each; FUZZ_SECONDS says how long'
 	@echo 'make deny    licences, advisories and sources of the crates, by cargo-deny; built at first, which takes minutes'
-	@echo 'make golden  rewrites tests/golden: what render, nft and --help print; as root'
-	@echo 'make install the built daemon, its systemd unit and its pages, below $(PREFIX); PREFIX and DESTDIR choose another place'
+	@echo 'make golden  rewrites tests/golden: what render, nft, --help, man and completions print; as root'
+	@echo 'make install the built daemon, its systemd unit, pages, manual and completions, below $(PREFIX); PREFIX and DESTDIR choose another place'
 	@echo 'make clean   removes what was built'
 	@echo 'make version prints $(VERSION), the tag of images'
 	@echo
@@ -130,7 +136,7 @@ deny:
 # Look at the difference before you commit it.
 golden: install-test-packages
 	.ci/install-debian-13 $(DEBIAN_13_ROOT)
-	REWRITE_GOLDENS=1 cargo test --locked --test cli -- golden:: help::
+	REWRITE_GOLDENS=1 cargo test --locked --test cli -- golden:: help:: completions:: man::
 
 install-test-packages:
 	@.ci/install-packages $(TEST_PACKAGES)
@@ -197,6 +203,9 @@ install:
 	install -D '$(PROGRAM)' '$(DESTDIR)$(PREFIX)/bin/non-masquerade-daemon'
 	install -D --mode=644 manifests/systemd/non-masquerade-daemon.service --target-directory='$(DESTDIR)$(PREFIX)/lib/systemd/system'
 	sed --in-place 's|/usr/local/|$(PREFIX)/|' '$(DESTDIR)$(PREFIX)/lib/systemd/system/non-masquerade-daemon.service'
+	for printed in $(PRINTED); do \
+		install -D --mode=644 /dev/null "$${printed#*:}" && '$(PROGRAM)' $${printed%%:*} >"$${printed#*:}" || exit; \
+	done
 	for page in $(PAGES); do install -D --mode=644 "$$page" '$(DOC_DIR)'/"$$page" || exit; done
 
 clean:

@@ -249,6 +249,23 @@ pub enum Command {
         #[arg(long, value_name = "FORMAT", default_value = "text")]
         format: OutputFormat,
     },
+    /// Print what completes this command line in a shell; `make install` installs it
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Print the manual page, in the language of man(7); `make install` installs it
+    Man,
+}
+
+/// `completions SHELL`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 /// `--format`

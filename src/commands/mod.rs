@@ -2,6 +2,7 @@
 
 mod check;
 mod cleanup;
+mod completions;
 mod daemon_says;
 mod daemons;
 mod doctor;
@@ -11,6 +12,7 @@ mod holder;
 mod legacy_nat;
 mod listed_rules;
 mod look;
+mod man;
 pub mod other_nat;
 mod pods;
 mod proc;
@@ -86,6 +88,8 @@ pub fn execute(parsed: Parsed) -> ExitStatus {
         Command::Status { format } => status::status(&cli.options, format),
         Command::Cleanup => cleanup::cleanup(&cli.options),
         Command::Doctor { format } => doctor::doctor(&cli.options, format),
+        Command::Completions { shell } => completions::completions(shell),
+        Command::Man => man::man(),
     }
 }
 

@@ -48,9 +48,12 @@ fn configurations_in(subdirectory: &str) -> Vec<(String, PathBuf)> {
     found
 }
 
-fn compare(golden: &str, actual: &str) {
+/// Fails unless this is what the golden of that name holds.
+#[track_caller]
+pub(super) fn compare(golden: &str, actual: &str) {
     let path = directory().join(golden);
     if std::env::var_os(REWRITE).is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, actual).unwrap();
         return;
     }

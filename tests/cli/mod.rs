@@ -10,6 +10,7 @@
 
 mod cleanup;
 mod command_line;
+mod completions;
 mod doctor;
 mod explain;
 mod fuzz_seeds;
@@ -17,5 +18,6 @@ mod golden;
 mod help;
 mod hostile_files;
 mod log_lines;
+mod man;
 mod peer_configurations;
 mod status;

@@ -105,6 +105,16 @@ fn the_program_its_unit_and_its_papers_are_installed_and_nothing_else() {
             ("share/doc/non-masquerade-daemon/manifests/README.md", 0o644),
             ("share/doc/non-masquerade-daemon/src/README.md", 0o644),
             ("share/doc/non-masquerade-daemon/tests/README.md", 0o644),
+            ("share/man/man8/non-masquerade-daemon.8", 0o644),
+            (
+                "share/bash-completion/completions/non-masquerade-daemon",
+                0o644,
+            ),
+            (
+                "share/fish/vendor_completions.d/non-masquerade-daemon.fish",
+                0o644,
+            ),
+            ("share/zsh/site-functions/_non-masquerade-daemon", 0o644),
         ];
         let expected = expected.map(|(path, mode)| (format!("{prefix}/{path}"), mode));
         assert_eq!(Installed::at(prefix).files(), BTreeMap::from(expected));
