@@ -8,7 +8,8 @@ REGISTRY ?= localhost
 SOURCE_URL ?=
 
 OS := linux
-ARCH ?= $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
+HOST_ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
+ARCH ?= $(HOST_ARCH)
 ALL_PLATFORMS ?= linux/amd64 linux/arm64
 IMAGE := $(REGISTRY)/non-masquerade-daemon
 TAG ?= $(VERSION)
@@ -39,7 +40,7 @@ PAGES := LICENSE README.md daemon-config/README.md daemon-config/config manifest
 
 BUILD_PACKAGES := gcc libc6-dev libnftables-dev
 RUN_PACKAGES := $(BUILD_PACKAGES) iproute2 nftables util-linux
-TEST_PACKAGES := $(RUN_PACKAGES) conntrack iptables mandoc strace
+TEST_PACKAGES := $(RUN_PACKAGES) conntrack iptables mandoc python3-jsonschema strace
 BENCH_PACKAGES := $(RUN_PACKAGES) conntrack iptables strace
 KERNEL_PACKAGES := $(RUN_PACKAGES) cpio debootstrap e2fsprogs kmod qemu-system-x86 xz-utils zstd
 ARM64_PACKAGES := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm
@@ -124,7 +125,7 @@ endif
 	cargo bench --locked --profile dev --bench chaos
 
 soak: install-test-packages
-	SOAK_CHANGES=100000 cargo test --locked --test times soak:: -- --nocapture $(if $(ROOT),,--skip needs_root)
+	SOAK_CHANGES=100000 cargo test --locked --test daemon soak:: -- --nocapture $(if $(ROOT),,--skip needs_root)
 
 fuzz:
 	@.ci/install-packages $(FUZZ_PACKAGES)
@@ -145,10 +146,14 @@ install-test-packages:
 version:
 	@echo '$(VERSION)'
 
+# Said where a build for an architecture fails that the host has not.
+hint_if_foreign = $(if $(filter $(HOST_ARCH),$1),,|| { echo 'Programs of $1 run on $(HOST_ARCH) by QEMU \
+	(binfmt_misc). If that is missing: apt-get install qemu-user-static, on Debian' >&2; exit 1; })
+
 container: install-container-tool
 	$(CONTAINER_TOOL) build --platform $(OS)/$(ARCH) --tag $(IMAGE):$(TAG) \
 		--label $(LABEL).version=$(VERSION) --label $(LABEL).revision=$(REVISION) --label $(LABEL).source=$(SOURCE_URL) \
-		$(CONTAINER_BUILD_FLAGS) .
+		$(CONTAINER_BUILD_FLAGS) . $(call hint_if_foreign,$(ARCH))
 
 push: name-a-registry container
 	$(CONTAINER_TOOL) push $(CONTAINER_PUSH_FLAGS) $(IMAGE):$(TAG)
@@ -157,7 +162,7 @@ push: name-a-registry container
 build-%: install-container-tool
 	mkdir -p $(TARGET_DIR)/$*
 	$(CONTAINER_TOOL) build --platform $(subst _,/,$*) --target program --output type=local,dest=$(TARGET_DIR)/$* \
-		$(CONTAINER_BUILD_FLAGS) .
+		$(CONTAINER_BUILD_FLAGS) . $(call hint_if_foreign,$(lastword $(subst _, ,$*)))
 
 container-%:
 	@$(MAKE) --no-print-directory container OS=$(firstword $(subst _, ,$*)) ARCH=$(lastword $(subst _, ,$*)) \

@@ -12,7 +12,5 @@ mod packaging;
 #[path = "packets/mod.rs"]
 mod packets;
 mod support;
-#[path = "times/mod.rs"]
-mod times;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_non-masquerade-daemon");

@@ -1,4 +1,5 @@
-//! No flow is mistreated in a change: tens of thousands of new connections a second, one such test at a time.
+//! No flow is mistreated in a change, nor whoever works against it: tens of thousands of new connections a second, one such
+//! test at a time.
 
 #[path = "flows/mod.rs"]
 mod flows;

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{ExitStatus, bad_configuration, failed, load, print, print_json, print_warnings};
+use super::{
+    ExitStatus, bad_configuration, failed, load, policy_here, print, print_json, print_warnings,
+};
 use crate::cli::{Options, PolicyFormat};
 use crate::config::Config;
 use crate::config_source::{self, Loaded, Origin};
@@ -20,11 +22,15 @@ pub(super) fn check(options: &Options, files: &[PathBuf], format: PolicyFormat) 
         Ok(loaded) => {
             print_warnings(&loaded.warnings);
             print_warnings(&silent(&loaded));
+            let policy = policy_here(&loaded.config);
+            print_warnings(&policy.warnings());
             let config = normalised(&loaded.config);
             match format {
-                PolicyFormat::Text => {
-                    print(&described(&loaded.config, &Origin::of(&loaded, paths)))
-                }
+                PolicyFormat::Text => print(&described(
+                    &loaded.config,
+                    &policy,
+                    &Origin::of(&loaded, paths),
+                )),
                 PolicyFormat::Json => print_json(&config),
                 PolicyFormat::Yaml => match serde_yaml::to_string(&config) {
                     Ok(text) => print(&text),
@@ -59,7 +65,7 @@ fn silent(loaded: &Loaded) -> Vec<String> {
         .collect()
 }
 
-fn described(config: &Config, origin: &Origin) -> String {
+fn described(config: &Config, policy: &Policy, origin: &Origin) -> String {
     let more = match origin {
         Origin::Defaults(_) => format!(": {origin}"),
         Origin::Files(_) if config.non_masquerade_cidrs_are_default => {
@@ -67,7 +73,7 @@ fn described(config: &Config, origin: &Origin) -> String {
         }
         Origin::Files(_) => String::new(),
     };
-    let policy = Policy::new(config).at_length();
+    let policy = policy.at_length();
     let interval = config.resync_interval;
     format!(
         "The configuration is good{more}.\n\n{policy}\nFile and kernel are compared every {interval:?}.\n"

@@ -110,6 +110,11 @@ fn alone(statement: &Statement) -> Statement {
             to_ports: None,
             fully_random: false,
         },
+        Statement::Snat { address, .. } => Statement::Snat {
+            address: *address,
+            to_ports: None,
+            fully_random: false,
+        },
         other => other.clone(),
     }
 }
@@ -138,7 +143,7 @@ fn feature_of(statement: &Statement, family: Family) -> Option<Feature> {
             ("fib", "CONFIG_NFT_FIB_IPV6")
         }
         (Statement::Masquerade { .. }, _) => ("masquerade", "CONFIG_NFT_MASQ"),
-        (Statement::SnatToOwnSource, _) => ("snat", "CONFIG_NFT_NAT"),
+        (Statement::Snat { .. } | Statement::SnatToOwnSource, _) => ("snat", "CONFIG_NFT_NAT"),
         (Statement::DestinationTranslated, _) => ("ct status", "CONFIG_NFT_CT"),
         (Statement::ValidForConntrack, _) => ("ct state", "CONFIG_NFT_CT"),
         (Statement::Chance { .. }, _) => ("numgen", "CONFIG_NFT_NUMGEN"),

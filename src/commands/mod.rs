@@ -27,8 +27,11 @@ use std::io::{self, Write};
 use tracing::{error, warn};
 
 use crate::cli::{Command, Options, Parsed};
+use crate::config::Config;
 use crate::config_source::{self, LoadError, Loaded};
 use crate::kernel::capability::{self, NetAdmin};
+use crate::kernel::routing;
+use crate::policy::Policy;
 use crate::{logging, startup_signals};
 
 /// What the program's end says to its caller.
@@ -123,6 +126,13 @@ fn print_warnings(warnings: &[impl std::fmt::Display]) {
     }
 }
 
+/// Says on standard error what is to be known beside what is printed.
+fn print_notes(notes: &[String]) {
+    for note in notes {
+        let _ = writeln!(io::stderr(), "{note}");
+    }
+}
+
 /// Prints a value as JSON.
 fn print_json(value: &impl serde::Serialize) -> ExitStatus {
     match serde_json::to_string_pretty(value) {
@@ -141,6 +151,19 @@ fn failed(why: &str) -> ExitStatus {
 /// The configuration that `--config` names.
 fn load(options: &Options) -> Result<Loaded, LoadError> {
     config_source::load_patiently(&options.config, &options.flags())
+}
+
+/// What the configuration means on this machine.
+fn policy_here(config: &Config) -> Policy {
+    let policy = Policy::new(config);
+    match routing::addresses_within(&policy.snat_cidrs()) {
+        Ok(addresses) => policy.on_node(&addresses),
+        Err(error) => {
+            let why = format!("the addresses of this machine cannot be read: {error}");
+            print_warnings(&[why]);
+            policy
+        }
+    }
 }
 
 /// Raises CAP_NET_ADMIN, or says what is to be done.

@@ -1,8 +1,9 @@
 //! `render`: the tables of both families as one JSON document.
 
-use super::{ExitStatus, bad_configuration, failed, load, print, print_warnings};
+use super::{
+    ExitStatus, bad_configuration, failed, load, policy_here, print, print_notes, print_warnings,
+};
 use crate::cli::Options;
-use crate::policy::Policy;
 use crate::ruleset::json::{self, Form};
 use crate::ruleset::transaction::Transaction;
 use crate::ruleset::{SetNames, Tables};
@@ -14,7 +15,10 @@ pub(super) fn render(options: &Options) -> ExitStatus {
         Err(error) => return bad_configuration(&error),
     };
     print_warnings(&loaded.warnings);
-    let tables = Tables::new(&Policy::new(&loaded.config), &options.chosen_names());
+    let policy = policy_here(&loaded.config);
+    print_warnings(&policy.warnings());
+    print_notes(&policy.snat_addresses_in_words());
+    let tables = Tables::new(&policy, &options.chosen_names());
     let set_names = SetNames::first();
     let creation: Vec<Transaction<'_>> = tables
         .wanted()

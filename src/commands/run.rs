@@ -5,14 +5,13 @@ use std::sync::Arc;
 use nix::sys::utsname::uname;
 use tracing::{error, info, warn};
 
-use super::{ExitStatus, bad_configuration, load, require_net_admin};
+use super::{ExitStatus, bad_configuration, load, policy_here, require_net_admin};
 use crate::cli::Options;
 use crate::config_source::Origin;
 use crate::daemon::event_loop::{self, Settings};
 use crate::daemon::once::sync;
 use crate::in_words;
 use crate::kernel::pass::TablePass;
-use crate::policy::Policy;
 use crate::ruleset::Tables;
 
 /// Keeps the kernel in step with the file until it is told to end.
@@ -79,7 +78,10 @@ pub(super) fn once(options: &Options) -> ExitStatus {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    let policy = Policy::new(&loaded.config);
+    let policy = policy_here(&loaded.config);
+    for warning in policy.warnings() {
+        warn!("{warning}");
+    }
     info!("policy: {policy}");
     let tables = Arc::new(Tables::new(&policy, &options.chosen_names()));
     let runtime = tokio::runtime::Builder::new_current_thread()

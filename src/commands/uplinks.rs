@@ -14,6 +14,8 @@ use serde::Serialize;
 
 use crate::in_words;
 use crate::kernel::routing::{self, Address, Route};
+use crate::policy::Policy;
+use crate::policy::node_address::{NodeAddress, SnatAddress};
 use crate::ruleset::Family;
 
 /// How many addresses are named.
@@ -27,13 +29,25 @@ pub(super) struct Taken {
     addresses: Vec<IpAddr>,
     /// Whose they are.
     interface: String,
+    /// `snatAddressCIDRs` leads to it, whatever the uplink.
+    is_configured: bool,
 }
 
 impl Taken {
-    /// They are the uplink's own.
-    pub(super) fn are_own(&self) -> bool {
-        self.interface == self.uplink && !self.addresses.is_empty()
+    /// They are the uplink's own, or what is asked for.
+    pub(super) fn are_as_meant(&self) -> bool {
+        self.is_configured || self.interface == self.uplink && !self.addresses.is_empty()
     }
+}
+
+/// The address that masqueraded connections of the family get here; `None`: the family is left alone.
+pub(super) fn snat_address_of(policy: &Policy, family: Family) -> Option<&SnatAddress> {
+    let of_family = match family {
+        Family::Ip => Some(&policy.ipv4),
+        Family::Ip6 => policy.ipv6.as_ref(),
+    };
+    let of_family = of_family.filter(|of_family| !of_family.is_left_alone());
+    of_family.map(|of_family| &of_family.snat_address)
 }
 
 /// `192.0.2.1 of eth0`, and what is wrong with it.
@@ -43,6 +57,7 @@ impl fmt::Display for Taken {
             uplink,
             addresses,
             interface,
+            is_configured,
         } = self;
         let named = in_words::first(addresses, ADDRESSES_NAMED, ", ");
         match addresses.as_slice() {
@@ -53,38 +68,52 @@ impl fmt::Display for Taken {
             [_] => write!(f, "{named} of {interface}"),
             _ => write!(f, "one of {named} of {interface}"),
         }?;
-        match addresses.is_empty() || self.are_own() {
+        match addresses.is_empty() || self.are_as_meant() {
+            true if *is_configured => f.write_str(" (snatAddressCIDRs)"),
             true => Ok(()),
             false => write!(f, ": {uplink}, by which it leaves, has none of that family"),
         }
     }
 }
 
-/// What masquerading takes for each way of the family's default routes.
+/// What masquerading takes for each way of the family's default routes. `chosen`: by `snatAddressCIDRs`.
 ///
 /// # Errors
 /// Where the kernel does not tell.
-pub(super) fn of_default_routes(family: Family) -> io::Result<Vec<Taken>> {
+pub(super) fn of_default_routes(
+    family: Family,
+    chosen: Option<&NodeAddress>,
+) -> io::Result<Vec<Taken>> {
     let addresses = routing::addresses(family)?;
     let mut routes = routing::routes(family)?;
     routes.retain(|route| route.destination.prefix_len() == 0);
     routes.sort_by(|one, other| one.interface.cmp(&other.interface));
-    let taken = routes.iter().map(|route| taken_by(route, &addresses));
+    let taken = routes
+        .iter()
+        .map(|route| taken_by(route, &addresses, chosen));
     let mut taken: Vec<Taken> = taken.collect();
     taken.dedup();
     Ok(taken)
 }
 
 /// What it takes for packets to this address; `None`: there is no route, or the kernel does not tell.
-pub(super) fn on_the_way_to(destination: IpAddr) -> Option<Taken> {
+pub(super) fn on_the_way_to(destination: IpAddr, chosen: Option<&NodeAddress>) -> Option<Taken> {
     let route = routing::route_to(destination).ok()??;
     let addresses = routing::addresses(Family::of(destination)).ok()?;
-    Some(taken_by(&route, &addresses))
+    Some(taken_by(&route, &addresses, chosen))
 }
 
 /// `all`: those of the route's family.
-fn taken_by(route: &Route, all: &[Address]) -> Taken {
+fn taken_by(route: &Route, all: &[Address], chosen: Option<&NodeAddress>) -> Taken {
     let uplink = &route.interface;
+    if let Some(chosen) = chosen {
+        return Taken {
+            uplink: uplink.clone(),
+            addresses: vec![chosen.address],
+            interface: chosen.interface.clone(),
+            is_configured: true,
+        };
+    }
     let has_own = all.iter().any(|address| address.interface == *uplink);
     let interface = match all.first() {
         Some(first) if !has_own => &first.interface,
@@ -108,6 +137,7 @@ fn taken_by(route: &Route, all: &[Address]) -> Taken {
         uplink: uplink.clone(),
         addresses: candidates.iter().map(|address| address.address).collect(),
         interface: interface.clone(),
+        is_configured: false,
     }
 }
 
@@ -132,8 +162,8 @@ mod tests {
             interface: "eth0".to_owned(),
             gateway: gateway.map(|gateway| gateway.parse().unwrap()),
         };
-        let taken = taken_by(&route, &addresses.collect::<Vec<_>>());
-        (taken.to_string(), taken.are_own())
+        let taken = taken_by(&route, &addresses.collect::<Vec<_>>(), None);
+        (taken.to_string(), taken.are_as_meant())
     }
 
     const IPV4: &str = "0.0.0.0/0";
@@ -168,6 +198,26 @@ mod tests {
             let all = [of_eth0.as_slice(), &[("cni0", "fd00::1/64")]].concat();
             assert_eq!(told(IPV6, None, &all), (words.to_owned(), true));
         }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_taken_whatever_the_uplink_has() {
+        let chosen = NodeAddress {
+            address: "198.51.100.7".parse().unwrap(),
+            interface: "eth1".to_owned(),
+            kind: None,
+            is_usable: true,
+            is_secondary: false,
+        };
+        let route = Route {
+            destination: IPV4.parse().unwrap(),
+            is_local: false,
+            interface: "eth0".to_owned(),
+            gateway: None,
+        };
+        let taken = taken_by(&route, &[], Some(&chosen));
+        assert_eq!(taken.to_string(), "198.51.100.7 of eth1 (snatAddressCIDRs)");
+        assert!(taken.are_as_meant());
     }
 
     #[test]

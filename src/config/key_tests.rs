@@ -16,13 +16,13 @@ fn with_flags(text: &str, flags: &Flags) -> Config {
 #[test]
 fn all_keys_are_taken_from_yaml_and_json() {
     let yaml = "nonMasqueradeCIDRs: [10.0.0.0/8, fd00::/8]\nmasqueradeCIDRs: [10.1.0.0/16, fd00::/16]\n\
-                sourceCIDRs: [10.244.0.0/16, 'fd01::/64']\noutputInterfaces: [eth0, wg*, '*']\nmasqNodeTraffic: false\nmasqLinkLocal: true\n\
+                sourceCIDRs: [10.244.0.0/16, 'fd01::/64']\noutputInterfaces: [eth0, wg*, '*']\nsnatAddressCIDRs: [192.0.2.0/24, '2001:db8::/64', 10.0.0.0/8]\nmasqNodeTraffic: false\nmasqLinkLocal: true\n\
                 masqLinkLocalIPv6: true\nenableIPv6: true\nrandomFully: false\n\
-                toPorts: 32768-65535,1024-29999\nenforce: true\ndropInvalid: true\ncidrLimit: 2\nresyncInterval: 1m\n";
+                toPorts: 32768-65535,1024-29999\nenforce: true\ndropInvalid: true\ncidrLimit: 3\nresyncInterval: 1m\n";
     let json = "{\"enforce\": true, \"dropInvalid\": true, \"outputInterfaces\": [\"eth0\", \"wg*\", \"*\"], \"toPorts\": \"1024-29999,32768-65535\", \"randomFully\": false, \"enableIPv6\": true,\
                 \"masqLinkLocalIPv6\": true, \"masqLinkLocal\": true, \"masqNodeTraffic\": false, \
-                \"sourceCIDRs\": [\"10.244.0.0/16\", \"fd01::/64\"], \"masqueradeCIDRs\": [\"10.1.0.0/16\", \"fd00::/16\"],\
-                \"nonMasqueradeCIDRs\": [\"10.0.0.0/8\", \"fd00::/8\"], \"cidrLimit\": 2, \"resyncInterval\": \"60s\"}";
+                \"snatAddressCIDRs\": [\"192.0.2.0/24\", \"2001:db8::/64\", \"10.0.0.0/8\"], \"sourceCIDRs\": [\"10.244.0.0/16\", \"fd01::/64\"], \"masqueradeCIDRs\": [\"10.1.0.0/16\", \"fd00::/16\"],\
+                \"nonMasqueradeCIDRs\": [\"10.0.0.0/8\", \"fd00::/8\"], \"cidrLimit\": 3, \"resyncInterval\": \"60s\"}";
     assert_eq!(good(yaml), good(json));
     let Judged {
         config, warnings, ..
@@ -39,6 +39,11 @@ fn all_keys_are_taken_from_yaml_and_json() {
     assert_eq!(
         written(&config.source_cidrs),
         ["10.244.0.0/16", "fd01::/64"]
+    );
+    // In the order of the file: the first one decides.
+    assert_eq!(
+        written(&config.snat_address_cidrs),
+        ["192.0.2.0/24", "2001:db8::/64", "10.0.0.0/8"]
     );
     assert!(!config.masq_node_traffic && config.masq_link_local && config.masq_link_local_ipv6);
     assert!(config.enable_ipv6 && !config.random_fully && config.enforce);
@@ -88,7 +93,12 @@ fn new_keys_match_ignoring_case_and_take_yaml_1_1_booleans() {
 
 #[test]
 fn lists_may_be_empty_and_hold_what_repeats_and_overlaps() {
-    for key in ["nonMasqueradeCIDRs", "masqueradeCIDRs", "sourceCIDRs"] {
+    for key in [
+        "nonMasqueradeCIDRs",
+        "masqueradeCIDRs",
+        "sourceCIDRs",
+        "snatAddressCIDRs",
+    ] {
         good(&format!("{key}: []"));
         good(&format!(
             "{key}: [192.0.2.0/24, 192.0.2.0/24, 192.0.0.0/16, 0.0.0.0/0]"

@@ -40,9 +40,9 @@ pub(super) const ENABLE_IPV6: &str = "enableIPv6";
 pub(super) const TO_PORTS: &str = "toPorts";
 pub(super) const CIDR_LIMIT: &str = "cidrLimit";
 
-/// The known keys. A new one is a row here and a field of [`Config`] with its default; what they are called elsewhere stands in
-/// [`super::other_names`].
-pub(super) const KEYS: [Key; 14] = [
+/// The known keys. A new one is a row here, a field of [`Config`] with its default, and a property in the schema of the chart's values;
+/// what they are called elsewhere stands in [`super::other_names`].
+pub(super) const KEYS: [Key; 15] = [
     key(
         NON_MASQUERADE_CIDRS,
         Cidrs(|c| &mut c.non_masquerade_cidrs, ALL_MASQUERADED),
@@ -55,6 +55,10 @@ pub(super) const KEYS: [Key; 14] = [
     key(
         "outputInterfaces",
         Names(|c| &mut c.output_interfaces, ANY_INTERFACE),
+    ),
+    key(
+        "snatAddressCIDRs",
+        Cidrs(|c| &mut c.snat_address_cidrs, OUTGOING_INTERFACE),
     ),
     key("masqNodeTraffic", Boolean(|c| &mut c.masq_node_traffic)),
     key("masqLinkLocal", Boolean(|c| &mut c.masq_link_local)),
@@ -76,6 +80,7 @@ const ALL_MASQUERADED: &str = "to masquerade every destination, or remove the ke
 const NO_DESTINATION: &str = "for no destination, or remove the key";
 const ANY_SOURCE: &str = "for any source, or remove the key";
 const ANY_INTERFACE: &str = "for any interface, or remove the key";
+const OUTGOING_INTERFACE: &str = "for the address of the outgoing interface, or remove the key";
 
 const fn key(name: &'static str, field: Field) -> Key {
     Key { name, field }
@@ -143,6 +148,8 @@ fn good<T>(items: Vec<Item<T>>) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     /// The first cell of each row of the table of keys.
@@ -156,5 +163,28 @@ mod tests {
             .take_while(|row| row.starts_with("| `"));
         let named: Vec<&str> = rows.filter_map(|row| row.split('`').nth(1)).collect();
         assert_eq!(named, KEYS.map(|key| key.name));
+    }
+    /// What `helm install` refuses and takes, key by key.
+    #[test]
+    fn the_schema_of_the_chart_has_each_key_and_its_type() {
+        let schema = include_str!("../../manifests/helm/non-masquerade-daemon/values.schema.json");
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        let keys = schema["properties"]["config"]["properties"]
+            .as_object()
+            .unwrap();
+        for Key { name, field } in &KEYS {
+            let defined = |name: &str| json!({ "$ref": format!("#/definitions/{name}") });
+            let expected = match field {
+                Cidrs(..) => defined("cidrs"),
+                Names(..) => defined("interfaceNames"),
+                Boolean(_) => json!({ "type": "boolean" }),
+                Ports(_) => defined("portRanges"),
+                Integer(_) => defined("count"),
+                Interval(_) => defined("duration"),
+            };
+            let known = keys.get(*name);
+            assert_eq!(known, Some(&expected), "{name} of values.schema.json");
+        }
+        assert_eq!(keys.len(), KEYS.len(), "{:?}", keys.keys());
     }
 }

@@ -55,6 +55,15 @@ fn lists_are_united_in_the_order_of_files() {
     assert_eq!(exempt(&[b, "", a]).len(), 4);
     let sources = good(&["sourceCIDRs: [10.0.0.0/8]", "sourceCIDRs: [10.1.0.0/16]"]).config;
     assert_eq!(sources.source_cidrs.len(), 2);
+    let files = [
+        "snatAddressCIDRs: [192.0.2.0/24]",
+        "snatAddressCIDRs: [10.1.0.0/16]",
+    ];
+    let cidrs = good(&files).config.snat_address_cidrs;
+    assert_eq!(
+        cidrs,
+        files.map(|file| file[19..file.len() - 1].parse().unwrap())
+    );
     let masqueraded = good(&["masqueradeCIDRs: [192.0.2.0/24]", "masqueradeCIDRs: []"]).config;
     assert_eq!(masqueraded.masquerade_cidrs.len(), 1);
 }
@@ -308,7 +317,12 @@ fn line() -> impl Strategy<Value = String> {
         "10.0.0.1/8",
         "x",
     ]);
-    let list = prop::sample::select(vec!["nonMasqueradeCIDRs", "masqueradeCIDRs", "sourceCIDRs"]);
+    let list = prop::sample::select(vec![
+        "nonMasqueradeCIDRs",
+        "masqueradeCIDRs",
+        "sourceCIDRs",
+        "snatAddressCIDRs",
+    ]);
     let boolean = prop::sample::select(vec![
         "enableIPv6",
         "masqLinkLocal",
@@ -348,7 +362,7 @@ proptest! {
                 prop_assert!(line.starts_with(|c| ('a'..='d').contains(&c)), "{}", line);
             },
             Ok(Judged { config, warnings, .. }) => {
-                let lists = [&config.non_masquerade_cidrs, &config.masquerade_cidrs, &config.source_cidrs];
+                let lists = [&config.non_masquerade_cidrs, &config.masquerade_cidrs, &config.source_cidrs, &config.snat_address_cidrs];
                 let holds_ipv6 = lists.into_iter().flatten().any(|cidr| matches!(cidr, IpNet::V6(_)));
                 prop_assert!(config.enable_ipv6 || !holds_ipv6);
                 let in_both = |cidr| config.non_masquerade_cidrs.contains(cidr);

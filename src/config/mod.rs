@@ -55,6 +55,9 @@ pub struct Config {
     /// Only traffic that leaves by interfaces of these names is looked at, each with a `*` at its end for any that begins so; empty:
     /// by any.
     pub output_interfaces: Vec<String>,
+    /// Masqueraded connections get the node's own address that lies in one of these, the first before the others; empty: that of
+    /// the interface by which they leave.
+    pub snat_address_cidrs: Vec<IpNet>,
     /// What the node itself sends is treated like all other traffic; false: it is left alone.
     pub masq_node_traffic: bool,
     /// Traffic to 169.254.0.0/16 (RFC 3927) is masqueraded too.
@@ -136,6 +139,7 @@ pub fn defaults(flags: &Flags) -> Config {
         masquerade_cidrs: Vec::new(),
         source_cidrs: Vec::new(),
         output_interfaces: Vec::new(),
+        snat_address_cidrs: Vec::new(),
         masq_node_traffic: true,
         masq_link_local: false,
         masq_link_local_ipv6: false,

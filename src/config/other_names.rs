@@ -78,6 +78,11 @@ const ELSEWHERE: &[(&[&str], &str, &str)] = &[
         "list them in outputInterfaces",
     ),
     (
+        &["natoutgoingaddress"],
+        "Calico's key: the address that masqueraded connections get",
+        "write snatAddressCIDRs, a list of CIDRs of which each node takes its own address",
+    ),
+    (
         &["disabledefaultsnat"],
         "GKE's key: true exempts every destination",
         "write nonMasqueradeCIDRs: [\"0.0.0.0/0\"] for that",

@@ -320,9 +320,10 @@ proptest! {
         let [node, ipv6, random, enforce, drop_invalid, link_local, has_list] = booleans;
         let mut text = format!(
             "masqNodeTraffic: {node}\nenableIPv6: {ipv6}\nrandomFully: {random}\nenforce: {enforce}\ndropInvalid: {drop_invalid}\n\
-             outputInterfaces: [{}]\nmasqLinkLocal: {link_local}\nresyncInterval: {seconds}s\nsourceCIDRs: [{}]\ntoPorts: 1024-2000,{}\n",
+             outputInterfaces: [{}]\nmasqLinkLocal: {link_local}\nresyncInterval: {seconds}s\nsourceCIDRs: [{}]\nsnatAddressCIDRs: [{}]\ntoPorts: 1024-2000,{}\n",
             interfaces.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", "),
             list(sources),
+            list(exempt),
             30_000 + seconds % 1_000,
         );
         if has_list {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use super::repetitions::Repetitions;
 use crate::config::Finding;
 use crate::config_source::{LoadError, Loaded, Origin};
 use crate::policy::Policy;
@@ -12,11 +13,11 @@ use crate::policy::words::PolicyChange;
 use crate::ruleset::{ChosenNames, Tables};
 
 /// What a good configuration asks for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Desired {
     pub(super) tables: Arc<Tables>,
-    /// What the tables are made of, for the log.
-    policy: Policy,
+    /// What the tables are made of.
+    pub(super) policy: Policy,
     /// How often file and kernel are compared without any event.
     pub(super) resync_interval: Duration,
 }
@@ -30,13 +31,16 @@ pub(super) struct Configuration {
     errors: Option<String>,
     origin: Option<Origin>,
     warnings: Vec<Finding>,
+    /// Of the node's addresses: one that comes and goes again and again is not to fill the log.
+    address_warnings: Repetitions,
 }
 
 impl Configuration {
-    /// A good one was read. Tells whether it asks for something else than the one before.
+    /// A good one was read, which means `policy` on this node. Tells whether it asks for something else than the one before.
     pub(super) fn take_good(
         &mut self,
         loaded: Loaded,
+        policy: Policy,
         origin: Origin,
         names: &ChosenNames,
     ) -> bool {
@@ -50,16 +54,31 @@ impl Configuration {
             }
             self.warnings = loaded.warnings;
         }
-        let policy = Policy::new(&loaded.config);
+        self.want(policy, loaded.config.resync_interval, names)
+    }
+
+    /// The last good one means another policy, as the node has other addresses. Tells whether it does.
+    pub(super) fn take_policy(&mut self, policy: Policy, names: &ChosenNames) -> bool {
+        let interval = self.desired.as_ref().map(|desired| desired.resync_interval);
+        interval.is_some_and(|interval| self.want(policy, interval, names))
+    }
+
+    fn want(&mut self, policy: Policy, resync_interval: Duration, names: &ChosenNames) -> bool {
+        for warning in policy.warnings() {
+            self.address_warnings.warn(&warning.to_string());
+        }
+        let before = self.desired.as_ref();
+        if before.is_some_and(|before| {
+            before.policy == policy && before.resync_interval == resync_interval
+        }) {
+            return false;
+        }
         let desired = Desired {
             tables: Arc::new(Tables::new(&policy, names)),
             policy,
-            resync_interval: loaded.config.resync_interval,
+            resync_interval,
         };
-        if self.desired.as_ref() == Some(&desired) {
-            return false;
-        }
-        desired.say_what_changes(self.desired.as_ref());
+        desired.say_what_changes(before);
         self.desired = Some(desired);
         true
     }
@@ -149,7 +168,8 @@ mod tests {
                 table: "t".to_owned(),
                 masq_chain: "c".to_owned(),
             };
-            self.take_good(loaded, Origin::Defaults(String::new()), &names)
+            let policy = Policy::new(&loaded.config);
+            self.take_good(loaded, policy, Origin::Defaults(String::new()), &names)
         }
     }
 

@@ -21,6 +21,7 @@ use super::http::{self, Answer, Page, Question, Reply};
 use super::keeper::Keeper;
 use super::ledger::{Ledger, covered};
 use super::metrics::{self, Metrics};
+use super::node_addresses::NodeAddresses;
 use super::repetitions::Repetitions;
 use super::table_state::TableState;
 use super::work::{Order, PassEnd, WorkEvent, work};
@@ -30,6 +31,7 @@ use crate::config_source::{self, Loaded, Origin};
 use crate::kernel::notifications::{Arrived, Notifications};
 use crate::kernel::ownership::TableOwner;
 use crate::kernel::pass::PassReport;
+use crate::policy::Policy;
 use crate::ruleset::{ChosenNames, Family, Tables};
 use crate::startup_signals;
 
@@ -117,6 +119,7 @@ struct EventLoop {
     watch: ConfigWatch,
     reader: ConfigReader,
     configuration: Configuration,
+    addresses: NodeAddresses,
     keeper: Keeper,
     ledger: Ledger,
     tables: [TableState; 2],
@@ -150,6 +153,7 @@ impl EventLoop {
             watch: ConfigWatch::new(&settings.config),
             reader: ConfigReader::new(Instant::now()),
             configuration: Configuration::default(),
+            addresses: NodeAddresses::default(),
             keeper: Keeper::new(),
             ledger: Ledger::default(),
             tables: Family::ALL.map(|family| TableState::new(family, counts_per_cidr)),
@@ -182,6 +186,7 @@ impl EventLoop {
                     self.reader.reload(Instant::now());
                     self.keeper.look(Instant::now());
                 }
+                () = self.addresses.changed() => self.look_at_addresses(),
                 () = self.watch.changed() => self.reader.may_have_changed(Instant::now()),
                 Some(arrived) = arrived(&self.notifications), if is_idle => self.ledger.note(arrived),
                 () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {}
@@ -210,9 +215,14 @@ impl EventLoop {
         if self.ledger.is_behind() {
             self.keeper.committed(now);
         }
-        if let Some(desired) = self.configuration.desired()
-            && let Some(repairs) = self.keeper.next(now)
-        {
+        let Some(desired) = self.configuration.desired() else {
+            return;
+        };
+        let is_in_force = |table: &TableState| table.is_in_step(&desired.tables) != Some(false);
+        if self.addresses.are_to_be_examined() && self.tables.iter().all(is_in_force) {
+            self.addresses.end_connections_of_gone_ones(&desired.policy);
+        }
+        if let Some(repairs) = self.keeper.next(now) {
             let tables = Arc::clone(&desired.tables);
             self.subscribe_again();
             self.ledger.pass_begins();
@@ -256,6 +266,8 @@ impl EventLoop {
             (Verdict::Counts, Err(failure)) => {
                 self.metrics.bad_load();
                 self.configuration.take_bad(&failure.error);
+                // The last good one goes on being followed.
+                self.look_at_addresses();
             }
         }
     }
@@ -263,10 +275,29 @@ impl EventLoop {
     fn wants(&mut self, loaded: Loaded) {
         let settings = &self.settings;
         let origin = Origin::of(&loaded, &settings.config);
+        let policy = self.addresses.look(Policy::new(&loaded.config));
         let is_new = self
             .configuration
-            .take_good(loaded, origin, &settings.names);
-        if is_new && let Some(desired) = self.configuration.desired() {
+            .take_good(loaded, policy, origin, &settings.names);
+        if is_new {
+            self.tables_are_wanted();
+        }
+    }
+
+    /// The node's addresses may have changed.
+    fn look_at_addresses(&mut self) {
+        let Some(desired) = self.configuration.desired() else {
+            return;
+        };
+        let policy = self.addresses.look(desired.policy.clone());
+        if self.configuration.take_policy(policy, &self.settings.names) {
+            self.tables_are_wanted();
+        }
+    }
+
+    /// Others than before.
+    fn tables_are_wanted(&mut self) {
+        if let Some(desired) = self.configuration.desired() {
             self.metrics.wants(&desired.tables);
             for table in &mut self.tables {
                 let wanted = desired.tables.of(table.family);
@@ -349,7 +380,7 @@ impl EventLoop {
         let answer = match page {
             Page::Health => http::text(StatusCode::OK, "ok\n"),
             Page::Readiness => match self.reasons().as_slice() {
-                [] => http::text(StatusCode::OK, "ready\n"),
+                [] => http::text(StatusCode::OK, self.ready()),
                 reasons => http::text(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n"),
             },
             Page::Metrics => return self.asked_for_metrics(reply),
@@ -399,6 +430,17 @@ impl EventLoop {
             }
         }
         reasons
+    }
+
+    /// With what is to be known of the node's addresses.
+    fn ready(&self) -> String {
+        let mut lines = vec!["ready".to_owned()];
+        if let Some(desired) = self.configuration.desired() {
+            lines.extend(desired.policy.snat_addresses_in_words());
+            let warnings = desired.policy.warnings();
+            lines.extend(warnings.iter().map(ToString::to_string));
+        }
+        lines.join("\n") + "\n"
     }
 
     fn metrics_page(&mut self) -> Answer {

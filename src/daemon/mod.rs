@@ -14,6 +14,7 @@ mod inherited;
 mod keeper;
 mod ledger;
 mod metrics;
+mod node_addresses;
 pub mod once;
 mod repair_lines;
 mod repetitions;

@@ -6,6 +6,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::difference::Difference;
+use super::libnftables::ContextError;
 use super::owner::UNSEEN;
 use crate::in_words;
 
@@ -25,7 +26,12 @@ pub enum KernelError {
     },
     /// There is nobody to ask.
     #[error("{0}")]
-    NoNfTables(String),
+    NobodyToAsk(String),
+    /// Nothing is written by a libnftables that writes something else.
+    #[error(
+        "libnftables {0} is too old and writes some sets and ports otherwise than asked: update it to 0.9.4 or later"
+    )]
+    TooOld(String),
     /// nfnetlink gave no answer.
     #[error("nfnetlink does not tell of the ruleset what is asked: {}{}", .0, remedy(.0))]
     Netlink(String),
@@ -60,9 +66,15 @@ impl From<io::Error> for KernelError {
     fn from(error: io::Error) -> Self {
         // The kernel itself says that it does not support one thing or another, by a number.
         match (error.kind(), error.raw_os_error()) {
-            (io::ErrorKind::Unsupported, None) => Self::NoNfTables(error.to_string()),
+            (io::ErrorKind::Unsupported, None) => Self::NobodyToAsk(error.to_string()),
             _ => Self::Netlink(error.to_string()),
         }
+    }
+}
+
+impl From<ContextError> for KernelError {
+    fn from(error: ContextError) -> Self {
+        Self::NobodyToAsk(error.to_string())
     }
 }
 
@@ -90,9 +102,9 @@ const MOST_NAMED: usize = 8;
 /// libnftables' messages, one behind the other, without the place in the input (`internal:0:0-0`
 /// wherever the input is JSON).
 fn one_line(said: &str) -> String {
-    // Where JSON cannot be read, as for want of memory, libnftables takes it for its own language and quotes all of it.
+    // Where JSON cannot be read, libnftables takes it for its own language and quotes all of it.
     if said.contains("unexpected '{'") {
-        return "libnftables could not read the JSON; is memory exhausted?".to_owned();
+        return "libnftables could not read JSON: is it one that is built without it, or memory exhausted?".to_owned();
     }
     let mut messages: Vec<String> = said
         .lines()
@@ -162,6 +174,15 @@ mod tests {
         assert_eq!(
             KernelError::refused("x".to_owned(), "\n").to_string(),
             "x: refused without a reason"
+        );
+    }
+
+    #[test]
+    fn a_libnftables_without_json_is_named_and_nothing_is_quoted() {
+        let said = "internal:0:0-0: Error: syntax error, unexpected '{'\n{\"nftables\":[]}\n^\n";
+        assert_eq!(
+            KernelError::refused("x".to_owned(), said).to_string(),
+            "x: libnftables could not read JSON: is it one that is built without it, or memory exhausted?"
         );
     }
 

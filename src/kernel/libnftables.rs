@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::ffi as sys;
 use super::netlink::Netlink;
 
+/// The first libnftables with which packets meet what was asked for. Before, it lacks the flag without which the kernel chooses
+/// any port for `masquerade to` (`NF_NAT_RANGE_PROTO_SPECIFIED`), and 0.9.2 cannot fill each set of intervals.
+const OLDEST: [u32; 3] = [0, 9, 4];
+
 /// One libnftables context with its netlink socket, JSON in and JSON out.
 ///
 /// Neither `Send` nor `Sync` (it holds a pointer): libnftables keeps state in statics.
@@ -125,6 +129,22 @@ impl Drop for Context {
         // SAFETY: `ctx` came from nft_ctx_new and is freed once, here.
         unsafe { sys::nft_ctx_free(self.ctx.as_ptr()) }
     }
+}
+
+/// A version's numbers, `1.0.6` and the like; what follows the third does not count.
+#[must_use]
+pub fn numbers(version: &str) -> Option<[u32; 3]> {
+    let mut parts = version
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse().ok());
+    let mut next = || parts.next().flatten();
+    Some([next()?, next()?, next().unwrap_or(0)])
+}
+
+/// Whether this version writes what is not asked for.
+#[must_use]
+pub fn is_too_old(version: &str) -> bool {
+    numbers(version).is_some_and(|numbers| numbers < OLDEST)
 }
 
 /// The descriptors of this process's netlink sockets.

@@ -12,7 +12,7 @@ use nix::sys::socket::SockFlag;
 
 use super::difference::{Comparison, Difference};
 use super::error::KernelError;
-use super::libnftables::{Context, ContextError, Mode, Said};
+use super::libnftables::{Context, Mode, Said};
 use super::memory::Memory;
 use super::netlink::Netlink;
 use super::observed::Observed;
@@ -69,11 +69,13 @@ impl Kernel {
     /// Opens both sockets.
     ///
     /// # Errors
-    /// Where libnftables makes no context.
-    pub fn new() -> Result<Self, ContextError> {
+    /// Where there is no socket, or libnftables makes no context.
+    pub fn new() -> Result<Self, KernelError> {
+        // First: libnftables ends its caller where it gets no socket, and does not say that the kernel lacks nf_tables.
+        let reader = Netlink::open(0, SockFlag::empty())?;
         Ok(Self {
             context: Context::new()?,
-            reader: Netlink::open(0, SockFlag::empty()).map_err(ContextError::Socket)?,
+            reader,
             form: Form::Typeof,
             claims: Claims::new(TableOwner::Auto),
             writes_counters: None,
@@ -127,7 +129,7 @@ impl Kernel {
     }
 
     /// Listing the names of all tables reads nothing else.
-    fn version(&mut self) -> Option<String> {
+    pub(super) fn version(&mut self) -> Option<String> {
         if self.libnftables.is_none() {
             let names = c"{\"nftables\":[{\"list\":{\"tables\":{}}}]}";
             let said = self.context.run(names, Mode::Full);

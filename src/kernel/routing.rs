@@ -8,7 +8,8 @@ use nix::libc::{self, c_int};
 use nix::net::if_::if_indextoname;
 use nix::sys::socket::{SockFlag, SockProtocol};
 
-use super::netlink::{Netlink, attribute, body_of, request, value_in};
+use super::netlink::{Netlink, attribute, body_of, is_interrupted, request, text, value_in};
+use crate::policy::node_address::NodeAddress;
 use crate::ruleset::Family;
 
 /// linux/rtnetlink.h.
@@ -21,11 +22,17 @@ const RTA_MULTIPATH: u16 = 9;
 /// linux/if_addr.h.
 const ADDRESS_BYTES: usize = 8; // struct ifaddrmsg
 const IFA_FLAGS: u16 = 8;
-const IFA_F_SECONDARY: u32 = 0x01; // of IPv4
+const IFA_F_SECONDARY: u32 = 0x01; // of IPv6: IFA_F_TEMPORARY
 const IFA_F_OPTIMISTIC: u32 = 0x04;
 const IFA_F_DADFAILED: u32 = 0x08;
 const IFA_F_DEPRECATED: u32 = 0x20;
 const IFA_F_TENTATIVE: u32 = 0x40;
+/// linux/if_link.h.
+const LINK_BYTES: usize = 16; // struct ifinfomsg
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+/// How often what changes meanwhile is read before it is taken as it is.
+const MOST_READINGS: usize = 10;
 
 /// One way by which packets leave. A route with several next hops is several of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,13 +100,15 @@ pub fn route_to(address: IpAddr) -> io::Result<Option<Route>> {
 /// # Errors
 /// Where the kernel does not answer.
 pub fn routes(family: Family) -> io::Result<Vec<Route>> {
-    let mut routes = Vec::new();
-    dumped(libc::RTM_GETROUTE, family, ROUTE_BYTES, |answer| {
-        if is_of_main(answer) {
-            routes.extend(ways(answer));
-        }
-    })?;
-    Ok(routes)
+    dumped(
+        libc::RTM_GETROUTE,
+        family,
+        ROUTE_BYTES,
+        |answer| match is_of_main(answer) {
+            true => ways(answer),
+            false => Vec::new(),
+        },
+    )
 }
 
 /// The addresses of which the kernel's `masquerade` may take one, in the order in which it looks at them
@@ -108,22 +117,56 @@ pub fn routes(family: Family) -> io::Result<Vec<Route>> {
 /// # Errors
 /// Where the kernel does not answer.
 pub fn addresses(family: Family) -> io::Result<Vec<Address>> {
-    let mut addresses = Vec::new();
-    dumped(libc::RTM_GETADDR, family, ADDRESS_BYTES, |answer| {
-        addresses.extend(address_in(answer));
-    })?;
-    Ok(addresses)
+    dumped(libc::RTM_GETADDR, family, ADDRESS_BYTES, address_in)
 }
 
-fn dumped(
+/// All addresses of the host that lie in any of `cidrs`, in the order in which `ip address` lists them.
+///
+/// # Errors
+/// Where the kernel does not answer.
+pub fn addresses_within(cidrs: &[IpNet]) -> io::Result<Vec<NodeAddress>> {
+    let mut found = Vec::new();
+    for family in Family::ALL {
+        let is_of_family = |cidr: &&IpNet| Family::of(cidr.addr()) == family;
+        let cidrs: Vec<&IpNet> = cidrs.iter().filter(is_of_family).collect();
+        if cidrs.is_empty() {
+            continue;
+        }
+        let is_within = |told: &Told| cidrs.iter().any(|cidr| cidr.contains(&told.address()));
+        let within = |answer: &[u8]| Told::of(answer).filter(is_within);
+        let told = dumped(libc::RTM_GETADDR, family, ADDRESS_BYTES, within)?;
+        found.extend(told.iter().filter_map(Told::of_node));
+    }
+    Ok(found)
+}
+
+/// The address that a notification tells of.
+pub(super) fn address_of(notification: &[u8]) -> Option<IpAddr> {
+    Some(Told::of(notification)?.address())
+}
+
+/// What is read of each answer; read once more where something has changed meanwhile, so that some may be missing.
+fn dumped<T, I: IntoIterator<Item = T>>(
     kind: u16,
     family: Family,
     header_bytes: usize,
-    read: impl FnMut(&[u8]),
-) -> io::Result<()> {
+    read: impl Fn(&[u8]) -> I,
+) -> io::Result<Vec<T>> {
     let mut body = vec![family_number(family)];
     body.resize(header_bytes, 0);
-    asked(&request(kind.into(), libc::NLM_F_DUMP, &body)?, read)
+    let request = request(kind.into(), libc::NLM_F_DUMP, &body)?;
+    let mut readings = 1;
+    loop {
+        let (mut found, mut is_whole) = (Vec::new(), true);
+        asked(&request, |answer| {
+            is_whole &= !is_interrupted(answer);
+            found.extend(read(answer));
+        })?;
+        if is_whole || readings == MOST_READINGS {
+            return Ok(found);
+        }
+        readings += 1;
+    }
 }
 
 fn asked(request: &[u8], read: impl FnMut(&[u8])) -> io::Result<()> {
@@ -204,24 +247,66 @@ fn is_of_main(answer: &[u8]) -> bool {
 
 /// `None`: masquerading never takes it.
 fn address_in(answer: &[u8]) -> Option<Address> {
-    let (header, attributes) = parts(answer, ADDRESS_BYTES);
-    let &[family, length, flags, scope, ..] = header else {
-        return None;
-    };
-    let flags = number(value_in(attributes, IFA_FLAGS)).unwrap_or(flags.into());
-    let never = match c_int::from(family) {
-        libc::AF_INET => flags & IFA_F_SECONDARY,
-        _ if flags & IFA_F_OPTIMISTIC != 0 => flags & IFA_F_DADFAILED,
-        _ => flags & (IFA_F_DADFAILED | IFA_F_TENTATIVE),
-    };
-    let near = value_in(attributes, libc::IFA_ADDRESS).and_then(ip)?;
-    let own = value_in(attributes, libc::IFA_LOCAL).and_then(ip);
-    (never == 0 && scope == libc::RT_SCOPE_UNIVERSE).then_some(Address {
-        interface: interface(number(header.get(4..))?)?,
-        address: own.unwrap_or(near),
-        network: IpNet::new(near, length).ok()?,
-        is_deprecated: flags & IFA_F_DEPRECATED != 0,
+    let told = Told::of(answer)?;
+    let is_never_taken = told.near.is_ipv4() && told.has(IFA_F_SECONDARY);
+    (told.may_be_sent_from() && !is_never_taken).then_some(Address {
+        interface: interface(told.interface)?,
+        address: told.address(),
+        network: IpNet::new(told.near, told.length).ok()?,
+        is_deprecated: told.has(IFA_F_DEPRECATED),
     })
+}
+
+/// What the kernel tells of an address.
+struct Told {
+    interface: u32,
+    scope: u8,
+    flags: u32,
+    /// The address, or on a point-to-point link the peer's.
+    near: IpAddr,
+    length: u8,
+    own: Option<IpAddr>,
+}
+
+impl Told {
+    fn of(answer: &[u8]) -> Option<Self> {
+        let (header, attributes) = parts(answer, ADDRESS_BYTES);
+        let &[_, length, flags, scope, ..] = header else {
+            return None;
+        };
+        Some(Self {
+            interface: number(header.get(4..))?,
+            scope,
+            flags: number(value_in(attributes, IFA_FLAGS)).unwrap_or(flags.into()),
+            near: value_in(attributes, libc::IFA_ADDRESS).and_then(ip)?,
+            length,
+            own: value_in(attributes, libc::IFA_LOCAL).and_then(ip),
+        })
+    }
+
+    fn address(&self) -> IpAddr {
+        self.own.unwrap_or(self.near)
+    }
+
+    fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Beyond one link, and nobody else may have it (RFC 4862; an optimistic one, of RFC 4429, may be used meanwhile).
+    fn may_be_sent_from(&self) -> bool {
+        let waits = self.has(IFA_F_TENTATIVE) && !self.has(IFA_F_OPTIMISTIC);
+        !waits && !self.has(IFA_F_DADFAILED) && self.scope == libc::RT_SCOPE_UNIVERSE
+    }
+
+    fn of_node(&self) -> Option<NodeAddress> {
+        Some(NodeAddress {
+            address: self.address(),
+            interface: interface(self.interface)?,
+            kind: kind(self.interface),
+            is_usable: self.may_be_sent_from() && !self.has(IFA_F_DEPRECATED),
+            is_secondary: self.has(IFA_F_SECONDARY),
+        })
+    }
 }
 
 /// The header that comes before the attributes, and the attributes.
@@ -252,6 +337,22 @@ fn unspecified(family: u8) -> IpAddr {
 fn interface(index: u32) -> Option<String> {
     let name = if_indextoname(index).ok()?;
     Some(name.to_string_lossy().into_owned())
+}
+
+/// As `ip -details link` has it; `None`: the interface has none, or has gone.
+fn kind(interface: u32) -> Option<String> {
+    let mut body = vec![0; LINK_BYTES];
+    body.get_mut(4..8)?
+        .copy_from_slice(&interface.to_ne_bytes());
+    let request = request(libc::RTM_GETLINK.into(), 0, &body).ok()?;
+    let mut found = None;
+    asked(&request, |answer| {
+        let (_, attributes) = parts(answer, LINK_BYTES);
+        let info = value_in(attributes, IFLA_LINKINFO).unwrap_or_default();
+        found = value_in(info, IFLA_INFO_KIND).map(text);
+    })
+    .ok()?;
+    found
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::capability;
 use super::error::KernelError;
 use super::ffi::give_freed_memory_back;
-use super::libnftables::{ContextError, Mode, Said};
+use super::libnftables::{Mode, Said};
 use super::pass::{Kernel, PassReport, PassRequest};
 
 /// The argument that makes the program a worker; the next one is its name.
@@ -59,9 +59,6 @@ pub enum ServeError {
     /// The signals could not be set up.
     #[error("the worker cannot set up its signals: {0}")]
     Signals(#[source] nix::Error),
-    /// No context.
-    #[error(transparent)]
-    Context(#[from] ContextError),
     /// Standard input.
     #[error("the worker cannot read its requests: {0}")]
     Read(#[source] io::Error),
@@ -81,7 +78,7 @@ pub fn serve(name: Option<&OsStr>) -> Result<(), ServeError> {
     set_up_process(name).map_err(ServeError::Signals)?;
     // Without the capability the kernel says so itself, to each request.
     let _ = capability::raise_net_admin();
-    let mut kernel = Kernel::new()?;
+    let mut kernel = None;
     let mut requests = io::stdin().lock();
     let mut answers = io::stdout().lock();
     loop {
@@ -93,13 +90,7 @@ pub fn serve(name: Option<&OsStr>) -> Result<(), ServeError> {
         }
         forget_what_was_said();
         let request = serde_json::from_str(&line).map_err(ServeError::Request)?;
-        let answer = match request {
-            Request::Pass(request) => Answer::Pass(kernel.pass(*request)),
-            Request::Take(document, mode) => match kernel.take(&document, mode) {
-                Ok(said) => Answer::Said(said),
-                Err(error) => Answer::Failed(error),
-            },
-        };
+        let answer = answer(&mut kernel, request).unwrap_or_else(Answer::Failed);
         let mut answer =
             serde_json::to_vec(&answer).map_err(|error| ServeError::Write(error.into()))?;
         answer.push(b'\n');
@@ -111,6 +102,18 @@ pub fn serve(name: Option<&OsStr>) -> Result<(), ServeError> {
         // Nobody waits for it.
         give_freed_memory_back();
     }
+}
+
+/// `kernel`: none is opened yet. Where none can be, as without the kernel's module, the next request tries again.
+fn answer(kernel: &mut Option<Kernel>, request: Request) -> Result<Answer, KernelError> {
+    let kernel = match kernel {
+        Some(kernel) => kernel,
+        closed => closed.insert(Kernel::new()?),
+    };
+    Ok(match request {
+        Request::Pass(request) => Answer::Pass(kernel.pass(*request)),
+        Request::Take(document, mode) => Answer::Said(kernel.take(&document, mode)?),
+    })
 }
 
 /// Standard error is the daemon's file in memory, which would grow: libnftables 1.0.6 says something each time that it

@@ -4,7 +4,7 @@ use std::io;
 
 use super::error::KernelError;
 use super::ffi;
-use super::libnftables::{Context, Mode, Said};
+use super::libnftables::{Context, Mode, Said, is_too_old};
 use super::observed::{self, Object, Observed, ObservedElement};
 use super::pass::{Found, Kernel};
 use crate::ruleset::json::{self, Form};
@@ -134,7 +134,8 @@ impl Kernel {
 
     /// Applies the transaction as a whole or not at all, in the form that libnftables takes.
     ///
-    /// Trying is what tells: Debian and others port fixes to old versions, so a version number does not.
+    /// Trying is what tells: Debian and others port fixes to old versions, so a version number does not. Only a libnftables
+    /// that writes something else without a word is refused by its version.
     fn apply(&mut self, transaction: &Transaction<'_>) -> Result<(), KernelError> {
         let doing = format!(
             "changing table {} {}",
@@ -143,6 +144,9 @@ impl Kernel {
         );
         // The daemon has it where the worker dies of what comes next.
         eprintln!("{doing}");
+        if let Some(version) = self.version().filter(|version| is_too_old(version)) {
+            return Err(KernelError::TooOld(version));
+        }
         let mut said = self.run(transaction, Mode::Full)?;
         if !said.succeeded && self.form == Form::Typeof && said.error.contains(UNKNOWN_TYPE) {
             // libnftables before 1.1.2 does not know `typeof` in JSON. After any other refusal, which may pass, all sets
@@ -154,7 +158,8 @@ impl Kernel {
             return Ok(());
         }
         if said.error.contains(ANSWERS_LOST) {
-            self.start_anew()?;
+            // With another socket of libnftables', which owns nothing yet.
+            self.context = Context::new()?;
         }
         if transaction.commands == [Command::AddTable(TableFlags::OwnerPersist)] {
             self.try_the_flags_alone(transaction, &said)?;
@@ -214,13 +219,6 @@ impl Kernel {
         if !self.run(&probe, Mode::DryRun)?.succeeded {
             self.claims.give_up();
         }
-        Ok(())
-    }
-
-    /// With another socket of libnftables', which owns nothing yet.
-    fn start_anew(&mut self) -> Result<(), KernelError> {
-        let context = Context::new();
-        self.context = context.map_err(|error| KernelError::Netlink(error.to_string()))?;
         Ok(())
     }
 }

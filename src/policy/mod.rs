@@ -2,6 +2,7 @@
 //! [`crate::ruleset`].
 
 pub mod interfaces;
+pub mod node_address;
 pub mod prefix_table;
 pub mod words;
 
@@ -9,8 +10,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::config::{Config, PortRange, reserved_ranges};
+use crate::config::{Config, Finding, PortRange, reserved_ranges};
 use interfaces::Interfaces;
+use node_address::{NodeAddress, SnatAddress};
 use prefix_table::{Entry, Interval, Origin, Verdict};
 
 /// What happens to traffic that leaves the node and is not bound for a LOCAL address. Its `Display` is the one line
@@ -46,6 +48,8 @@ pub struct FamilyPolicy {
     pub destinations: Vec<Interval>,
     /// Traffic from other sources is left alone.
     pub sources: Sources,
+    /// The source address that masqueraded connections get.
+    pub snat_address: SnatAddress,
 }
 
 /// Traffic from which sources is looked at.
@@ -58,7 +62,8 @@ pub enum Sources {
 }
 
 impl Policy {
-    /// What `config` means for each destination: the longest prefix that contains it decides.
+    /// What `config` means for each destination: the longest prefix that contains it decides. The node's addresses are still
+    /// to be told, see [`Self::on_node`].
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let is_ipv4 = |prefix: &IpNet| matches!(prefix, IpNet::V4(_));
@@ -79,6 +84,44 @@ impl Policy {
             drop_invalid: config.drop_invalid,
             output_interfaces: Interfaces::named(&config.output_interfaces),
         }
+    }
+
+    /// The same policy on a node that has these addresses.
+    #[must_use]
+    pub fn on_node(mut self, addresses: &[NodeAddress]) -> Self {
+        self.ipv4.snat_address.choose(addresses);
+        if let Some(ipv6) = &mut self.ipv6 {
+            ipv6.snat_address.choose(addresses);
+        }
+        self
+    }
+
+    /// The CIDRs of which the node's addresses are to be told.
+    #[must_use]
+    pub fn snat_cidrs(&self) -> Vec<IpNet> {
+        let of_families = self.snat_addresses().map(SnatAddress::cidrs);
+        of_families.flatten().copied().collect()
+    }
+
+    /// The node's addresses that masqueraded connections get.
+    pub fn chosen_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let chosen = self.snat_addresses().filter_map(SnatAddress::chosen);
+        chosen.map(|own| own.address)
+    }
+
+    /// What is likely not meant by the addresses that are chosen on this node.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Finding> {
+        self.snat_addresses()
+            .flat_map(SnatAddress::warnings)
+            .collect()
+    }
+
+    /// Those of both families, less what is left alone.
+    fn snat_addresses(&self) -> impl Iterator<Item = &SnatAddress> {
+        let families = [&self.ipv4].into_iter().chain(&self.ipv6);
+        let families = families.filter(|family| !family.is_left_alone());
+        families.map(|family| &family.snat_address)
     }
 
     /// The configured prefix that decides over `destination`; `None`: none does, so it is masqueraded, or left alone where
@@ -109,6 +152,7 @@ impl FamilyPolicy {
             .chain(masqueraded.map(of(Origin::MasqueradeCidrs)))
             .filter(|entry| is_of_family(&entry.prefix));
         let sources = config.source_cidrs.iter().copied().filter(&is_of_family);
+        let snat_cidrs = config.snat_address_cidrs.iter().copied();
         Self {
             destinations: prefix_table::resolve(entries),
             sources: if config.source_cidrs.is_empty() {
@@ -116,6 +160,7 @@ impl FamilyPolicy {
             } else {
                 Sources::Only(outermost(sources.collect()))
             },
+            snat_address: SnatAddress::within(snat_cidrs.filter(&is_of_family).collect()),
         }
     }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use ipnet::IpNet;
 
 use super::interfaces::Interfaces;
+use super::node_address::SnatAddress;
 use super::prefix_table::{Entry, Origin, Verdict};
 use super::{FamilyPolicy, NOT_ENFORCED, Policy, Sources};
 use crate::in_words;
@@ -50,9 +51,12 @@ impl fmt::Display for FamilyPolicy {
             [] => f.write_str("keep the source address to no destination")?,
             exempt => write!(f, "keep the source address to {}", listed(exempt))?,
         }
-        match masqueraded.as_slice() {
-            [] => Ok(()),
-            masqueraded => write!(f, " but not to {}", listed(masqueraded)),
+        if !masqueraded.is_empty() {
+            write!(f, " but not to {}", listed(&masqueraded))?;
+        }
+        match self.snat_address.family() {
+            None => Ok(()),
+            Some(_) => write!(f, ", what is masqueraded gets {}", self.snat_address),
         }
     }
 }
@@ -77,6 +81,13 @@ impl Policy {
         let sentences = self.clauses(usize::MAX).into_iter().map(in_words::sentence);
         let of_both = in_words::all(sentences, "\n");
         format!("{}\n{ipv6}\n{of_both}\n", self.ipv4.at_length("IPv4"))
+    }
+
+    /// Which address masqueraded connections get on this machine, a sentence for each family that `snatAddressCIDRs` names.
+    #[must_use]
+    pub fn snat_addresses_in_words(&self) -> Vec<String> {
+        let of_families = self.snat_addresses();
+        of_families.filter_map(SnatAddress::in_words).collect()
     }
 
     /// What holds for both families; `most` of a list are shown.
@@ -152,9 +163,12 @@ impl FamilyPolicy {
         let lines = all
             .iter()
             .map(|(to, what)| format!("  {to:width$}  {what}\n"));
+        let snat_address = self.snat_address.in_words();
+        let snat_address = snat_address.map(|said| format!("{said}\n"));
         format!(
-            "{name} traffic{from}, by the longest prefix that contains its destination:\n{}",
-            lines.collect::<String>()
+            "{name} traffic{from}, by the longest prefix that contains its destination:\n{}{}",
+            lines.collect::<String>(),
+            snat_address.unwrap_or_default()
         )
     }
 }
@@ -213,6 +227,14 @@ impl PolicyChange {
                 self.added += added;
                 self.removed += removed;
             }
+        }
+        let snat_address =
+            |policy: Option<&FamilyPolicy>| policy.map(|policy| policy.snat_address.to_string());
+        if let (Some(before), Some(after)) = (snat_address(before), snat_address(after))
+            && before != after
+        {
+            self.words
+                .push(format!("{name}snatAddressCIDRs now {after}"));
         }
     }
 }

@@ -1,22 +1,28 @@
 //! The chains and their rules. The nft text stands above what builds it; in the table `ip6` it says `ip6` for `ip`.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use super::names;
 use super::{AddressField, Chain, ChainType, Hook, Rule, Statement};
 use crate::config::PortRange;
 use crate::policy::interfaces::Interfaces;
-use crate::policy::{Policy, Sources};
+use crate::policy::{FamilyPolicy, Policy, Sources};
 
 /// Protocols whose source ports `toPorts` chooses: TCP, UDP and SCTP, by their numbers (IANA, "Protocol Numbers"). By
 /// number, because libnftables reads names from /etc/protocols, which an image need not have.
 const PROTOCOLS_WITH_PORTS: [u8; 3] = [6, 17, 132];
 
 /// All chains of the table, each after those that it jumps to.
-pub(super) fn chains(sources: &Sources, policy: &Policy, masq_chain: &str) -> Vec<Chain> {
-    let looked_at = looked_at(sources, &policy.output_interfaces);
+pub(super) fn chains(of_family: &FamilyPolicy, policy: &Policy, masq_chain: &str) -> Vec<Chain> {
+    let looked_at = looked_at(&of_family.sources, &policy.output_interfaces);
+    let chosen = of_family.snat_address.chosen();
+    let masquerading = Masquerading {
+        address: chosen.map(|own| own.address),
+        policy,
+    };
     let mut chains = vec![
-        masquerading(policy, masq_chain),
+        masquerading.chain(masq_chain),
         postrouting(&looked_at, policy, masq_chain),
     ];
     if policy.enforce {
@@ -37,81 +43,99 @@ pub(super) fn counters(policy: &Policy) -> Vec<Cow<'static, str>> {
     counters.map(Cow::Borrowed).collect()
 }
 
-/// ```text
-/// chain non-masquerade-daemon {
-///     ip daddr @non-masquerade-cidrs-1 return comment "keep the source address"
-///     …                                                                       # with toPorts: see below
-///     counter name "masqueraded" masquerade fully-random comment "masquerade all other traffic (must be last in chain)"
-/// }
-/// ```
-fn masquerading(policy: &Policy, name: &str) -> Chain {
-    let keeps = Rule {
-        statements: vec![destination_is_exempt(), Statement::Return],
-        comment: "keep the source address".into(),
-    };
-    let to_ports = PROTOCOLS_WITH_PORTS
-        .iter()
-        .flat_map(|&protocol| to_ports(protocol, policy));
-    let masquerades = Rule {
-        statements: masquerade(policy, None).into(),
-        comment: "masquerade all other traffic (must be last in chain)".into(),
-    };
-    Chain {
-        name: name.to_owned(),
-        hook: None,
-        rules: [keeps]
-            .into_iter()
-            .chain(to_ports)
-            .chain([masquerades])
-            .collect(),
-    }
+/// What becomes of connections to destinations that are not exempt.
+struct Masquerading<'a> {
+    /// The node's own address that they get; `None`: that of the interface by which they leave.
+    address: Option<IpAddr>,
+    policy: &'a Policy,
 }
 
-/// With `toPorts: 1024-29999,32768-65535`, of 28,976 and 32,768 ports:
-///
-/// ```text
-/// meta l4proto tcp numgen random mod 61744 < 28976 counter name "masqueraded" masquerade to :1024-29999 fully-random comment "masquerade to source ports of toPorts"
-/// meta l4proto tcp counter name "masqueraded" masquerade to :32768-65535 fully-random comment "masquerade to source ports of toPorts"
-/// ```
-///
-/// Each range takes its share of what the ranges before it have left, so that each port is as likely as any other. A
-/// rule for each range, and no map of the random number: an anonymous interval map is not there yet for the first packets
-/// after its transaction (design §6).
-fn to_ports(protocol: u8, policy: &Policy) -> impl Iterator<Item = Rule> {
-    let ranges = policy.to_ports.as_slice();
-    ranges.iter().enumerate().map(move |(index, &range)| {
-        let remaining = ranges.iter().skip(index).copied();
-        let out_of = remaining.map(size).fold(0, u32::saturating_add);
-        let fewer_than = size(range);
-        // The last range takes what is left.
-        let chance = (fewer_than < out_of).then_some(Statement::Chance { out_of, fewer_than });
-        Rule {
-            statements: [Statement::Protocol(protocol)]
+impl Masquerading<'_> {
+    /// ```text
+    /// chain non-masquerade-daemon {
+    ///     ip daddr @non-masquerade-cidrs-1 return comment "keep the source address"
+    ///     …                                                                       # with toPorts: see below
+    ///     counter name "masqueraded" masquerade fully-random comment "masquerade all other traffic (must be last in chain)"
+    /// }
+    /// ```
+    fn chain(&self, name: &str) -> Chain {
+        let keeps = Rule {
+            statements: vec![destination_is_exempt(), Statement::Return],
+            comment: "keep the source address".into(),
+        };
+        let to_ports = PROTOCOLS_WITH_PORTS
+            .iter()
+            .flat_map(|&protocol| self.to_ports(protocol));
+        let masquerades = Rule {
+            statements: self.masquerade(None).into(),
+            comment: "masquerade all other traffic (must be last in chain)".into(),
+        };
+        Chain {
+            name: name.to_owned(),
+            hook: None,
+            rules: [keeps]
                 .into_iter()
-                .chain(chance)
-                .chain(masquerade(policy, Some(range)))
+                .chain(to_ports)
+                .chain([masquerades])
                 .collect(),
-            comment: "masquerade to source ports of toPorts".into(),
         }
-    })
+    }
+
+    /// With `toPorts: 1024-29999,32768-65535`, of 28,976 and 32,768 ports:
+    ///
+    /// ```text
+    /// meta l4proto tcp numgen random mod 61744 < 28976 counter name "masqueraded" masquerade to :1024-29999 fully-random comment "masquerade to source ports of toPorts"
+    /// meta l4proto tcp counter name "masqueraded" masquerade to :32768-65535 fully-random comment "masquerade to source ports of toPorts"
+    /// ```
+    ///
+    /// Each range takes its share of what the ranges before it have left, so that each port is as likely as any other. A
+    /// rule for each range, and no map of the random number: an anonymous interval map is not there yet for the first packets
+    /// after its transaction (design §6).
+    fn to_ports(&self, protocol: u8) -> impl Iterator<Item = Rule> {
+        let ranges = self.policy.to_ports.as_slice();
+        ranges.iter().enumerate().map(move |(index, &range)| {
+            let remaining = ranges.iter().skip(index).copied();
+            let out_of = remaining.map(size).fold(0, u32::saturating_add);
+            let fewer_than = size(range);
+            // The last range takes what is left.
+            let chance = (fewer_than < out_of).then_some(Statement::Chance { out_of, fewer_than });
+            Rule {
+                statements: [Statement::Protocol(protocol)]
+                    .into_iter()
+                    .chain(chance)
+                    .chain(self.masquerade(Some(range)))
+                    .collect(),
+                comment: "masquerade to source ports of toPorts".into(),
+            }
+        })
+    }
+
+    /// ```text
+    /// counter name "masqueraded" masquerade [to :FIRST-LAST] [fully-random]
+    /// counter name "masqueraded" snat to 192.0.2.1[:FIRST-LAST] [fully-random]    # with snatAddressCIDRs
+    /// ```
+    fn masquerade(&self, to_ports: Option<PortRange>) -> [Statement; 2] {
+        let fully_random = self.policy.random_fully;
+        [
+            // The counter first: what comes behind it ends the rule.
+            Statement::Counter(names::MASQUERADED_COUNTER.into()),
+            match self.address {
+                None => Statement::Masquerade {
+                    to_ports,
+                    fully_random,
+                },
+                Some(address) => Statement::Snat {
+                    address,
+                    to_ports,
+                    fully_random,
+                },
+            },
+        ]
+    }
 }
 
 fn size(range: PortRange) -> u32 {
     u32::from(range.last.saturating_sub(range.first)) + 1
-}
-
-/// ```text
-/// counter name "masqueraded" masquerade [to :FIRST-LAST] [fully-random]
-/// ```
-fn masquerade(policy: &Policy, to_ports: Option<PortRange>) -> [Statement; 2] {
-    [
-        // The counter first: `masquerade` ends the rule.
-        Statement::Counter(names::MASQUERADED_COUNTER.into()),
-        Statement::Masquerade {
-            to_ports,
-            fully_random: policy.random_fully,
-        },
-    ]
 }
 
 /// ```text

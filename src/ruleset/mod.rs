@@ -310,6 +310,15 @@ pub enum Statement {
         /// Choose the source port at random.
         fully_random: bool,
     },
+    /// `snat to ADDRESS[:FIRST-LAST] [fully-random]`
+    Snat {
+        /// The node's own.
+        address: IpAddr,
+        /// Source ports to choose from.
+        to_ports: Option<PortRange>,
+        /// Choose the source port at random.
+        fully_random: bool,
+    },
     /// `snat to ip saddr`: a mapping to the packet's own source. The first mapping of a connection wins.
     SnatToOwnSource,
 }
@@ -368,7 +377,7 @@ impl Ruleset {
             table: chosen.table.clone(),
             sets: sets(of_family),
             counters: chains::counters(policy),
-            chains: chains::chains(&of_family.sources, policy, &chosen.masq_chain),
+            chains: chains::chains(of_family, policy, &chosen.masq_chain),
         }
     }
 

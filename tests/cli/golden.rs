@@ -7,7 +7,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::DAEMON;
 use crate::support::daemon::{Daemon, TemporaryDirectory};
@@ -65,12 +65,17 @@ pub(super) fn compare(golden: &str, actual: &str) {
     );
 }
 
+/// What is rendered and applied depends on the node's addresses where `snatAddressCIDRs` asks for them.
+fn node() -> Namespace {
+    let node = Namespace::new().unwrap();
+    node.ip("address add 192.0.2.1/32 dev lo").unwrap();
+    node.ip("address add 2001:db8::1/128 dev lo nodad").unwrap();
+    node
+}
+
 fn render(configuration: &Path) -> String {
-    let output = succeed(
-        Command::new(DAEMON)
-            .args(["render", "--config"])
-            .arg(configuration),
-    );
+    let mut command = node().command(DAEMON);
+    let output = succeed(command.args(["render", "--config"]).arg(configuration));
     String::from_utf8(output.unwrap().stdout).unwrap()
 }
 
@@ -139,7 +144,7 @@ fn what_is_odd_about_a_good_file_is_said() {
 #[test]
 fn nft_lists_each_golden() {
     for (name, configuration) in configurations() {
-        let namespace = Namespace::new().unwrap();
+        let namespace = node();
         let mut once = namespace.command(DAEMON);
         succeed(once.args(["--once", "--config"]).arg(&configuration)).unwrap();
         let text = tables(&Nft::host(), &namespace);
@@ -152,7 +157,7 @@ fn nft_lists_each_golden() {
 #[test]
 fn nft_takes_what_render_prints() {
     for (name, configuration) in configurations() {
-        let applied = Namespace::new().unwrap();
+        let applied = node();
         let mut once = applied.command(DAEMON);
         succeed(once.args(["--once", "--config"]).arg(&configuration)).unwrap();
         let rendered = Namespace::new().unwrap();
@@ -200,7 +205,7 @@ mod needs_root {
     #[test]
     fn the_nft_of_debian_13_lists_each_golden() {
         for (name, configuration) in configurations() {
-            let namespace = Namespace::new().unwrap();
+            let namespace = node();
             let text = fs::read_to_string(&configuration).unwrap();
             let mut daemon = Daemon::start_on_debian_13(DAEMON, &namespace, &text, &[]).unwrap();
             daemon.wait_for_table().unwrap();

@@ -20,4 +20,5 @@ mod hostile_files;
 mod log_lines;
 mod man;
 mod peer_configurations;
+mod snat_address;
 mod status;

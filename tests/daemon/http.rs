@@ -227,6 +227,8 @@ fn a_scrape_writes_nothing_and_is_no_sync() {
 #[test]
 fn scrapes_ask_nothing_of_the_worker() {
     let (namespace, daemon) = start("", &[]);
+    // The worker gives memory back after its answer.
+    std::thread::sleep(Duration::from_millis(200));
     let [_, before] = daemon.wakeups();
     for _ in 0..200 {
         assert_eq!(get(&namespace, "/metrics").unwrap().status, 200);

@@ -12,6 +12,7 @@ use crate::support::programmed::Programmed;
 use non_masquerade_daemon::config::{Config, Flags, PortRange, defaults};
 use non_masquerade_daemon::kernel::difference::Difference;
 use non_masquerade_daemon::policy::Policy;
+use non_masquerade_daemon::policy::node_address::NodeAddress;
 use non_masquerade_daemon::ruleset::json::{self, Form};
 use non_masquerade_daemon::ruleset::{
     AddressField, ChosenNames, Family, Ruleset, SetNames, Tables, names,
@@ -20,11 +21,17 @@ use non_masquerade_daemon::ruleset::{
 type Change = fn(&mut Config);
 
 /// What each does to the defaults.
-const CONFIGURATIONS: [(&str, Change); 14] = [
+const CONFIGURATIONS: [(&str, Change); 16] = [
     ("defaults", |_| {}),
     ("enforce", |config| config.enforce = true),
     ("drop invalid", |config| config.drop_invalid = true),
     ("interfaces", interfaces),
+    ("own address", own_address),
+    ("own address, ports, not random", |config| {
+        own_address(config);
+        ports(config);
+        config.random_fully = false;
+    }),
     ("sources", sources),
     ("sources of IPv6 only", |config| {
         config.source_cidrs = vec!["fd00:2::/32".parse().unwrap()];
@@ -58,8 +65,25 @@ const CONFIGURATIONS: [(&str, Change); 14] = [
         config.enforce = true;
         config.drop_invalid = true;
         interfaces(config);
+        own_address(config);
     }),
 ];
+
+fn own_address(config: &mut Config) {
+    let cidrs = ["192.0.2.0/24", "2001:db8::/64"];
+    config.snat_address_cidrs = cidrs.map(|cidr| cidr.parse().unwrap()).into();
+}
+
+/// The node's addresses.
+fn addresses() -> [NodeAddress; 2] {
+    ["192.0.2.1", "2001:db8::1"].map(|address| NodeAddress {
+        address: address.parse().unwrap(),
+        interface: "eth0".to_owned(),
+        kind: None,
+        is_usable: true,
+        is_secondary: false,
+    })
+}
 
 fn interfaces(config: &mut Config) {
     config.output_interfaces = ["eth*", "wg0"].map(str::to_owned).into();
@@ -89,7 +113,8 @@ fn rulesets(change: Change) -> [Ruleset; 2] {
         ..Flags::default()
     });
     change(&mut config);
-    let tables = Tables::new(&Policy::new(&config), &ChosenNames::default());
+    let policy = Policy::new(&config).on_node(&addresses());
+    let tables = Tables::new(&policy, &ChosenNames::default());
     [tables.ip, tables.ip6.unwrap()]
 }
 
@@ -409,13 +434,13 @@ const EVERYTHING: &str = r#"table ip6 non-masquerade-daemon {
 
 	chain non-masquerade-daemon {
 		ip6 daddr @non-masquerade-cidrs-1 return comment "keep the source address"
-		meta l4proto tcp numgen random mod 61744 < 28976 counter name "masqueraded" masquerade to :1024-29999 fully-random comment "masquerade to source ports of toPorts"
-		meta l4proto tcp counter name "masqueraded" masquerade to :32768-65535 fully-random comment "masquerade to source ports of toPorts"
-		meta l4proto udp numgen random mod 61744 < 28976 counter name "masqueraded" masquerade to :1024-29999 fully-random comment "masquerade to source ports of toPorts"
-		meta l4proto udp counter name "masqueraded" masquerade to :32768-65535 fully-random comment "masquerade to source ports of toPorts"
-		meta l4proto sctp numgen random mod 61744 < 28976 counter name "masqueraded" masquerade to :1024-29999 fully-random comment "masquerade to source ports of toPorts"
-		meta l4proto sctp counter name "masqueraded" masquerade to :32768-65535 fully-random comment "masquerade to source ports of toPorts"
-		counter name "masqueraded" masquerade fully-random comment "masquerade all other traffic (must be last in chain)"
+		meta l4proto tcp numgen random mod 61744 < 28976 counter name "masqueraded" snat to [2001:db8::1]:1024-29999 fully-random comment "masquerade to source ports of toPorts"
+		meta l4proto tcp counter name "masqueraded" snat to [2001:db8::1]:32768-65535 fully-random comment "masquerade to source ports of toPorts"
+		meta l4proto udp numgen random mod 61744 < 28976 counter name "masqueraded" snat to [2001:db8::1]:1024-29999 fully-random comment "masquerade to source ports of toPorts"
+		meta l4proto udp counter name "masqueraded" snat to [2001:db8::1]:32768-65535 fully-random comment "masquerade to source ports of toPorts"
+		meta l4proto sctp numgen random mod 61744 < 28976 counter name "masqueraded" snat to [2001:db8::1]:1024-29999 fully-random comment "masquerade to source ports of toPorts"
+		meta l4proto sctp counter name "masqueraded" snat to [2001:db8::1]:32768-65535 fully-random comment "masquerade to source ports of toPorts"
+		counter name "masqueraded" snat to 2001:db8::1 fully-random comment "masquerade all other traffic (must be last in chain)"
 	}
 
 	chain postrouting {

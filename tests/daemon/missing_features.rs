@@ -4,7 +4,7 @@
 use crate::DAEMON;
 use crate::support::hand::Hand;
 use crate::support::netlink::generation;
-use crate::support::netns::succeed;
+use crate::support::netns::{Namespace, succeed};
 use crate::support::nft::Nft;
 use crate::support::programmed::Programmed;
 use non_masquerade_daemon::config::{Flags, defaults};
@@ -74,6 +74,28 @@ fn sets_that_cannot_count_are_right_without_and_are_made_once() {
     assert!(!report.is_uncounted);
 }
 
+/// Before 0.9.4 some sets cannot be made, and ports are not kept to: rules are listed as right that are not.
+#[test]
+fn a_libnftables_that_is_too_old_is_named_and_writes_nothing() {
+    let namespace = Namespace::new().unwrap();
+    let hand = Hand::that_says("0.9.3");
+    let mut programmed = Programmed::with_a_hand_within(namespace.clone(), DAEMON, hand).unwrap();
+    let before = generation(&namespace).unwrap();
+    for _ in 0..2 {
+        let failure = programmed.sync(&ruleset()).unwrap_err().to_string();
+        assert!(
+            failure.contains("libnftables 0.9.3 is too old"),
+            "{failure}"
+        );
+        assert!(failure.contains("0.9.4 or later"), "{failure}");
+    }
+    assert_eq!(generation(&namespace).unwrap(), before);
+    drop(programmed);
+    let hand = Hand::that_says("0.9.4");
+    let mut programmed = Programmed::with_a_hand_within(namespace, DAEMON, hand).unwrap();
+    programmed.sync(&ruleset()).unwrap();
+}
+
 /// A pass asks nothing of the kernel but what it needs, and so cannot name what is missing.
 #[test]
 fn a_feature_that_is_missing_is_doctor_s_to_name() {
@@ -108,6 +130,30 @@ fn a_refusal_for_another_reason_has_another_remedy_or_none() {
         assert!(said.contains(reason) && said.contains(remedy), "{said}");
         assert!(!said.contains("doctor"), "{said}");
     }
+}
+
+/// libnftables ends its caller there. strace(1) refuses all sockets, as a kernel without nfnetlink refuses some.
+#[test]
+fn a_kernel_without_nfnetlink_lacks_nf_tables() {
+    const LACKING: &str = "this kernel lacks nf_tables (CONFIG_NF_TABLES)";
+    let namespace = Namespace::new().unwrap();
+    let said_by = |words: &[&str]| {
+        let mut strace = namespace.command("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null"]);
+        strace.args(["-e", "inject=socket:error=EPROTONOSUPPORT", DAEMON]);
+        let output = strace.args(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8(said).unwrap()
+    };
+    for words in [&["run", "--once"][..], &["status"], &["cleanup"]] {
+        let said = said_by(words);
+        assert!(said.contains(LACKING), "{said}");
+        assert!(!said.contains("the worker"), "{said}");
+    }
+    let report = said_by(&["doctor"]);
+    let failure = "failure  kernel-features: the kernel lacks nf_tables (CONFIG_NF_TABLES)";
+    assert!(report.contains(failure), "{report}");
 }
 
 /// A table in which nothing is hooked does nothing.

@@ -8,6 +8,11 @@
     clippy::indexing_slicing
 )]
 
+// The benchmark's way to see when a change is done. It uses the rest of it.
+#[allow(dead_code)]
+#[path = "../bench/daemon/watched.rs"]
+mod watched;
+
 mod bad_times;
 mod config_watch;
 mod events;
@@ -21,5 +26,6 @@ mod over_time;
 mod ownership;
 mod process_one;
 mod races;
+mod soak;
 mod stuck_worker;
 mod worker;

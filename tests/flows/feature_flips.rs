@@ -22,10 +22,11 @@ nonMasqueradeCIDRs: [10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 'fd00::/8']
 ";
 
 /// Features that treat the flows of [`flows`] alike, each with the keys that turn it on.
-const FEATURES: [&str; 8] = [
+const FEATURES: [&str; 9] = [
     "enforce: true\n",
     "dropInvalid: true\n",
     "outputInterfaces: [uplink*]\n",
+    "snatAddressCIDRs: [192.0.2.0/24, '2001:db8::/64']\n",
     "sourceCIDRs: [10.244.0.0/16, 'fd00:10:244::/48']\n",
     "sourceCIDRs: [10.0.0.0/8, 192.0.2.1/32, 'fd00::/8', '2001:db8::/64']\n",
     "masqNodeTraffic: false\n",
@@ -67,8 +68,11 @@ fn versions() -> Vec<String> {
         }
         versions.push(format!("{lists}{}{}", FEATURES[0], FEATURES[1]));
         versions.push(format!("{lists}{}{}", FEATURES[0], FEATURES[2]));
-        versions.push(format!("{lists}{}{}", FEATURES[4], FEATURES[5]));
-        let all: String = [0, 1, 3, 4, 5].map(|number| FEATURES[number]).concat();
+        versions.push(format!("{lists}{}{}", FEATURES[5], FEATURES[6]));
+        versions.push(format!("{lists}{}{}", FEATURES[3], FEATURES[7]));
+        let all: String = [0, 1, 2, 3, 5, 6, 7]
+            .map(|number| FEATURES[number])
+            .concat();
         versions.push(format!("{lists}{all}"));
     }
     versions

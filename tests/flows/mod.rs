@@ -1,4 +1,5 @@
-//! No flow is mistreated in a change: tens of thousands of new connections a second, one such test at a time.
+//! No flow is mistreated in a change, nor whoever works against it: tens of thousands of new connections a second, one such
+//! test at a time.
 
 // A test that cannot be set up must fail.
 #![allow(
@@ -8,8 +9,10 @@
     clippy::indexing_slicing
 )]
 
+mod addresses;
 mod feature_flips;
 mod flips;
 mod moving_over;
+mod opponents;
 mod switches;
 mod taking_over;

@@ -1,8 +1,9 @@
 //! The manifests as the API server reads them, and that what they name is what the binary has.
 
+pub(crate) mod kustomize;
 mod needs_root;
-mod operator;
-mod read;
+pub(crate) mod operator;
+pub(crate) mod read;
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpStream;
@@ -25,7 +26,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use non_masquerade_daemon::cli::Cli;
 use serde_json::json;
 
-use operator::{PodMonitor, PrometheusRule};
+use operator::PodMonitor;
 use read::{documents, only_document, repository, typed};
 
 const NAME: &str = "non-masquerade-daemon";
@@ -320,53 +321,4 @@ fn what_is_scraped_and_what_is_probed_are_served_at_the_address_for_monitoring()
     namespace.ip("address add 192.0.2.1/32 dev lo").unwrap();
     let at_the_node = || TcpStream::connect(("192.0.2.1", http::PORT));
     assert!(namespace.run(at_the_node).is_ok());
-}
-
-/// The daemon's metrics that an expression asks for, each with the labels that it asks for, as written.
-fn metrics_in(expression: &str) -> Vec<(&str, &str)> {
-    let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let names = expression.split(|c| !is_of_a_name(c));
-    let names = names.filter(|word| word.starts_with("non_masquerade_daemon_"));
-    names
-        .map(|name| {
-            let (_, behind) = expression.split_once(name).unwrap();
-            let labels = behind.strip_prefix('{').and_then(|b| b.split_once('}'));
-            (name, labels.map_or("", |(labels, _)| labels))
-        })
-        .collect()
-}
-
-#[test]
-fn alerts_ask_for_metrics_and_labels_that_the_daemon_has() {
-    let rule: PrometheusRule =
-        typed(&only_document("overlays/monitoring/prometheus-rule.yaml")).unwrap();
-    assert_eq!(
-        (rule.api_version.as_str(), rule.kind.as_str()),
-        ("monitoring.coreos.com/v1", "PrometheusRule")
-    );
-    let namespace = Namespace::new().unwrap();
-    let daemon = Daemon::start(DAEMON, &namespace, "", &[]).unwrap();
-    daemon.wait_for_log("applied and read back").unwrap();
-    let page = get(&namespace, "/metrics").unwrap().body;
-    let mut asked = BTreeSet::new();
-    for rule in rule.spec.groups.iter().flat_map(|group| &group.rules) {
-        let metrics = metrics_in(&rule.expr);
-        for (name, labels) in &metrics {
-            let mut lines = page.lines();
-            let told =
-                lines.find(|line| line.starts_with(&format!("{name}{{")) && line.contains(labels));
-            let told = told.unwrap_or_else(|| panic!("no {name} {labels} in\n{page}"));
-            let annotations = rule.annotations.values();
-            if annotations
-                .into_iter()
-                .any(|text| text.contains("$labels.family"))
-            {
-                assert!(told.contains("family="), "{}: {told}", rule.alert);
-            }
-            asked.insert((*name).to_owned());
-        }
-    }
-    let promised = ["config_loads_total", "drift_repairs_total", "in_step"];
-    let promised = promised.map(|name| format!("non_masquerade_daemon_{name}"));
-    assert_eq!(asked, BTreeSet::from(promised));
 }

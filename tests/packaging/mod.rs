@@ -8,9 +8,11 @@
     clippy::indexing_slicing
 )]
 
+mod chart;
 mod image;
 mod install;
 mod licences;
 mod manifests;
+mod monitoring;
 mod pages;
 mod pushing;

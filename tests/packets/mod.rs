@@ -9,6 +9,7 @@
 )]
 
 mod competitors;
+mod conntrack;
 mod drop_invalid;
 mod edges;
 mod elements;
@@ -19,4 +20,5 @@ mod lab;
 mod longest_prefix;
 mod ports;
 mod random_lists;
+mod snat_address;
 mod sources;

@@ -1,9 +1,10 @@
-//! Random nested lists judged by packets. The seed is printed; `RANDOM_LISTS_SEED` repeats a run.
+//! Random nested lists, beside any values of all other keys, judged by packets. The seed is printed; `RANDOM_LISTS_SEED` repeats a run.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::drop_invalid::{INVALID, Packet, Sender, seen};
 use crate::DAEMON;
 use crate::support::judged::Judged;
 use crate::support::lab::Family;
@@ -14,6 +15,8 @@ use ipnet::IpNet;
 const CONFIGURATIONS: usize = 30;
 /// Destinations that are judged of each configuration.
 const EDGES: usize = 20;
+/// Of these, what belongs to no connection is sent to so many.
+const INVALID_EDGES: usize = 4;
 /// Generous: only a test that fails waits so long.
 const LIMIT: Duration = Duration::from_secs(4);
 
@@ -106,12 +109,54 @@ fn configuration(random: &mut Random) -> String {
         let texts: Vec<String> = prefixes.map(|(prefix, _)| format!("'{prefix}'")).collect();
         texts.join(", ")
     };
-    format!(
+    let lists = format!(
         "enableIPv6: true\nmasqLinkLocal: {}\nnonMasqueradeCIDRs: [{}]\nmasqueradeCIDRs: [{}]\n",
         random.is_heads(),
         listed(false),
         listed(true)
-    )
+    );
+    lists + &other_keys(random)
+}
+
+/// Each key beside the lists of destinations, with a value of these or left out.
+fn other_keys(random: &mut Random) -> String {
+    const KEYS: [(&str, &[&str]); 8] = [
+        (
+            "sourceCIDRs",
+            &[
+                "[10.244.0.0/16, 'fd00:10:244::/48']",
+                "[10.245.0.0/16, 192.0.2.0/24, 'fd00:10:245::/48']",
+                "[0.0.0.0/0, '::/0']",
+            ],
+        ),
+        (
+            "outputInterfaces",
+            &["[uplink*]", "[eth0, uplink0]", "['*', eth*]", "[pod0]"],
+        ),
+        (
+            "snatAddressCIDRs",
+            &[
+                "[192.0.2.0/24, '2001:db8::/64']",
+                "[203.0.113.0/24, 10.244.1.1/32, 192.0.2.1/32]",
+                "['fd00::/8', '2001:db8::1/128']",
+                "[0.0.0.0/0, '::/0']",
+                "[203.0.113.0/24, 'fd00:1::/64']",
+            ],
+        ),
+        ("masqNodeTraffic", &["true", "false"]),
+        ("randomFully", &["true", "false"]),
+        ("toPorts", &["50000-59999", "1024-29999,32768-65535"]),
+        ("enforce", &["true", "false"]),
+        ("dropInvalid", &["true", "false"]),
+    ];
+    let mut text = String::new();
+    for (key, values) in KEYS {
+        // One in so many leaves it out.
+        if let Some(value) = values.get(random.below(values.len() + 2)) {
+            text += &format!("{key}: {value}\n");
+        }
+    }
+    text
 }
 
 fn seed() -> u64 {
@@ -125,12 +170,43 @@ fn seed() -> u64 {
     )
 }
 
+/// All that is not as the configuration says with packets that belong to no connection.
+fn mistakes_with_invalid(
+    judged: &Judged,
+    configuration: &str,
+    edges: &[IpAddr],
+    (packets, last): (&[Packet], Packet),
+) -> Vec<String> {
+    let (lab, oracle) = (&judged.lab, judged.oracle(configuration).unwrap());
+    let outside = |to: &&IpAddr| !lab.is_pod(**to) && !lab.is_local(**to);
+    let mut mistakes = Vec::new();
+    for to in edges.iter().filter(outside).take(INVALID_EDGES) {
+        let pod = lab.addresses_of(Family::of(*to)).pod;
+        let expected = (!oracle.drops_invalid(lab, pod, *to)).then_some(pod);
+        let seen = seen(lab, Sender::Pod, *to, packets, last);
+        if seen.iter().any(|seen| *seen != expected) {
+            mistakes.push(format!(
+                "{packets:?} to {to} came from {seen:?}, not from {expected:?}"
+            ));
+        }
+    }
+    mistakes
+}
+
 #[test]
 fn random_nested_lists_are_followed_by_packets() {
     let seed = seed();
     println!("RANDOM_LISTS_SEED={seed}");
     let mut random = Random(seed);
     let judged = Judged::start(DAEMON, "enableIPv6: true\n", &[]).unwrap();
+    // One of the addresses that may be chosen.
+    for own in Family::BOTH.map(|family| judged.lab.addresses_of(family)) {
+        let route = format!(
+            "route add {} via {} dev eth0 onlink",
+            own.pod_gateway, own.node_uplink
+        );
+        judged.lab.outside.ip(&route).unwrap();
+    }
     let mut judged_edges = 0;
     for number in 0..CONFIGURATIONS {
         let configuration = configuration(&mut random);
@@ -144,6 +220,13 @@ fn random_nested_lists_are_followed_by_packets() {
         let mut mistakes = Vec::new();
         let waited = wait_until(LIMIT, || {
             mistakes = judged.mistakes_at(&configuration, &edges, &[protocol]);
+            let invalid = INVALID[number % INVALID.len()];
+            mistakes.extend(mistakes_with_invalid(
+                &judged,
+                &configuration,
+                &edges,
+                invalid,
+            ));
             mistakes.is_empty()
         });
         assert!(waited.is_ok(), "{configuration}\n{}", mistakes.join("\n"));

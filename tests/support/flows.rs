@@ -344,6 +344,10 @@ impl Judge {
         };
         let moment = counts.moments.at(u32::from_be_bytes([m1, m2, m3, m4]));
         moment.received += 1;
+        if must_be_masqueraded == 1 {
+            let source = source.to_canonical();
+            *moment.masqueraded_as.entry(source).or_default() += 1;
+        }
         if wrong {
             moment.is_wrong(source.to_canonical(), destination.to_canonical());
         }

@@ -44,7 +44,7 @@ const LIBRARY: &str = r#"
 
 struct nft_ctx;
 
-static const char *at, *does, *refuses, *drops;
+static const char *at, *does, *refuses, *drops, *version;
 static int is_late, acts;
 static char refusal[256];
 
@@ -56,6 +56,7 @@ __attribute__((constructor)) static void take_orders(void)
 	does = getenv("HAND_DOES");
 	refuses = getenv("HAND_REFUSES");
 	drops = getenv("HAND_DROPS");
+	version = getenv("HAND_VERSION");
 	is_late = getenv("HAND_IS_LATE") != NULL;
 	const char *times = getenv("HAND_ACTS");
 	acts = times ? atoi(times) : 0;
@@ -102,6 +103,17 @@ const char *nft_ctx_get_error_buffer(struct nft_ctx *ctx)
 	return refusal[0] ? refusal : real(ctx);
 }
 
+const char *nft_ctx_get_output_buffer(struct nft_ctx *ctx)
+{
+	const char *(*real)(struct nft_ctx *) = dlsym(RTLD_NEXT, "nft_ctx_get_output_buffer");
+	const char *output = real(ctx);
+	static char older[128];
+	if (!version || !strstr(output, "metainfo"))
+		return output;
+	snprintf(older, sizeof(older), "{\"nftables\": [{\"metainfo\": {\"version\": \"%s\"}}]}", version);
+	return older;
+}
+
 ssize_t send(int socket, const void *bytes, size_t length, int flags)
 {
 	ssize_t (*real)(int, const void *, size_t, int) = dlsym(RTLD_NEXT, "send");
@@ -137,6 +149,8 @@ pub struct Hand<'a> {
     pub refuses: Option<&'a str>,
     /// A part of each document that libnftables does not see.
     pub drops: Option<&'a str>,
+    /// The version that libnftables tells of itself, in place of all that it lists.
+    pub version: Option<&'a str>,
 }
 
 /// The transaction by which the worker deletes a table: its message, linux/netfilter/nf_tables.h.
@@ -147,15 +161,23 @@ pub const DELETES_OBJECT: &str = "nfnetlink 20";
 pub const DELETES_SET: &str = "nfnetlink 11";
 
 impl<'a> Hand<'a> {
+    const IDLE: Self = Self {
+        at: "",
+        does: None,
+        is_late: false,
+        acts: 0,
+        refuses: None,
+        drops: None,
+        version: None,
+    };
+
     /// Does something once, just before the first document that has `at` in it.
     pub fn before(at: &'a str, does: &'a str) -> Self {
         Self {
             at,
             does: Some(does),
-            is_late: false,
             acts: 1,
-            refuses: None,
-            drops: None,
+            ..Self::IDLE
         }
     }
 
@@ -171,23 +193,25 @@ impl<'a> Hand<'a> {
     pub fn that_refuses(at: &'a str, reason: &'a str) -> Self {
         Self {
             at,
-            does: None,
-            is_late: false,
             acts: 1_000_000,
             refuses: Some(reason),
-            drops: None,
+            ..Self::IDLE
         }
     }
 
     /// Has libnftables pass over this part of each document, as an older one does with what it does not know.
     pub fn that_drops(part: &'a str) -> Self {
         Self {
-            at: part,
-            does: None,
-            is_late: false,
-            acts: 0,
-            refuses: None,
             drops: Some(part),
+            ..Self::IDLE
+        }
+    }
+
+    /// Has libnftables tell that it is of this version.
+    pub fn that_says(version: &'a str) -> Self {
+        Self {
+            version: Some(version),
+            ..Self::IDLE
         }
     }
 
@@ -239,6 +263,7 @@ impl<'a> Hand<'a> {
             ("HAND_DOES", self.does),
             ("HAND_REFUSES", self.refuses),
             ("HAND_DROPS", self.drops),
+            ("HAND_VERSION", self.version),
         ] {
             if let Some(value) = value {
                 orders += &format!(" {name}={}", quoted(value));

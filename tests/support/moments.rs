@@ -1,5 +1,6 @@
 //! Flows by the moment in which they were sent, so that each can be judged by what was the case then.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,6 +17,8 @@ pub struct Moment {
     pub received: u64,
     /// Came with another source than they had to.
     pub wrong: u64,
+    /// How many of those that had to be masqueraded came with which source.
+    pub masqueraded_as: BTreeMap<IpAddr, u64>,
     /// The first of these: the source seen, and the destination.
     example: Option<(IpAddr, IpAddr)>,
 }
@@ -86,6 +89,9 @@ impl Moments {
             own.sent += moment.sent;
             own.received += moment.received;
             own.wrong += moment.wrong;
+            for (source, flows) in moment.masqueraded_as {
+                *own.masqueraded_as.entry(source).or_default() += flows;
+            }
             own.example = own.example.or(moment.example);
         }
     }

@@ -19,6 +19,10 @@ struct File {
     masquerade_cidrs: Vec<String>,
     #[serde(rename = "sourceCIDRs")]
     source_cidrs: Vec<String>,
+    output_interfaces: Vec<String>,
+    #[serde(rename = "snatAddressCIDRs")]
+    snat_address_cidrs: Vec<String>,
+    drop_invalid: bool,
     masq_node_traffic: bool,
     masq_link_local: bool,
     #[serde(rename = "masqLinkLocalIPv6")]
@@ -33,6 +37,9 @@ impl Default for File {
             non_masquerade_cidrs: None,
             masquerade_cidrs: Vec::new(),
             source_cidrs: Vec::new(),
+            output_interfaces: Vec::new(),
+            snat_address_cidrs: Vec::new(),
+            drop_invalid: false,
             masq_node_traffic: true,
             masq_link_local: false,
             masq_link_local_ipv6: false,
@@ -67,6 +74,9 @@ pub struct Oracle {
     /// Each with whether its destinations are masqueraded.
     prefixes: Vec<(IpNet, bool)>,
     source_cidrs: Vec<IpNet>,
+    output_interfaces: Vec<String>,
+    snat_address_cidrs: Vec<IpNet>,
+    drop_invalid: bool,
     masq_node_traffic: bool,
     ipv6: bool,
 }
@@ -106,6 +116,9 @@ impl Oracle {
         Ok(Self {
             prefixes,
             source_cidrs: parsed(&file.source_cidrs)?,
+            output_interfaces: file.output_interfaces,
+            snat_address_cidrs: parsed(&file.snat_address_cidrs)?,
+            drop_invalid: file.drop_invalid,
             masq_node_traffic: file.masq_node_traffic,
             ipv6: file
                 .enable_ipv6
@@ -135,19 +148,41 @@ impl Oracle {
 
     /// The source that a receiver sees of what is sent through the node, or by it, from this address.
     pub fn expected_source(&self, lab: &Lab, from: IpAddr, destination: IpAddr) -> IpAddr {
-        let looked_at = self.source_cidrs.is_empty()
-            || self.source_cidrs.iter().any(|cidr| cidr.contains(&from));
         let spared = lab.is_local(from) && !self.masq_node_traffic;
-        let keeps = lab.is_local(destination) || !looked_at || spared;
-        if keeps || !self.masqueraded(destination) {
+        if spared || !self.would_masquerade(lab, from, destination) {
             return from;
         }
         let own = lab.addresses_of(Family::of(destination));
-        if lab.is_pod(destination) {
-            own.pod_gateway
-        } else {
-            own.node_uplink
-        }
+        // The node has these two, in this order.
+        let all = [own.pod_gateway, own.node_uplink];
+        let within = |cidr: &IpNet| all.into_iter().find(|address| cidr.contains(address));
+        let chosen = self.snat_address_cidrs.iter().find_map(within);
+        chosen.unwrap_or(match lab.is_pod(destination) {
+            true => own.pod_gateway,
+            false => own.node_uplink,
+        })
+    }
+
+    /// Whether a packet that belongs to no connection is dropped.
+    pub fn drops_invalid(&self, lab: &Lab, from: IpAddr, destination: IpAddr) -> bool {
+        self.drop_invalid && !lab.is_local(from) && self.would_masquerade(lab, from, destination)
+    }
+
+    fn would_masquerade(&self, lab: &Lab, from: IpAddr, destination: IpAddr) -> bool {
+        let leaves_by = match lab.is_pod(destination) {
+            true => "pod0",
+            false => "uplink0",
+        };
+        let is_of_the_name = |name: &String| match name.strip_suffix('*') {
+            Some(beginning) => leaves_by.starts_with(beginning),
+            None => name == leaves_by,
+        };
+        let names = &self.output_interfaces;
+        let sources = &self.source_cidrs;
+        (names.is_empty() || names.iter().any(is_of_the_name))
+            && (sources.is_empty() || sources.iter().any(|cidr| cidr.contains(&from)))
+            && !lab.is_local(destination)
+            && self.masqueraded(destination)
     }
 
     /// Of every prefix: the last address before it, its first, its last, the first after it. Without

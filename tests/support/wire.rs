@@ -43,18 +43,25 @@ pub fn echo_identifier(family: Family, message: &[u8], sent_with: u16) -> Option
 /// The first packet of an SCTP association (RFC 9260, section 3.3.2). Conntrack begins a connection only with
 /// an INIT whose verification tag is zero and whose checksum is right.
 pub fn sctp_init(source_port: u16, destination_port: u16) -> Vec<u8> {
-    let mut packet = Vec::with_capacity(32);
+    // Chunk INIT of 20 bytes without flags.
+    let mut chunk = vec![1, 0, 0, 20];
+    chunk.extend(initiate_tag(source_port));
+    // Window, then one stream each way, then the first sequence number.
+    chunk.extend(65_535_u32.to_be_bytes());
+    chunk.extend([0, 1, 0, 1]);
+    chunk.extend(1_u32.to_be_bytes());
+    sctp(source_port, destination_port, 0, &chunk)
+}
+
+/// A packet of SCTP with one chunk.
+pub fn sctp(source_port: u16, destination_port: u16, tag: u32, chunk: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::with_capacity(12 + chunk.len());
     packet.extend(source_port.to_be_bytes());
     packet.extend(destination_port.to_be_bytes());
-    // Verification tag and checksum.
-    packet.extend([0; 8]);
-    // Chunk INIT of 20 bytes without flags.
-    packet.extend([1, 0, 0, 20]);
-    packet.extend(initiate_tag(source_port));
-    // Window, then one stream each way, then the first sequence number.
-    packet.extend(65_535_u32.to_be_bytes());
-    packet.extend([0, 1, 0, 1]);
-    packet.extend(1_u32.to_be_bytes());
+    packet.extend(tag.to_be_bytes());
+    // The checksum is reckoned with zeros in its place.
+    packet.extend([0; 4]);
+    packet.extend(chunk);
     let sum = crc32c(&packet).to_le_bytes();
     packet[SCTP_CHECKSUM].copy_from_slice(&sum);
     packet

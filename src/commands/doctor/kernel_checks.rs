@@ -1,9 +1,12 @@
 //! The checks that ask the kernel, through a worker of the doctor's own; they take CAP_NET_ADMIN.
 
+use std::io;
+
 use super::enforcement::Enforcement;
 use super::finding::Finding;
 use super::{capability, ip_masq_agent, ipvs, other_nat, other_tables, table};
 use crate::cli::{Options, TableOwner};
+use crate::commands::features;
 use crate::commands::holder::Holder;
 use crate::commands::legacy_nat::LegacyNat;
 use crate::commands::look::{FoundTable, Look};
@@ -42,6 +45,12 @@ pub(super) fn findings(
     }
     let look = match Look::new() {
         Ok(look) => look,
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            let (mut findings, enforcement) = unchecked(&error, "see kernel-features");
+            findings.retain(|finding| finding.check != table::FEATURES);
+            findings.extend(table::features("ip", &[features::NF_TABLES]));
+            return (findings, enforcement);
+        }
         Err(error) => return unchecked(&error, "free memory or files"),
     };
     let mut examination = Examination {

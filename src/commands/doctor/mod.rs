@@ -19,13 +19,12 @@ mod readiness;
 mod table;
 mod uplinks;
 
-use super::{ExitStatus, load, print, print_json};
+use super::{ExitStatus, load, policy_here, print, print_json};
 use crate::cli::{Options, OutputFormat};
 use crate::commands::daemon_says::DaemonSays;
 use crate::commands::daemons::running;
 use crate::commands::legacy_nat::LegacyNat;
 use crate::commands::terminal::Terminal;
-use crate::policy::Policy;
 use crate::ruleset::Family;
 use finding::{Finding, Outcome};
 
@@ -52,7 +51,7 @@ fn examined(options: &Options) -> Vec<Finding> {
     let policy = loaded
         .as_ref()
         .ok()
-        .map(|loaded| Policy::new(&loaded.config));
+        .map(|loaded| policy_here(&loaded.config));
     let legacy = LegacyNat::read(&Family::ALL);
     let mut findings = vec![capability];
     findings.extend(configuration::findings(&loaded, &options.config));

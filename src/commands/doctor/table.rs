@@ -6,6 +6,7 @@ use crate::commands::holder::{Holder, HolderKind};
 use crate::daemon::worker::{PROCESS_LIMIT, WorkerError};
 use crate::kernel::difference::Difference;
 use crate::kernel::error;
+use crate::kernel::libnftables::{is_too_old, numbers};
 
 pub(super) const LIBRARY: &str = "libnftables";
 pub(super) const FEATURES: &str = "kernel-features";
@@ -47,6 +48,13 @@ pub(super) fn library(version: Option<&str>) -> Finding {
             "install libnftables 1.1.4 or later",
         );
     };
+    if is_too_old(version) {
+        return Finding::failure(
+            LIBRARY,
+            format!("version {version} is too old: the daemon takes none before 0.9.4"),
+            "update libnftables to 1.1.4 or later",
+        );
+    }
     if numbers < WITH_FLAGS {
         let counts = match numbers < WITH_COUNTERS {
             true => "before 1.0.6 connections to exempt destinations are not counted, and ",
@@ -62,15 +70,6 @@ pub(super) fn library(version: Option<&str>) -> Finding {
         );
     }
     Finding::ok(LIBRARY, format!("version {version}"))
-}
-
-/// `1.0.6` and the like; what follows the third number does not count.
-fn numbers(version: &str) -> Option<[u32; 3]> {
-    let mut parts = version
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|part| part.parse().ok());
-    let mut next = || parts.next().flatten();
-    Some([next()?, next()?, next().unwrap_or(0)])
 }
 
 /// What the kernel lacks for the configured policy.
@@ -224,7 +223,8 @@ mod tests {
         for (version, result) in [
             ("1.0.6", Outcome::Warning),
             ("1.0.6.1", Outcome::Warning),
-            ("0.9.8", Outcome::Warning),
+            ("0.9.4", Outcome::Warning),
+            ("0.9.3", Outcome::Failure),
             ("1.1.0", Outcome::Ok),
             ("1.1.3", Outcome::Ok),
             ("1.10.0", Outcome::Ok),

@@ -17,13 +17,16 @@ use super::look::Look;
 use super::other_nat::Traffic;
 use super::terminal::Terminal;
 use super::uplinks;
-use super::{ExitStatus, bad_configuration, failed, load, print, print_json, print_warnings};
+use super::{
+    ExitStatus, bad_configuration, failed, load, policy_here, print, print_json, print_warnings,
+};
 use crate::cli::{Options, OutputFormat};
 use crate::config::provenance::{CidrPlace, List, ListedCidr};
 use crate::config_source::Loaded;
 use crate::kernel::capability::{self, NetAdmin};
 use crate::kernel::routing;
 use crate::policy::Policy;
+use crate::policy::node_address::SnatAddress;
 use crate::policy::prefix_table::{Entry, Origin};
 use crate::ruleset::{Family, Tables};
 use answer::{Answer, DecidedBy};
@@ -53,7 +56,8 @@ pub(super) fn explain(
         Err(error) => return bad_configuration(&error),
     };
     print_warnings(&loaded.warnings);
-    let policy = Policy::new(&loaded.config);
+    let policy = policy_here(&loaded.config);
+    print_warnings(&policy.warnings());
     let tables = Tables::new(&policy, &options.chosen_names());
     let seen = match seen(options, &tables) {
         Ok(seen) => seen,
@@ -142,7 +146,10 @@ fn answer_to(
         reason: decision.reason,
         decided_by,
         masqueraded_as: match decision.verdict {
-            Verdict::Masqueraded => uplinks::on_the_way_to(destination),
+            Verdict::Masqueraded => {
+                let snat_address = uplinks::snat_address_of(policy, family);
+                uplinks::on_the_way_to(destination, snat_address.and_then(SnatAddress::chosen))
+            }
             Verdict::KeepsSource | Verdict::LeftAlone => None,
         },
         conditions: decision.conditions,

@@ -10,12 +10,15 @@ use super::daemon_says::DaemonSays;
 use super::holder::Holder;
 use super::look::{Look, SeenTable};
 use super::terminal::Terminal;
-use super::{ExitStatus, bad_configuration, failed, load, print, print_json, require_net_admin};
+use super::uplinks::snat_address_of;
+use super::{
+    ExitStatus, bad_configuration, failed, load, policy_here, print, print_json, require_net_admin,
+};
 use crate::cli::{Options, OutputFormat};
 use crate::config_source::{LoadError, Loaded, Origin};
 use crate::daemon::worker::WorkerError;
 use crate::kernel::observed::{Observed, ObservedElement};
-use crate::policy::Policy;
+use crate::policy::node_address::{NodeAddress, SnatAddress};
 use crate::ruleset::{AddressField, Family, Tables};
 
 /// What `--format json` prints. Names of fields are a contract.
@@ -57,6 +60,11 @@ struct TableStatus {
     in_step: Option<bool>,
     differences: Vec<String>,
     owner: Option<Holder>,
+    /// The address of this machine that masqueraded connections are to get (`snatAddressCIDRs`); none: that of the interface by
+    /// which they leave.
+    snat_address: Option<NodeAddress>,
+    /// What is likely not meant by that.
+    warnings: Vec<String>,
     masqueraded_connections: Option<u64>,
     /// With `dropInvalid`.
     dropped_invalid_packets: Option<u64>,
@@ -73,15 +81,20 @@ pub(super) fn status(options: &Options, format: OutputFormat) -> ExitStatus {
         return status;
     }
     let loaded = load(options);
-    let wanted = loaded.as_ref().ok().map(|loaded| {
-        let policy = Policy::new(&loaded.config);
-        Tables::new(&policy, &options.chosen_names())
-    });
+    let policy = loaded
+        .as_ref()
+        .ok()
+        .map(|loaded| policy_here(&loaded.config));
+    let wanted = policy
+        .as_ref()
+        .map(|policy| Tables::new(policy, &options.chosen_names()));
     let tables = match Look::new() {
         Ok(mut look) => Family::ALL.map(|family| {
             let seen = look.table(family, &options.table, wanted.as_ref());
             let is_wanted = wanted.as_ref().map(|tables| tables.of(family).is_some());
-            TableStatus::new(family, &options.table, is_wanted, &seen)
+            let snat_address = policy.as_ref();
+            let snat_address = snat_address.and_then(|policy| snat_address_of(policy, family));
+            TableStatus::new(family, &options.table, is_wanted, snat_address, &seen)
         }),
         Err(error) => return failed(&format!("the kernel cannot be asked: {error}")),
     };
@@ -134,6 +147,7 @@ impl TableStatus {
         family: Family,
         name: &str,
         is_wanted: Option<bool>,
+        snat_address: Option<&SnatAddress>,
         seen: &Result<SeenTable, WorkerError>,
     ) -> Self {
         let observed = seen.as_ref().map(|seen| seen.observed.as_ref()).ok();
@@ -158,6 +172,12 @@ impl TableStatus {
                 .map(ToString::to_string)
                 .collect(),
             owner: table.map(|table| Holder::of(table.header)),
+            snat_address: snat_address.and_then(SnatAddress::chosen).cloned(),
+            warnings: snat_address
+                .iter()
+                .flat_map(|address| address.warnings())
+                .map(|warning| warning.to_string())
+                .collect(),
             masqueraded_connections: table.and_then(Observed::masqueraded),
             dropped_invalid_packets: table.and_then(Observed::dropped_invalid),
             kept_connections: exempt.and_then(kept),

@@ -62,6 +62,15 @@ fn table_told(table: &TableStatus, terminal: Terminal) -> String {
     if let Some(owner) = &table.owner {
         line("owner", &owner.to_string());
     }
+    if let Some(address) = &table.snat_address {
+        line(
+            "masqueraded to",
+            &format!("{address}, an address of this machine (snatAddressCIDRs)"),
+        );
+    }
+    for warning in &table.warnings {
+        line("warning", warning);
+    }
     if let Some(connections) = table.masqueraded_connections {
         line("masqueraded", &counted(connections));
     }

@@ -61,7 +61,7 @@ pub(super) fn first_of(messages: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((message, after.unwrap_or_default()))
 }
 
-pub(super) fn type_of(message: &[u8]) -> Option<c_int> {
+pub(in crate::kernel) fn type_of(message: &[u8]) -> Option<c_int> {
     short_at(message, 4)
 }
 
@@ -81,6 +81,11 @@ pub(super) fn port_of(message: &[u8]) -> u32 {
 /// Whether others of the same answer follow; the last one of them says that it is.
 pub(super) fn is_one_of_several(message: &[u8]) -> bool {
     short_at(message, 6).is_some_and(|flags| flags & libc::NLM_F_MULTI != 0)
+}
+
+/// What is dumped has changed meanwhile: `NLM_F_DUMP_INTR`, linux/netlink.h.
+pub(in crate::kernel) fn is_interrupted(message: &[u8]) -> bool {
+    short_at(message, 6).is_some_and(|flags| flags & libc::NLM_F_DUMP_INTR != 0)
 }
 
 /// How an answer has ended, if the message is its end: with an error where the kernel refused, or where what was asked for

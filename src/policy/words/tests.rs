@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::{Config, PortRange};
+use crate::policy::node_address::NodeAddress;
 
 fn line(change: impl FnOnce(&mut Config)) -> String {
     let mut config = Config::default();
@@ -205,5 +206,49 @@ fn a_family_without_a_source_is_said_to_be_left_alone() {
     assert!(
         told.contains("\nIPv6 traffic is left alone: sourceCIDRs names no IPv6 source.\n"),
         "{told}"
+    );
+}
+
+#[test]
+fn the_address_of_this_machine_is_said_of_each_family_that_asks_for_one() {
+    let config = Config {
+        enable_ipv6: true,
+        snat_address_cidrs: vec!["192.0.2.0/24".parse().unwrap()],
+        ..Config::default()
+    };
+    let own = NodeAddress {
+        address: "192.0.2.1".parse().unwrap(),
+        interface: "eth1".to_owned(),
+        kind: None,
+        is_usable: true,
+        is_secondary: false,
+    };
+    let nowhere = Policy::new(&config);
+    let here = nowhere.clone().on_node(&[own]);
+    assert_eq!(
+        here.snat_addresses_in_words(),
+        [
+            "On this machine, IPv4 traffic that is masqueraded gets 192.0.2.1 of eth1 (snatAddressCIDRs)."
+        ]
+    );
+    for (policy, gets) in [
+        (&here, "192.0.2.1 of eth1"),
+        (&nowhere, "that of the interface by which it leaves"),
+    ] {
+        let line = policy.to_string();
+        let words = format!(" 192.168.0.0/16, what is masqueraded gets {gets}; IPv6: ");
+        assert!(line.contains(&words), "{line}");
+        let words = format!(
+            "is masqueraded\nOn this machine, IPv4 traffic that is masqueraded gets {gets} (snatAddressCIDRs).\n\nIPv6"
+        );
+        assert!(
+            policy.at_length().contains(&words),
+            "{}",
+            policy.at_length()
+        );
+    }
+    assert_eq!(
+        PolicyChange::between(&nowhere, &here).to_string(),
+        "IPv4 snatAddressCIDRs now 192.0.2.1 of eth1"
     );
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::{Config, Flags, defaults};
+use crate::policy::node_address::NodeAddress;
 
 fn config() -> Config {
     defaults(&Flags {
@@ -39,7 +40,50 @@ fn every_shape() -> impl Iterator<Item = Config> {
 
 fn chains_of(config: &Config) -> Vec<Chain> {
     let policy = Policy::new(config);
-    chains(&policy.ipv4.sources, &policy, "masq")
+    chains(&policy.ipv4, &policy, "masq")
+}
+
+/// With the chosen address in place of the kernel's choice nothing else is another.
+#[test]
+fn a_chosen_address_takes_the_place_of_masquerading_in_every_rule() {
+    let own = NodeAddress {
+        address: "192.0.2.1".parse().unwrap(),
+        interface: "eth0".to_owned(),
+        kind: None,
+        is_usable: true,
+        is_secondary: false,
+    };
+    for mut config in every_shape() {
+        let without = chains_of(&config);
+        config.snat_address_cidrs = vec!["192.0.2.0/24".parse().unwrap()];
+        assert_eq!(chains_of(&config), without);
+        let policy = Policy::new(&config).on_node(std::slice::from_ref(&own));
+        let mut with = chains(&policy.ipv4, &policy, "masq");
+        let rules = with.iter_mut().flat_map(|chain| &mut chain.rules);
+        let mut snats = 0;
+        for statement in rules.flat_map(|rule| &mut rule.statements) {
+            if let Statement::Snat {
+                address,
+                to_ports,
+                fully_random,
+            } = statement
+            {
+                assert_eq!(*address, own.address);
+                snats += 1;
+                *statement = Statement::Masquerade {
+                    to_ports: *to_ports,
+                    fully_random: *fully_random,
+                };
+            }
+        }
+        assert_eq!(with, without);
+        assert_eq!(
+            snats,
+            1 + config.to_ports.len() * PROTOCOLS_WITH_PORTS.len()
+        );
+        let ipv6 = policy.ipv6.as_ref().unwrap();
+        assert_eq!(chains(ipv6, &policy, "masq")[0], without[0]);
+    }
 }
 
 #[test]

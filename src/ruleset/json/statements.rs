@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use nftables::expr::{
     CT, Expression, Fib, FibFlag, FibResult, Meta, MetaKey, NamedExpression, Payload, PayloadField,
@@ -88,6 +89,11 @@ fn statement(
             to_ports,
             fully_random,
         } => masquerade(to_ports, fully_random),
+        Statement::Snat {
+            address,
+            to_ports,
+            fully_random,
+        } => snat(address, to_ports, fully_random),
         // snat to ip saddr
         Statement::SnatToOwnSource => stmt::Statement::SNAT(Some(NAT {
             addr: Some(address(family, AddressField::Source)),
@@ -103,15 +109,34 @@ fn statement(
 /// masquerade [to :FIRST-LAST] [fully-random]
 /// ```
 fn masquerade(to_ports: Option<PortRange>, fully_random: bool) -> stmt::Statement<'static> {
-    let flags = fully_random.then(|| HashSet::from([NATFlag::FullyRandom]));
     // Without ports and flags `null`: libnftables lists it so.
     let options = (to_ports.is_some() || fully_random).then(|| NAT {
         addr: None,
         family: None,
         port: to_ports.map(ports),
-        flags,
+        flags: random(fully_random),
     });
     stmt::Statement::Masquerade(options)
+}
+
+/// ```text
+/// snat to ADDRESS[:FIRST-LAST] [fully-random]
+/// ```
+fn snat(
+    address: IpAddr,
+    to_ports: Option<PortRange>,
+    fully_random: bool,
+) -> stmt::Statement<'static> {
+    stmt::Statement::SNAT(Some(NAT {
+        addr: Some(Expression::String(address.to_string().into())),
+        family: None,
+        port: to_ports.map(ports),
+        flags: random(fully_random),
+    }))
+}
+
+fn random(is_fully: bool) -> Option<HashSet<NATFlag>> {
+    is_fully.then(|| HashSet::from([NATFlag::FullyRandom]))
 }
 
 /// A range of one port is listed as that port.
@@ -193,6 +218,11 @@ mod tests {
             to_ports,
             fully_random,
         };
+        let snat = |address: &str, to_ports, fully_random| Statement::Snat {
+            address: address.parse().unwrap(),
+            to_ports,
+            fully_random,
+        };
         for (of, listed) in [
             (
                 Statement::AddressIn(AddressField::Source),
@@ -247,6 +277,14 @@ mod tests {
             (
                 masquerade(ports(5000, 5000), false),
                 r#"{"masquerade":{"port":5000}}"#,
+            ),
+            (
+                snat("2001:db8::1", ports(1024, 29999), true),
+                r#"{"snat":{"addr":"2001:db8::1","flags":["fully-random"],"port":{"range":[1024,29999]}}}"#,
+            ),
+            (
+                snat("192.0.2.1", None, false),
+                r#"{"snat":{"addr":"192.0.2.1"}}"#,
             ),
             (
                 Statement::SnatToOwnSource,

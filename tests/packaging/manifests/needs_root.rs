@@ -4,30 +4,21 @@
 use std::process::Command;
 
 use k8s_openapi::api::core::v1::{
-    ConfigMapProjection, ContainerPort, KeyToPath, ProjectedVolumeSource, VolumeProjection,
+    ConfigMap, ConfigMapProjection, ContainerPort, KeyToPath, ProjectedVolumeSource,
+    VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::Value;
 
+use super::kustomize::built_in;
+use super::operator::PrometheusRule;
 use super::*;
 use crate::support::daemon::TemporaryDirectory;
 use crate::support::netns::succeed;
-use crate::support::nft::debian_13_root;
-
-const IN_ROOT: &str = r#"mount --bind "$1" "$0/mnt"; exec chroot "$0" kubectl kustomize "/mnt/$2""#;
 
 /// The objects of `manifests/PATH`.
 fn built(path: &str) -> Vec<Value> {
     built_in(&repository().join("manifests"), path)
-}
-
-/// The objects of the kustomization at `path` in a directory.
-fn built_in(directory: &Path, path: &str) -> Vec<Value> {
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-ceu", IN_ROOT]);
-    command.arg(debian_13_root()).arg(directory).arg(path);
-    let output = succeed(&mut command).unwrap();
-    documents(&String::from_utf8(output.stdout).unwrap())
 }
 
 /// The objects of the kustomization that a page shows for this resource, where it is to stand: above `manifests`.
@@ -139,7 +130,8 @@ fn components_go_together() {
         let text = format!("resources:\n- manifests/{resource}\ncomponents:\n{components}");
         fs::write(directory.path().join("kustomization.yaml"), &text).unwrap();
         let built = built_in(directory.path(), ".");
-        let set: DaemonSet = typed(built.first().unwrap()).unwrap();
+        let mut sets = built.iter().filter(|of| of["kind"] == "DaemonSet");
+        let set: DaemonSet = typed(sets.next().unwrap()).unwrap();
         let has = |component: &str| text.contains(&format!("/{component}\n"));
         let container = container_of(&set);
         let config = if has("projected") {
@@ -186,8 +178,9 @@ fn the_components_of_the_page_go_together() {
         .iter()
         .map(|of| of["kind"].as_str().unwrap())
         .collect();
-    assert_eq!(kinds, ["DaemonSet", "PodMonitor", "PrometheusRule"]);
-    let set: DaemonSet = typed(&built[0]).unwrap();
+    let expected = ["ConfigMap", "DaemonSet", "PodMonitor", "PrometheusRule"];
+    assert_eq!(kinds, expected);
+    let set: DaemonSet = typed(&built[1]).unwrap();
     assert_eq!(images(&set), [OWN_IMAGE]);
     let container = container_of(&set);
     assert_options_are_the_binarys(container.env.as_deref().unwrap());
@@ -249,13 +242,13 @@ fn root_is_the_base_with_another_user_and_no_capability_more() {
 
 #[test]
 fn projected_is_the_base_with_two_optional_config_maps_in_the_directory_that_is_read() {
-    let of = |name: &str, path: &str| VolumeProjection {
+    let of = |name: &str| VolumeProjection {
         config_map: Some(ConfigMapProjection {
             name: name.to_owned(),
             optional: Some(true),
             items: Some(vec![KeyToPath {
                 key: "config".to_owned(),
-                path: path.to_owned(),
+                path: name.to_owned(),
                 mode: None,
             }]),
         }),
@@ -265,10 +258,7 @@ fn projected_is_the_base_with_two_optional_config_maps_in_the_directory_that_is_
         let volume = &mut pod.volumes.as_mut().unwrap()[0];
         volume.config_map = None;
         volume.projected = Some(ProjectedVolumeSource {
-            sources: Some(vec![
-                of("non-masquerade-daemon-provider", "provider"),
-                of(NAME, "user"),
-            ]),
+            sources: Some(vec![of("non-masquerade-daemon-provider"), of(NAME)]),
             default_mode: None,
         });
         let container = &mut pod.containers[0];
@@ -291,7 +281,8 @@ fn projected_is_the_base_with_two_optional_config_maps_in_the_directory_that_is_
 /// The probes go on asking 127.0.0.1, which the address includes.
 #[test]
 fn monitoring_is_the_base_with_an_address_that_others_reach_and_what_asks_there() {
-    let [set, monitor, rule] = built("overlays/monitoring").try_into().unwrap();
+    let built = built("overlays/monitoring");
+    let [dashboard, set, monitor, rule] = built.try_into().unwrap();
     let expected = changed(|pod| {
         let container = &mut pod.containers[0];
         set_variable(
@@ -314,6 +305,13 @@ fn monitoring_is_the_base_with_an_address_that_others_reach_and_what_asks_there(
     );
     assert_eq!(monitor.metadata.namespace, set.metadata.namespace);
     assert_same(set, expected);
+    let dashboard: ConfigMap = typed(&dashboard).unwrap();
+    let labels = dashboard.metadata.labels.unwrap();
+    assert_eq!(labels["grafana_dashboard"], "1");
+    let file =
+        fs::read_to_string(repository().join("manifests/overlays/monitoring/dashboard.json"));
+    let data = dashboard.data.unwrap();
+    assert_eq!(data["non-masquerade-daemon.json"], file.unwrap());
     let rule: PrometheusRule = typed(&rule).unwrap();
     // The operator names a job after the PodMonitor.
     let job = format!("\"kube-system/{}\"", monitor.metadata.name.unwrap());

@@ -9,6 +9,7 @@ mod needs_root {
 
     use serde_json::Value;
 
+    use crate::packaging::manifests::read::documents;
     use crate::packaging::pages::page::repository;
     use crate::packaging::pages::shell;
     use crate::packaging::pages::yaml::{self, Kind};
@@ -130,9 +131,9 @@ mod needs_root {
             copy.arg("-a").arg(repository().join("manifests"));
             succeed(copy.arg(directory.path())).unwrap();
             let built = kubectl(directory.path(), &["kustomize", "."]);
-            let set = built.split("\n---\n").next().unwrap();
-            let set: Value = serde_yaml::from_str(set).unwrap();
-            assert_eq!(set["kind"], "DaemonSet");
+            let objects = documents(&built);
+            let mut sets = objects.iter().filter(|of| of["kind"] == "DaemonSet");
+            let set = sets.next().unwrap();
             let container = &set["spec"]["template"]["spec"]["containers"][0];
             if container["name"] != "non-masquerade-daemon" {
                 continue;

@@ -8,7 +8,7 @@ mod page;
 mod promises;
 mod shell;
 mod tables;
-mod yaml;
+pub(crate) mod yaml;
 
 /// The sample configuration, with which the pages show what they show.
 const SAMPLE: &str = include_str!("../../../daemon-config/config");

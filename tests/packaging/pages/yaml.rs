@@ -17,17 +17,22 @@ pub(crate) enum Kind {
     Kustomization,
     /// A part of a pod.
     Volumes,
+    /// Values for the chart.
+    Values,
     /// A file for the daemon.
     Configuration,
 }
 
 fn kind_of(block: &Block) -> Kind {
     let value: Value = serde_yaml::from_str(&block.text).unwrap();
-    match (value.get("resources"), value.get("volumes")) {
-        (Some(_), _) => Kind::Kustomization,
-        (_, Some(_)) => Kind::Volumes,
-        _ => Kind::Configuration,
-    }
+    let kinds = [
+        ("resources", Kind::Kustomization),
+        ("volumes", Kind::Volumes),
+        ("image", Kind::Values),
+    ];
+    let mut kinds = kinds.into_iter();
+    let of_key = kinds.find(|(key, _)| value.get(key).is_some());
+    of_key.map_or(Kind::Configuration, |(_, kind)| kind)
 }
 
 /// All blocks of this kind, each with the one that follows it on its page.

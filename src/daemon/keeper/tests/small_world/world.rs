@@ -17,6 +17,7 @@ const OTHER_PORT: u32 = 1;
 
 #[derive(Debug, Clone)]
 pub(super) enum Happening {
+    /// Of the file, or of the node's addresses: other tables are wanted.
     AnotherConfiguration,
     /// It changes the table of this family, or others' tables.
     Commit(Option<Family>),

@@ -1,0 +1,457 @@
+//! `snatAddressCIDRs`: the node's own address that masqueraded connections get, while addresses come and go, by packets of both
+//! families.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::DAEMON;
+use crate::support::judged::Judged;
+use crate::support::lab::{Family, Lab};
+use crate::support::netlink::generation;
+use crate::support::netns::{Namespace, succeed};
+use crate::support::outcome::Outcome;
+use crate::support::probe::{Flow, PROBE_PORT, Probe, Protocol};
+use crate::support::wait_until;
+
+/// Generous: only a test that fails waits so long.
+const LIMIT: Duration = Duration::from_secs(4);
+
+/// The uplink's addresses are the second choice.
+const CONFIGURATION: &str = "
+enableIPv6: true
+nonMasqueradeCIDRs: [10.0.0.0/8, 'fd00::/8']
+snatAddressCIDRs: [198.51.100.0/24, 192.0.2.0/24, '2001:db8:51::/64', '2001:db8::/64']
+";
+
+fn parsed(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// A destination that is masqueraded.
+fn public(family: Family) -> IpAddr {
+    parsed(match family {
+        Family::V4 => "1.1.1.1",
+        Family::V6 => "2606:4700::1",
+    })
+}
+
+/// The first choice, where the node has it.
+fn first_choice(family: Family) -> IpAddr {
+    parsed(match family {
+        Family::V4 => "198.51.100.9",
+        Family::V6 => "2001:db8:51::9",
+    })
+}
+
+/// In the same CIDR as that.
+fn other_of_the_first_cidr(family: Family) -> IpAddr {
+    parsed(match family {
+        Family::V4 => "198.51.100.20",
+        Family::V6 => "2001:db8:51::20",
+    })
+}
+
+fn lab() -> Lab {
+    let lab = Lab::new().unwrap();
+    for family in Family::BOTH {
+        let via = lab.addresses_of(family).node_uplink;
+        for address in [first_choice(family), other_of_the_first_cidr(family)] {
+            let route = format!("route add {address} via {via} dev eth0 onlink");
+            lab.outside.ip(&route).unwrap();
+        }
+    }
+    lab
+}
+
+fn start_in(lab: Lab, more: &str) -> Judged {
+    Judged::start_in(lab, DAEMON, &format!("{CONFIGURATION}{more}"), &[]).unwrap()
+}
+
+/// `verb` is `add`, `change` or `delete`; `how` what comes behind the interface.
+fn address(node: &Namespace, verb: &str, address: IpAddr, interface: &str, how: &str) {
+    let nodad = match (address, verb) {
+        (IpAddr::V6(_), "add" | "change") => "nodad",
+        _ => "",
+    };
+    let words = format!("address {verb} {address} dev {interface} {how} {nodad}");
+    node.ip(&words).unwrap();
+}
+
+fn source(lab: &Lab, family: Family) -> IpAddr {
+    let probe = Probe::from_pod(lab).unwrap();
+    let seen = probe.seen_source(Protocol::Udp, public(family));
+    seen.unwrap().ip()
+}
+
+#[track_caller]
+fn assert_comes_to_be(judged: &Judged, family: Family, expected: IpAddr) {
+    let mut seen = None;
+    let waited = wait_until(LIMIT, || {
+        seen = Some(source(&judged.lab, family));
+        seen == Some(expected)
+    });
+    assert!(waited.is_ok(), "{seen:?}, not {expected}");
+}
+
+/// What `check` warns of on the node.
+fn warnings(judged: &Judged) -> String {
+    let mut check = judged.lab.node.command(DAEMON);
+    let check = Outcome::of(check.arg("check").arg(judged.daemon.config_file()));
+    check.assert_code(0);
+    check.errors
+}
+
+#[test]
+fn each_protocol_gets_the_chosen_address_and_exempt_destinations_see_the_pod_s() {
+    for (more, is_within) in [
+        ("", 0..=u16::MAX),
+        ("randomFully: false\n", 0..=u16::MAX),
+        ("toPorts: 50000-50999,60000-60999\n", 50_000..=60_999),
+        ("toPorts: '61000'\nrandomFully: false\n", 61_000..=61_000),
+        (
+            "enforce: true\ndropInvalid: true\noutputInterfaces: [uplink*]\n",
+            0..=u16::MAX,
+        ),
+    ] {
+        let lab = lab();
+        for family in Family::BOTH {
+            address(&lab.node, "add", first_choice(family), "uplink0", "");
+        }
+        let judged = start_in(lab, more);
+        let probe = Probe::from_pod(&judged.lab).unwrap();
+        for family in Family::BOTH {
+            for protocol in Protocol::ALL {
+                let seen = probe.seen_source(protocol, public(family)).unwrap();
+                assert_eq!(seen.ip(), first_choice(family), "{protocol}, {more}");
+                let has_ports = Protocol::WITH_PORTS.contains(&protocol);
+                assert!(
+                    !has_ports || is_within.contains(&seen.port()),
+                    "{seen}, {more}"
+                );
+            }
+            let exempt = parsed(match family {
+                Family::V4 => "10.7.0.1",
+                Family::V6 => "fd00:7::1",
+            });
+            let seen = probe.seen_source(Protocol::Udp, exempt).unwrap();
+            assert_eq!(seen.ip(), judged.lab.addresses_of(family).pod);
+        }
+    }
+}
+
+/// Whatever the interface is; one that may be a Service's or a pod's gateway's is warned of.
+#[test]
+fn an_address_that_comes_changes_and_goes_is_followed() {
+    for (interface, kind) in [
+        ("uplink0", None),
+        ("lo", None),
+        ("kube-ipvs0", Some("dummy")),
+        ("cni0", Some("bridge")),
+        ("vrrp.51", Some("macvlan")),
+    ] {
+        let lab = lab();
+        if let Some(kind) = kind {
+            let made = lab.node.ip(&match kind {
+                "macvlan" => format!("link add link uplink0 name {interface} up type {kind}"),
+                _ => format!("link add {interface} up type {kind}"),
+            });
+            // The kernels of `make test-kernels` have all of them.
+            if made.is_err() && kind == "dummy" {
+                println!("this kernel has no {kind}");
+                continue;
+            }
+            made.unwrap();
+        }
+        let judged = start_in(lab, "");
+        let node = &judged.lab.node;
+        for family in Family::BOTH {
+            let (first, second) = (
+                first_choice(family),
+                judged.lab.addresses_of(family).node_uplink,
+            );
+            assert_eq!(source(&judged.lab, family), second);
+            address(node, "add", first, interface, "");
+            assert_comes_to_be(&judged, family, first);
+            let warned = warnings(&judged);
+            let words =
+                format!("snatAddressCIDRs: {first} of {interface} is taken on this machine");
+            assert_eq!(warned.contains(&words), kind.is_some(), "{warned}");
+            address(node, "change", first, interface, "preferred_lft 0");
+            assert_comes_to_be(&judged, family, second);
+            address(node, "change", first, interface, "preferred_lft forever");
+            assert_comes_to_be(&judged, family, first);
+            address(node, "delete", first, interface, "");
+            assert_comes_to_be(&judged, family, second);
+        }
+    }
+}
+
+#[test]
+fn a_tentative_address_is_taken_when_it_is_no_longer_tentative() {
+    let judged = start_in(lab(), "");
+    let (lab, node) = (&judged.lab, &judged.lab.node);
+    let (first, second) = (
+        first_choice(Family::V6),
+        lab.addresses_of(Family::V6).node_uplink,
+    );
+    node.sysctl("net/ipv6/conf/uplink0/accept_dad", "1")
+        .unwrap();
+    node.sysctl("net/ipv6/conf/uplink0/dad_transmits", "2")
+        .unwrap();
+    node.ip(&format!("address add {first} dev uplink0"))
+        .unwrap();
+    let is_tentative = || {
+        let mut ip = node.command("ip");
+        ip.args(["-6", "address", "show", "dev", "uplink0", "tentative"]);
+        let listed = succeed(&mut ip).unwrap().stdout;
+        String::from_utf8_lossy(&listed).contains(&first.to_string())
+    };
+    assert!(is_tentative());
+    let mut seen_meanwhile = 0;
+    loop {
+        let seen = source(lab, Family::V6);
+        if !is_tentative() {
+            break;
+        }
+        assert_eq!(seen, second);
+        seen_meanwhile += 1;
+    }
+    assert!(seen_meanwhile > 10, "{seen_meanwhile}");
+    assert_comes_to_be(&judged, Family::V6, first);
+}
+
+/// IPv4 calls an address secondary that shares its network with an earlier one; virtual addresses often are.
+#[test]
+fn of_several_the_primary_one_is_taken_and_the_others_are_warned_of() {
+    let lab = lab();
+    let (first, other) = (
+        first_choice(Family::V4),
+        other_of_the_first_cidr(Family::V4),
+    );
+    for address in [other, first] {
+        lab.node
+            .ip(&format!("address add {address}/24 dev uplink0"))
+            .unwrap();
+    }
+    let judged = start_in(lab, "");
+    assert_eq!(source(&judged.lab, Family::V4), other);
+    let warned = warnings(&judged);
+    let words = format!(
+        "{other} of uplink0 is taken on this machine, the first of several that match: {first} of uplink0 too"
+    );
+    assert!(warned.contains(&words), "{warned}");
+    // A longer prefix says which one is meant.
+    let configuration = CONFIGURATION.replace("198.51.100.0/24", "198.51.100.8/29");
+    judged.change(&configuration).unwrap();
+    assert_comes_to_be(&judged, Family::V4, first);
+    assert_eq!(warnings(&judged), "");
+    // A secondary address goes with its primary one.
+    judged
+        .lab
+        .node
+        .ip(&format!("address delete {other}/24 dev uplink0"))
+        .unwrap();
+    let uplink = judged.lab.addresses_of(Family::V4).node_uplink;
+    assert_comes_to_be(&judged, Family::V4, uplink);
+}
+
+#[test]
+fn by_either_uplink_connections_leave_with_the_chosen_address() {
+    let lab = lab();
+    let outside = lab.outside.path();
+    lab.node
+        .ip(&format!(
+            "link add uplink1 type veth peer name eth1 netns {}",
+            outside.display()
+        ))
+        .unwrap();
+    lab.node.ip("link set dev uplink1 up").unwrap();
+    lab.outside.ip("link set dev eth1 up").unwrap();
+    lab.outside
+        .sysctl("net/ipv4/conf/eth1/rp_filter", "0")
+        .unwrap();
+    // By the second uplink, which has addresses of its own: the first choice.
+    let destinations = ["203.0.113.200", "2001:db8:ffff::1"].map(parsed);
+    for (family, to) in Family::BOTH.into_iter().zip(destinations) {
+        address(&lab.node, "add", first_choice(family), "uplink1", "");
+        let mac = hardware_address(&lab.outside, "eth1");
+        let outside = lab.addresses_of(family).outside;
+        lab.node
+            .ip(&format!(
+                "neighbour replace {outside} lladdr {mac} dev uplink1 nud permanent"
+            ))
+            .unwrap();
+        lab.node
+            .ip(&format!("route add {to} via {outside} dev uplink1 onlink"))
+            .unwrap();
+    }
+    let judged = start_in(lab, "");
+    let judge = |expected: fn(&Judged, Family) -> IpAddr| {
+        let probe = Probe::from_pod(&judged.lab).unwrap();
+        for (family, by_second) in Family::BOTH.into_iter().zip(destinations) {
+            for to in [public(family), by_second] {
+                for protocol in [Protocol::Udp, Protocol::Tcp, Protocol::Icmp] {
+                    let seen = probe.seen_source(protocol, to).unwrap().ip();
+                    assert_eq!(seen, expected(&judged, family), "{protocol} to {to}");
+                }
+            }
+        }
+    };
+    judge(|_, family| first_choice(family));
+    let other_order = CONFIGURATION
+        .replace("198.51.100.0/24, 192.0.2.0/24", "192.0.2.0/24")
+        .replace("'2001:db8:51::/64', ", "");
+    judged.change(&other_order).unwrap();
+    for family in Family::BOTH {
+        let uplink = judged.lab.addresses_of(family).node_uplink;
+        assert_comes_to_be(&judged, family, uplink);
+    }
+    judge(|judged, family| judged.lab.addresses_of(family).node_uplink);
+}
+
+fn hardware_address(namespace: &Namespace, interface: &str) -> String {
+    let mut ip = namespace.command("ip");
+    let listed = succeed(ip.args(["-oneline", "link", "show", "dev", interface])).unwrap();
+    let text = String::from_utf8(listed.stdout).unwrap();
+    let mut words = text
+        .split_whitespace()
+        .skip_while(|word| *word != "link/ether");
+    words.nth(1).unwrap().to_owned()
+}
+
+/// Neither a bad file nor a family without a usable address holds up the other.
+#[test]
+fn without_a_match_connections_are_masqueraded_and_a_bad_file_holds_up_nothing() {
+    let lab = lab();
+    let configuration = "
+enableIPv6: true
+nonMasqueradeCIDRs: [10.0.0.0/8, 'fd00::/8']
+snatAddressCIDRs: [198.51.100.0/24, '2001:db8:51::/64']
+";
+    let judged = Judged::start_in(lab, DAEMON, configuration, &[]).unwrap();
+    for family in Family::BOTH {
+        let uplink = judged.lab.addresses_of(family).node_uplink;
+        assert_eq!(source(&judged.lab, family), uplink);
+        let none = format!(
+            "masqueraded {family} connections get that of the interface by which they leave"
+        );
+        assert!(warnings(&judged).contains(&none), "{}", warnings(&judged));
+        assert!(
+            judged.daemon.log().contains(&none),
+            "{}",
+            judged.daemon.log()
+        );
+    }
+    judged.change("nonMasqueradeCIDRs: none\n").unwrap();
+    judged
+        .daemon
+        .wait_for_log("the last good one stays in force")
+        .unwrap();
+    for family in Family::BOTH {
+        address(&judged.lab.node, "add", first_choice(family), "uplink0", "");
+        assert_comes_to_be(&judged, family, first_choice(family));
+    }
+}
+
+/// Pods bring and take addresses all the time. More of them than a socket holds, and what else there was is lost with them.
+#[test]
+fn addresses_of_others_cost_no_pass_and_what_is_lost_is_looked_up() {
+    let judged = start_in(lab(), "");
+    let node = &judged.lab.node;
+    node.ip("link add pods up type bridge").unwrap();
+    let of_pods = |verb: &str, number: u32| -> Vec<String> {
+        let line = |n| {
+            format!(
+                "address {verb} 10.99.{}.{}/32 dev pods",
+                n / 250,
+                1 + n % 250
+            )
+        };
+        (0..number).map(line).collect()
+    };
+    std::thread::sleep(Duration::from_millis(200));
+    let before = generation(node).unwrap();
+    let [_, worker_before] = judged.daemon.wakeups();
+    for verb in ["add", "delete"] {
+        node.ip_batch(&of_pods(verb, 200)).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(generation(node).unwrap(), before);
+    assert_eq!(judged.daemon.wakeups()[1], worker_before);
+    let first = first_choice(Family::V4);
+    judged
+        .daemon
+        .while_it_sleeps(|| {
+            node.ip_batch(&of_pods("add", 5_000))?;
+            address(node, "add", first, "uplink0", "");
+            Ok(())
+        })
+        .unwrap();
+    assert_comes_to_be(&judged, Family::V4, first);
+}
+
+/// What conntrack has of UDP connections that are translated to the address, or come from it.
+fn entries(node: &Namespace, address: IpAddr) -> Vec<String> {
+    let family = match address {
+        IpAddr::V4(_) => "ipv4",
+        IpAddr::V6(_) => "ipv6",
+    };
+    let mut conntrack = node.command("conntrack");
+    let listed = succeed(conntrack.args(["-L", "-f", family, "-p", "udp"])).unwrap();
+    let text = String::from_utf8(listed.stdout).unwrap();
+    let has_it = |line: &&str| line.contains(&format!(" dst={address} "));
+    text.lines().filter(has_it).map(str::to_owned).collect()
+}
+
+/// Those that were given an address go on with it while it stands, chosen or not, and meet the rules anew when it goes.
+#[test]
+fn connections_end_with_the_address_that_they_were_given() {
+    let lab = lab();
+    for family in Family::BOTH {
+        address(&lab.node, "add", first_choice(family), "uplink0", "");
+    }
+    let judged = start_in(lab, "");
+    let (lab, node) = (&judged.lab, &judged.lab.node);
+    for family in Family::BOTH {
+        let (first, own) = (first_choice(family), lab.addresses_of(family));
+        let flow = |from: IpAddr| Flow {
+            protocol: Protocol::Udp,
+            from: SocketAddr::new(from, lab.unused_port()),
+            to: SocketAddr::new(public(family), PROBE_PORT),
+        };
+        let given = flow(own.pod);
+        let seen = |flow| {
+            Probe::from_pod(lab)
+                .unwrap()
+                .seen_source_of(flow)
+                .unwrap()
+                .ip()
+        };
+        assert_eq!(seen(given), first);
+        let from_it = flow(first);
+        let of_node = Probe::from_node(lab).unwrap().seen_source_of(from_it);
+        assert_eq!(of_node.unwrap().ip(), first);
+        assert_eq!(entries(node, first).len(), 2);
+        // Another one is chosen, and the address still stands.
+        address(node, "change", first, "uplink0", "preferred_lft 0");
+        assert_comes_to_be(&judged, family, own.node_uplink);
+        let other = flow(own.pod);
+        assert_eq!((seen(given), seen(other)), (first, own.node_uplink));
+        let others = entries(node, own.node_uplink).len();
+        address(node, "delete", first, "uplink0", "");
+        // What the node itself sent from it was not translated.
+        let only_its_own = || match entries(node, first).as_slice() {
+            [entry] => entry.contains(&format!(" src={first} ")),
+            _ => false,
+        };
+        let waited = wait_until(LIMIT, only_its_own);
+        assert!(waited.is_ok(), "{:?}", entries(node, first));
+        assert_eq!(entries(node, own.node_uplink).len(), others);
+        assert_eq!(
+            (seen(given), seen(other)),
+            (own.node_uplink, own.node_uplink)
+        );
+        let line = format!("{first} has left the node: connections that were given it are ended");
+        judged.daemon.wait_for_log(&line).unwrap();
+    }
+}
