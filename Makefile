@@ -43,7 +43,8 @@ PRINTED := 'man:$(SHARE)/man/man8/non-masquerade-daemon.8' \
 	'completions fish:$(SHARE)/fish/vendor_completions.d/non-masquerade-daemon.fish' \
 	'completions zsh:$(SHARE)/zsh/site-functions/_non-masquerade-daemon'
 # With their directories, so that the links between them go on leading somewhere.
-PAGES := LICENSE README.md daemon-config/README.md daemon-config/config manifests/README.md src/README.md tests/README.md
+PAGES := LICENSE README.md daemon-config/README.md daemon-config/config manifests/README.md src/README.md tests/README.md \
+	manifests/schemas/doctor.schema.json manifests/schemas/status.schema.json
 
 BUILD_PACKAGES := gcc libc6-dev libnftables-dev
 RUN_PACKAGES := $(BUILD_PACKAGES) iproute2 nftables util-linux

@@ -19,6 +19,7 @@ mod proc;
 mod render;
 mod run;
 mod status;
+mod terminal;
 mod uplinks;
 
 use std::io::{self, Write};

@@ -15,7 +15,7 @@ use crate::DAEMON;
 use crate::support::daemon::{Daemon, TemporaryDirectory};
 use crate::support::netlink::generation;
 use crate::support::netns::{Namespace, succeed};
-use crate::support::outcome::as_ordinary_user;
+use crate::support::outcome::{Outcome, as_ordinary_user, on_a_terminal};
 use report::Report;
 
 const CHECKS: [&str; 15] = [
@@ -73,6 +73,22 @@ fn text_is_a_line_for_each_finding_and_the_remedy_on_the_next() {
         })
         .unwrap();
     assert_eq!(remedy, "         -> sysctl -w net.ipv4.ip_forward=1");
+    assert!(!text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn on_a_terminal_results_have_a_colour_unless_no_color_is_set() {
+    let namespace = Namespace::new().unwrap();
+    namespace.sysctl("net/ipv4/ip_forward", "0").unwrap();
+    let mut on_terminal = on_a_terminal(&namespace, 80, &format!("{DAEMON} doctor"));
+    let shown = Outcome::of(&mut on_terminal).output;
+    for (colour, result, check) in [(32, "ok", "capability"), (33, "warning", "forwarding")] {
+        let padding = " ".repeat(9 - result.len());
+        let line = format!("\u{1b}[{colour}m{result}\u{1b}[0m{padding}{check}: ");
+        assert!(shown.contains(&line), "{shown}");
+    }
+    let plain = Outcome::of(on_terminal.env("NO_COLOR", "1")).output;
+    assert!(!plain.contains('\u{1b}'), "{plain}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::DAEMON;
 use crate::support::daemon::{Daemon, TemporaryDirectory};
 use crate::support::http;
+use crate::support::json_schema;
 use crate::support::netns::Namespace;
 use crate::support::outcome::{Outcome, without_net_admin};
 
@@ -96,6 +97,7 @@ fn the_daemon_status_and_doctor_say_it_and_the_daemon_is_ready() {
     let line = "masqueraded to     192.0.2.1 of br0, an address of this machine (snatAddressCIDRs)";
     assert_says(&status.output, &[line, BRIDGE, NONE]);
     let status = run(&["status", "--format=json"]).json();
+    json_schema::assert_fits("status.schema.json", &status);
     let [ip, ip6] = [0, 1].map(|number| &status["tables"][number]);
     assert_eq!(ip["snat_address"]["address"], "192.0.2.1");
     assert_eq!(ip["snat_address"]["interface"], "br0");

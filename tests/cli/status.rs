@@ -6,11 +6,12 @@ use std::process::Command;
 
 use crate::DAEMON;
 use crate::support::daemon::Daemon;
+use crate::support::json_schema;
 use crate::support::judged::Judged;
 use crate::support::lab::Family;
 use crate::support::netns::Namespace;
 use crate::support::nft::{Nft, TABLE};
-use crate::support::outcome::{Outcome, without_net_admin, words};
+use crate::support::outcome::{Outcome, on_a_terminal, without_net_admin, words};
 use crate::support::probe::{Probe, Protocol};
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -24,7 +25,9 @@ fn with_config(mut command: Command, config: &Path, arguments: &str) -> Outcome 
 }
 
 fn status(namespace: &Namespace, config: &Path) -> Outcome {
-    with_config(namespace.command(DAEMON), config, "status --format json")
+    let status = with_config(namespace.command(DAEMON), config, "status --format json");
+    json_schema::assert_fits("status.schema.json", &status.json());
+    status
 }
 
 fn text(namespace: &Namespace, config: &Path) -> Outcome {
@@ -106,14 +109,12 @@ fn on_a_terminal_the_busiest_is_told_at_a_glance() {
         let destination: IpAddr = destination.parse().unwrap();
         probe.seen_source(Protocol::Udp, destination).unwrap();
     }
-    // script(1) of util-linux gives its child a terminal.
-    let on_terminal = |term: &str, no_color: &str| {
-        let mut script = judged.lab.node.command("script");
-        script.args(["-qec", &format!("{DAEMON} status"), "/dev/null"]);
-        script.env("TERM", term).env("NO_COLOR", no_color);
-        let shown = with_config(script, &judged.daemon.config_file(), "");
+    let on_terminal = |columns: usize, term: &str, no_color: &str| {
+        let mut status = on_a_terminal(&judged.lab.node, columns, &format!("{DAEMON} status"));
+        status.env("TERM", term).env("NO_COLOR", no_color);
+        let shown = with_config(status, &judged.daemon.config_file(), "");
         shown.assert_code(0);
-        shown.output
+        shown.output.replace('\r', "")
     };
     let bars = |shown: &str, bar: char| -> Vec<usize> {
         let elements = shown.lines().filter(|line| line.contains("0/"));
@@ -122,20 +123,48 @@ fn on_a_terminal_the_busiest_is_told_at_a_glance() {
             .take(3)
             .collect()
     };
-    let coloured = on_terminal("xterm", "");
+    let coloured = on_terminal(80, "xterm", "");
     assert_eq!(bars(&coloured, '█'), [12, 0, 24], "{coloured}");
     assert!(
         coloured.contains("\u{1b}[32min step\u{1b}[0m"),
         "{coloured}"
     );
-    let plain = on_terminal("xterm", "1");
+    let plain = on_terminal(80, "xterm", "1");
     assert_eq!(bars(&plain, '█'), [12, 0, 24], "{plain}");
     assert!(!plain.contains('\u{1b}'), "{plain}");
-    let dumb = on_terminal("dumb", "");
+    let dumb = on_terminal(80, "dumb", "");
     assert_eq!(bars(&dumb, '#'), [12, 0, 24], "{dumb}");
     assert!(!dumb.contains('\u{1b}'), "{dumb}");
     let piped = text(&judged.lab.node, &judged.daemon.config_file()).output;
     assert!(!piped.contains(['█', '#', '\u{1b}']), "{piped}");
+    // In as many lines as the terminal's width asks for, and elsewhere in one.
+    let owner = "nobody: others can change it, and a running daemon undoes that";
+    assert!(piped.contains(owner) && on_terminal(120, "xterm", "").contains(owner));
+    let narrow = on_terminal(60, "xterm", "1");
+    assert!(!narrow.contains(owner), "{narrow}");
+    let widths = narrow.lines().map(|line| line.chars().count());
+    assert!(widths.max() <= Some(60), "{narrow}");
+}
+
+/// So that the schema holds something.
+#[test]
+fn the_schema_refuses_names_and_types_that_status_does_not_print() {
+    let good = status(&Namespace::new().unwrap(), nowhere()).json();
+    let faults = |status: &Value| json_schema::faults("status.schema.json", status);
+    for (place, value) in [
+        ("/in_step", json!("yes")),
+        ("/tables/0/family", json!("inet")),
+        ("/tables/1/elements", json!([{}])),
+        ("/daemon", json!({ "not_ready": "no" })),
+        (
+            "/configuration",
+            json!({ "is_good": true, "files": [], "error": null, "more": 1 }),
+        ),
+    ] {
+        let mut bad = good.clone();
+        *bad.pointer_mut(place).unwrap() = value;
+        assert_ne!(faults(&bad), [""; 0], "{place}");
+    }
 }
 
 #[test]

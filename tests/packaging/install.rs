@@ -103,6 +103,14 @@ fn the_program_its_unit_and_its_papers_are_installed_and_nothing_else() {
                 0o644,
             ),
             ("share/doc/non-masquerade-daemon/manifests/README.md", 0o644),
+            (
+                "share/doc/non-masquerade-daemon/manifests/schemas/doctor.schema.json",
+                0o644,
+            ),
+            (
+                "share/doc/non-masquerade-daemon/manifests/schemas/status.schema.json",
+                0o644,
+            ),
             ("share/doc/non-masquerade-daemon/src/README.md", 0o644),
             ("share/doc/non-masquerade-daemon/tests/README.md", 0o644),
             ("share/man/man8/non-masquerade-daemon.8", 0o644),

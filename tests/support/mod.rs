@@ -23,6 +23,7 @@ pub mod hand;
 pub mod hostile_files;
 pub mod http;
 pub mod ip_masq_agent;
+pub mod json_schema;
 pub mod judged;
 pub mod lab;
 pub mod listing;

@@ -65,6 +65,16 @@ pub fn words(mut command: Command, arguments: &str) -> Command {
     command
 }
 
+/// What runs the words on a terminal that has so many columns and takes colours: script(1) of util-linux gives it one. Its
+/// lines end with a carriage return, too.
+pub fn on_a_terminal(namespace: &Namespace, columns: usize, words: &str) -> Command {
+    let mut script = namespace.command("script");
+    let line = format!("stty rows 24 cols {columns}; exec {words}");
+    script.args(["-qec", &line, "/dev/null"]);
+    script.env("TERM", "xterm").env_remove("NO_COLOR");
+    script
+}
+
 /// What makes `program` run in the namespace without CAP_NET_ADMIN: setpriv(1) of util-linux takes it away.
 pub fn without_net_admin(namespace: &Namespace, program: &str) -> Command {
     let mut command = namespace.command("setpriv");

@@ -2,6 +2,11 @@
 
 use serde::Serialize;
 
+use crate::commands::terminal::{Colour, Terminal, one_line};
+
+/// Of what stands below the check's name.
+const INDENTATION: usize = 9;
+
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -72,34 +77,26 @@ impl Finding {
     }
 }
 
-/// One line for each, and its remedy on the next.
-pub(super) fn text(findings: &[Finding]) -> String {
+/// One line for each, and its remedy on the next. A remedy stays in one piece on a terminal too: half of a command, pasted,
+/// does something else.
+pub(super) fn text(findings: &[Finding], terminal: Terminal) -> String {
     let mut told = String::new();
     for finding in findings {
-        let result = match finding.result {
-            Outcome::Ok => "ok",
-            Outcome::Warning => "warning",
-            Outcome::Failure => "failure",
+        let (result, colour) = match finding.result {
+            Outcome::Ok => ("ok", Colour::Green),
+            Outcome::Warning => ("warning", Colour::Yellow),
+            Outcome::Failure => ("failure", Colour::Red),
         };
+        let padding = " ".repeat(INDENTATION.saturating_sub(result.len()));
+        let result = terminal.coloured(result, colour);
         let said = one_line(&finding.finding);
-        told.push_str(&format!("{result:<8} {}: {said}\n", finding.check));
+        let line = format!("{result}{padding}{}: {said}", finding.check);
+        told += &terminal.lines(&line, INDENTATION);
         if let Some(remedy) = &finding.remedy {
-            told.push_str(&format!("{:<8} -> {}\n", "", one_line(remedy)));
+            told += &format!("{:INDENTATION$}-> {}\n", "", one_line(remedy));
         }
     }
     told
-}
-
-/// Names in the kernel are anyone's to choose, and not to forge a line.
-fn one_line(text: &str) -> String {
-    let shown = |c: char| {
-        if c.is_control() {
-            c.escape_default().to_string()
-        } else {
-            c.to_string()
-        }
-    };
-    text.chars().map(shown).collect()
 }
 
 /// The command that deletes one rule, also one of iptables-nft. By its handle: places change whenever another rule comes
@@ -149,8 +146,24 @@ mod tests {
             Finding::failure("table", "odd\nname", "mend it"),
         ];
         assert_eq!(
-            text(&findings),
+            text(&findings, Terminal::NONE),
             "ok       ipvs: none\nfailure  table: odd\\nname\n         -> mend it\n"
         );
+    }
+
+    #[test]
+    fn a_finding_is_as_wide_as_the_terminal_and_a_command_in_one_piece() {
+        let said = "chain IP-MASQ-AGENT masquerades before this daemon's table is asked";
+        let remedy =
+            "iptables --wait -t nat -F IP-MASQ-AGENT && iptables --wait -t nat -X IP-MASQ-AGENT";
+        let findings = [Finding::failure("ip-masq-agent", said, remedy)];
+        let shown = format!(
+            "failure  ip-masq-agent: chain IP-MASQ-AGENT masquerades before this daemon's\n\
+             \x20        table is asked\n\
+             \x20        -> {remedy}\n"
+        );
+        assert_eq!(text(&findings, Terminal::with_columns(80)), shown);
+        let wide = format!("failure  ip-masq-agent: {said}\n         -> {remedy}\n");
+        assert_eq!(text(&findings, Terminal::with_columns(120)), wide);
     }
 }

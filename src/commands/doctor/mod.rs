@@ -24,6 +24,7 @@ use crate::cli::{Options, OutputFormat};
 use crate::commands::daemon_says::DaemonSays;
 use crate::commands::daemons::running;
 use crate::commands::legacy_nat::LegacyNat;
+use crate::commands::terminal::Terminal;
 use crate::ruleset::Family;
 use finding::{Finding, Outcome};
 
@@ -31,7 +32,7 @@ use finding::{Finding, Outcome};
 pub(super) fn doctor(options: &Options, format: OutputFormat) -> ExitStatus {
     let findings = examined(options);
     let printed = match format {
-        OutputFormat::Text => print(&finding::text(&findings)),
+        OutputFormat::Text => print(&finding::text(&findings, Terminal::of_standard_output())),
         OutputFormat::Json => print_json(&findings),
     };
     match printed {

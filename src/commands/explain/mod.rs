@@ -15,6 +15,7 @@ use tracing::warn;
 use super::daemon_says::DaemonSays;
 use super::look::Look;
 use super::other_nat::Traffic;
+use super::terminal::Terminal;
 use super::uplinks;
 use super::{
     ExitStatus, bad_configuration, failed, load, policy_here, print, print_json, print_warnings,
@@ -68,7 +69,10 @@ pub(super) fn explain(
         daemon: seen.is_some().then(|| DaemonSays::asked(options)),
     };
     let printed = match format {
-        OutputFormat::Text => print(&text::told(&answers, &options.table)),
+        OutputFormat::Text => {
+            let terminal = Terminal::of_standard_output();
+            print(&text::told(&answers, &options.table, terminal))
+        }
         OutputFormat::Json => print_json(&answers),
     };
     let is_nonsense = |answer: &Answer| answer.error.is_some();

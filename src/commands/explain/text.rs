@@ -1,27 +1,30 @@
 //! The answers for people.
 
-use std::fmt::Write;
-
 use super::Answers;
 use super::answer::{Answer, DecidedBy};
 use super::kernel_view::{KernelAnswer, TableState};
 use super::verdict::Verdict;
+use crate::commands::terminal::{Terminal, one_line};
 use crate::policy::prefix_table::Origin;
 use crate::ruleset::AddressField;
 
+/// Of what is said of a destination, behind its label.
+const INDENTATION: usize = 15;
+
 /// All answers, an empty line between two.
-pub(super) fn told(answers: &Answers, table: &str) -> String {
+pub(super) fn told(answers: &Answers, table: &str, terminal: Terminal) -> String {
     let destinations = answers.destinations.iter();
-    let told = destinations.map(|answer| one(answer, table));
-    let daemon = answers.daemon.iter().map(|daemon| format!("{daemon}\n"));
+    let told = destinations.map(|answer| one(answer, table, terminal));
+    let daemon = answers.daemon.iter();
+    let daemon = daemon.map(|daemon| terminal.lines(&one_line(&daemon.to_string()), 0));
     told.chain(daemon).collect::<Vec<_>>().join("\n")
 }
 
-fn one(answer: &Answer, table: &str) -> String {
+fn one(answer: &Answer, table: &str, terminal: Terminal) -> String {
     let mut text = format!("{}\n", answer.destination);
     let mut line = |label: &str, said: &str| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {label:12} {said}");
+        let line = format!("  {label:12} {}", one_line(said));
+        text += &terminal.lines(&line, INDENTATION);
     };
     if let Some(error) = &answer.error {
         line("error", error);

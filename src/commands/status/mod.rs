@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use super::daemon_says::DaemonSays;
 use super::holder::Holder;
 use super::look::{Look, SeenTable};
+use super::terminal::Terminal;
 use super::uplinks::snat_address_of;
 use super::{
     ExitStatus, bad_configuration, failed, load, policy_here, print, print_json, require_net_admin,
@@ -104,7 +105,7 @@ pub(super) fn status(options: &Options, format: OutputFormat) -> ExitStatus {
         daemon: DaemonSays::asked(options),
     };
     let printed = match format {
-        OutputFormat::Text => print(&text::told(&status, text::Style::of_standard_output())),
+        OutputFormat::Text => print(&text::told(&status, Terminal::of_standard_output())),
         OutputFormat::Json => print_json(&status),
     };
     match (loaded, status.in_step, printed) {

@@ -1,60 +1,31 @@
 //! The status for people.
 
 use std::fmt::Write;
-use std::io::{self, IsTerminal};
 
 use super::{Status, TableStatus};
+use crate::commands::terminal::{Colour, Terminal, one_line};
 use crate::in_words;
 use crate::kernel::observed::ObservedElement;
 use crate::ruleset::Family;
 
 /// The longest bar, in characters.
-const BAR_CHARACTERS: u64 = 24;
+const BAR_CHARACTERS: usize = 24;
 
-/// How much a terminal can show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Style {
-    /// What bars are made of; none: not a terminal.
-    bar: Option<char>,
-    colour: bool,
-}
-
-impl Style {
-    /// Bars on a terminal only; no colour where `NO_COLOR` (no-color.org) is set to anything, or `TERM` is `dumb`.
-    pub(super) fn of_standard_output() -> Self {
-        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        Self::of(io::stdout().is_terminal(), is_dumb, is_set("NO_COLOR"))
-    }
-
-    fn of(is_terminal: bool, is_dumb: bool, is_without_colour: bool) -> Self {
-        Self {
-            bar: is_terminal.then_some(if is_dumb { '#' } else { '█' }),
-            colour: is_terminal && !is_dumb && !is_without_colour,
-        }
-    }
-
-    /// `text` in green or red, ECMA-48 "SGR".
-    fn coloured(self, text: &str, is_good: bool) -> String {
-        match (self.colour, is_good) {
-            (false, _) => text.to_owned(),
-            (true, true) => format!("\u{1b}[32m{text}\u{1b}[0m"),
-            (true, false) => format!("\u{1b}[31m{text}\u{1b}[0m"),
-        }
-    }
-}
+/// Of what is said of a table, behind its label.
+const INDENTATION: usize = 21;
 
 /// All that is known.
-pub(super) fn told(status: &Status, style: Style) -> String {
+pub(super) fn told(status: &Status, terminal: Terminal) -> String {
     let mut paragraphs: Vec<String> = Vec::new();
+    let sentence = |said: &str| terminal.lines(&one_line(said), 0);
     if !status.configuration.is_good {
-        paragraphs.push(in_force(&status.tables).to_owned());
+        paragraphs.push(sentence(in_force(&status.tables)));
     }
     let tables = status.tables.iter();
-    paragraphs.extend(tables.map(|table| table_told(table, style)));
-    paragraphs.push(format!("{}\n", status.daemon));
+    paragraphs.extend(tables.map(|table| table_told(table, terminal)));
+    paragraphs.push(sentence(&status.daemon.to_string()));
     let origin = status.configuration.origin.as_ref();
-    paragraphs.extend(origin.map(|origin| format!("{}\n", in_words::sentence(origin))));
+    paragraphs.extend(origin.map(|origin| sentence(&in_words::sentence(origin))));
     paragraphs.join("\n")
 }
 
@@ -62,24 +33,24 @@ pub(super) fn told(status: &Status, style: Style) -> String {
 fn in_force(tables: &[TableStatus]) -> &'static str {
     let is_present = |expected| move |table: &TableStatus| table.is_present == expected;
     if tables.iter().all(is_present(Some(false))) {
-        "The configuration is bad (see the errors), and no table is there: nothing is masqueraded until it is mended.\n"
+        "The configuration is bad (see the errors), and no table is there: nothing is masqueraded until it is mended."
     } else if tables.iter().any(is_present(Some(true))) {
         // Whether it is a last good one of the daemon's, only that can say.
-        "The configuration is bad (see the errors), so that what was in force stays in force. The kernel has:\n"
+        "The configuration is bad (see the errors), so that what was in force stays in force. The kernel has:"
     } else {
-        "The configuration is bad (see the errors). The kernel has:\n"
+        "The configuration is bad (see the errors). The kernel has:"
     }
 }
 
-fn table_told(table: &TableStatus, style: Style) -> String {
+fn table_told(table: &TableStatus, terminal: Terminal) -> String {
     let family = match table.family {
         Family::Ip => "IPv4",
         Family::Ip6 => "IPv6",
     };
-    let mut text = format!("{family}: {}\n", state(table, style));
+    let mut text = terminal.lines(&format!("{family}: {}", state(table, terminal)), 0);
     let mut line = |label: &str, said: &str| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {label:18} {said}");
+        let line = format!("  {label:18} {}", one_line(said));
+        text += &terminal.lines(&line, INDENTATION);
     };
     for (index, difference) in table.differences.iter().enumerate() {
         let label = if index == 0 { "differs" } else { "" };
@@ -111,27 +82,27 @@ fn table_told(table: &TableStatus, style: Style) -> String {
         Some(packets) => line("invalid, dropped", &format!("{packets} packets")),
         None => {}
     }
-    text + &elements(&table.elements, style)
+    text + &elements(&table.elements, terminal)
 }
 
-fn state(table: &TableStatus, style: Style) -> String {
+fn state(table: &TableStatus, terminal: Terminal) -> String {
     let name = format!("table {} {}", table.family.name(), table.table);
     match (table.is_present, table.is_wanted, table.in_step) {
         (Some(false), Some(false), _) => {
             "off (enableIPv6: false), and there is no table".to_owned()
         }
         (_, _, Some(true)) => {
-            let in_step = style.coloured("in step", true);
+            let in_step = terminal.coloured("in step", Colour::Green);
             format!("{name} is {in_step} with the configuration")
         }
         (_, _, Some(false)) => {
-            let out_of_step = style.coloured("out of step", false);
+            let out_of_step = terminal.coloured("out of step", Colour::Red);
             format!("{name} is {out_of_step} with the configuration")
         }
         (Some(true), _, None) => name,
         (Some(false), _, None) => "no table".to_owned(),
         (None, _, None) => {
-            let failed = style.coloured("cannot be looked at", false);
+            let failed = terminal.coloured("cannot be looked at", Colour::Red);
             format!("{name} {failed}")
         }
     }
@@ -145,7 +116,7 @@ fn counted(connections: u64) -> String {
 }
 
 /// One line for each element: its addresses, its connections, and how they compare with the busiest one's.
-fn elements(elements: &[ObservedElement], style: Style) -> String {
+fn elements(elements: &[ObservedElement], terminal: Terminal) -> String {
     const HEADINGS: (&str, &str) = ("exempt", "connections");
     if elements.is_empty() {
         return String::new();
@@ -158,27 +129,36 @@ fn elements(elements: &[ObservedElement], style: Style) -> String {
             (element.to_string(), shown, connections.unwrap_or_default())
         })
         .collect();
-    let names = rows.iter().map(|(name, ..)| name.chars().count());
-    let width = names.max().unwrap_or_default().max(HEADINGS.0.len());
     let busiest = rows.iter().map(|(.., n)| *n).max().unwrap_or_default();
     let numbers = rows.iter().map(|(_, shown, _)| shown.len());
     let number_width = numbers.max().unwrap_or_default().max(HEADINGS.1.len());
+    let columns = terminal.columns.unwrap_or(usize::MAX);
+    // A longer name has a line of its own, and its number stands on the next.
+    let most = columns.saturating_sub("    ".len() + number_width);
+    let names = rows.iter().map(|(name, ..)| name.chars().count());
+    let names = names.filter(|width| *width <= most);
+    let width = names.max().unwrap_or_default().max(HEADINGS.0.len());
+    let room = most.saturating_sub(width + "  ".len());
     let mut text = format!("  {:width$}  {:>number_width$}\n", HEADINGS.0, HEADINGS.1);
     for (name, shown, connections) in rows {
-        let bar = bar(connections, busiest, style);
+        let bar = bar(connections, busiest, room.min(BAR_CHARACTERS), terminal);
+        let (above, name) = match name.chars().count() <= most {
+            true => (String::new(), name),
+            false => (format!("  {name}\n"), String::new()),
+        };
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {name:width$}  {shown:>number_width$}{bar}");
+        let _ = writeln!(text, "{above}  {name:width$}  {shown:>number_width$}{bar}");
     }
     text
 }
 
-/// Of one character at least where there is any connection.
-fn bar(connections: u64, busiest: u64, style: Style) -> String {
-    let (Some(part), 1..) = (style.bar, connections) else {
+/// Of one character at least where there is any connection, and of `longest` for the busiest.
+fn bar(connections: u64, busiest: u64, longest: usize, terminal: Terminal) -> String {
+    let (Some(part), 1.., 1..) = (terminal.bar, connections, longest) else {
         return String::new();
     };
-    // Wide, so that no number of connections overflows; the quotient is at most `BAR_CHARACTERS`.
-    let share = u128::from(connections) * u128::from(BAR_CHARACTERS);
+    // Wide, so that no number of connections overflows; the quotient is at most `longest`.
+    let share = u128::from(connections) * longest as u128;
     let length = share.div_ceil(u128::from(busiest.max(1)));
     let length = usize::try_from(length).unwrap_or_default();
     format!("  {}", String::from(part).repeat(length))
@@ -209,7 +189,7 @@ mod tests {
     #[test]
     fn elements_are_aligned_and_plain_where_nobody_watches() {
         assert_eq!(
-            elements(&some(), Style::of(false, false, false)),
+            elements(&some(), Terminal::NONE),
             "  exempt                                 connections\n\
              \x20 10.0.0.0/16 of 10.0.0.0/8                        3\n\
              \x20 10.2.0.0-10.255.255.255 of 10.0.0.0/8         1200\n\
@@ -218,31 +198,46 @@ mod tests {
         );
     }
 
-    #[test]
-    fn on_a_terminal_the_busiest_element_has_the_longest_bar() {
-        let shown = elements(&some(), Style::of(true, true, false));
-        let lengths: Vec<usize> = shown
-            .lines()
-            .map(|line| line.matches('#').count())
-            .collect();
-        assert_eq!(lengths, [0, 1, 24, 0, 12], "{shown}");
-        assert!(elements(&some(), Style::of(true, false, false)).contains('█'));
+    fn bars(shown: &str) -> Vec<usize> {
+        let lines = shown.lines();
+        lines.map(|line| line.matches('#').count()).collect()
     }
 
     #[test]
-    fn colour_is_for_a_terminal_that_wants_it() {
-        let is_coloured = |style: Style| style.coloured("x", true) != "x";
-        assert!(is_coloured(Style::of(true, false, false)));
-        assert!(!is_coloured(Style::of(true, false, true)));
-        assert!(!is_coloured(Style::of(true, true, false)));
-        assert!(!is_coloured(Style::of(false, false, false)));
+    fn on_a_terminal_the_busiest_element_has_the_longest_bar_that_fits() {
+        for (columns, lengths) in [
+            (80, [0, 1, 24, 0, 12]),
+            (64, [0, 1, 10, 0, 5]),
+            (52, [0, 0, 0, 0, 0]),
+        ] {
+            let shown = elements(&some(), Terminal::with_columns(columns));
+            assert_eq!(bars(&shown), lengths, "{shown}");
+            assert!(shown.lines().all(|line| line.len() <= columns), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_leaves_no_room_for_its_number_has_a_line_of_its_own() {
+        let last = "2001:db8:1:7fff:ffff:ffff:ffff:fffe";
+        let long = element("2001:db8:1::", last, "2001:db8:1::/32", 7);
+        let short = element("fd00::", "fd00::ffff", "fd00::/112", 0);
+        assert_eq!(
+            elements(&[long, short], Terminal::with_columns(80)),
+            "  exempt      connections\n\
+             \x20 2001:db8:1::-2001:db8:1:7fff:ffff:ffff:ffff:fffe of 2001:db8:1::/32\n\
+             \x20                       7  ########################\n\
+             \x20 fd00::/112            0\n"
+        );
     }
 
     #[test]
     fn no_number_of_connections_overflows_a_bar() {
-        let style = Style::of(true, true, false);
-        assert_eq!(bar(u64::MAX, u64::MAX, style).matches('#').count(), 24);
-        assert_eq!(bar(1, u64::MAX, style).matches('#').count(), 1);
+        let terminal = Terminal::with_columns(80);
+        assert_eq!(
+            bar(u64::MAX, u64::MAX, 24, terminal),
+            format!("  {}", "#".repeat(24))
+        );
+        assert_eq!(bar(1, u64::MAX, 24, terminal), "  #");
     }
 
     #[test]

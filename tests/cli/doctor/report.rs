@@ -3,10 +3,11 @@
 use std::fs;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::DAEMON;
 use crate::support::daemon::TemporaryDirectory;
+use crate::support::json_schema;
 use crate::support::netns::{Namespace, succeed};
 
 /// What the doctor said.
@@ -22,6 +23,7 @@ impl Report {
         let output = command.output().unwrap();
         let findings: Vec<Value> = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        json_schema::assert_fits("doctor.schema.json", &json!(findings));
         Self {
             code: output.status.code().unwrap(),
             findings,

@@ -160,7 +160,7 @@ fn components_go_together() {
 
 const OWN_PAGE: &str = "manifests/README.md";
 /// The image that the pages' kustomizations name.
-const OWN_IMAGE: &str = "registry.example.org/team/non-masquerade-daemon:v0.1.0";
+const OWN_IMAGE: &str = "registry.example.org/team/non-masquerade-daemon:v0.2.0";
 
 #[test]
 fn the_kustomization_of_the_front_page_is_the_base_with_the_image_that_it_names() {

@@ -17,9 +17,10 @@ use crate::support::outcome::Outcome;
 use crate::support::probe::{Probe, Protocol};
 
 /// How each shown output begins. The first is compared in `yaml`.
-const BEGINNINGS: [&str; 7] = [
+const BEGINNINGS: [&str; 8] = [
     "$ non-masquerade-daemon check ",
     "$ non-masquerade-daemon status",
+    "$ non-masquerade-daemon doctor",
     "$ non-masquerade-daemon explain ",
     "ip daddr @",
     "DESTINATION ",
@@ -39,7 +40,7 @@ fn shown(page: &'static str, beginning: &str) -> String {
 /// The text with `#` for each number behind one of these words: ids, ports and sizes are others in each run.
 fn masked(text: &str) -> String {
     let mut masked = text.to_owned();
-    for word in ["pid ", "port ", "bytes "] {
+    for word in ["pid ", "port ", "handle ", "bytes "] {
         let mut parts = masked.split(word);
         let first = parts.next().unwrap_or_default().to_owned();
         masked = parts.fold(first, |text, part| {
@@ -48,6 +49,36 @@ fn masked(text: &str) -> String {
         });
     }
     masked
+}
+
+/// The text with each line in one piece that a terminal of 80 columns shows in several: where they end depends on the
+/// numbers in them. A remedy, which begins with an arrow, is a line of its own.
+fn in_one_piece(text: &str) -> String {
+    let mut pieces: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let words = line.trim_start();
+        let is_deep = line.len() - words.len() > 8;
+        match pieces.last_mut() {
+            Some(piece) if is_deep && !words.starts_with("->") => {
+                piece.push(' ');
+                piece.push_str(words);
+            }
+            _ => pieces.push(line.to_owned()),
+        }
+    }
+    pieces.join("\n")
+}
+
+/// Fails unless the page shows this, as a terminal of 80 columns does.
+#[track_caller]
+fn assert_shown_on_a_terminal(printed: &str, beginning: &str) {
+    let shown = shown(FRONT, beginning);
+    let (_, shown) = shown.split_once('\n').unwrap();
+    for line in shown.lines().filter(|line| !line.contains("-> ")) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    let [printed, shown] = [printed, shown].map(|text| masked(&in_one_piece(text)));
+    assert_eq!(printed, shown);
 }
 
 /// Runs the words of the shown output's first line, and compares the rest.
@@ -178,6 +209,14 @@ fn a_repair_is_logged_as_shown() {
 /// Ownership takes libnftables 1.1.0: Debian 13's root, which only root can make.
 mod needs_root {
     use super::*;
+    use crate::support::container::Container;
+    use crate::support::daemon::WAIT_LIMIT;
+    use crate::support::http::get;
+    use crate::support::ip_masq_agent::Agent;
+    use crate::support::outcome::on_a_terminal;
+    use crate::support::root_file_system::RootFileSystem;
+    use crate::support::security_context::Manifest;
+    use crate::support::wait_until;
 
     #[test]
     fn status_and_table_are_as_shown() {
@@ -185,8 +224,14 @@ mod needs_root {
         judged.daemon.wait_for_log("the table is owned").unwrap();
         send_connections(&judged.lab);
         let node = &judged.lab.node;
-        let status = shown(FRONT, "$ non-masquerade-daemon status");
-        assert_printed(&status, node, &judged.daemon.config_file());
+        let mut status = on_a_terminal(node, 80, &format!("{DAEMON} status"));
+        let config = judged.daemon.config_file();
+        status.env("NO_COLOR", "1");
+        let printed = Outcome::of(status.env("NON_MASQUERADE_DAEMON_CONFIG", &config));
+        printed.assert_code(0);
+        let printed = printed.output.replace('\r', "");
+        let printed = printed.replace(config.to_str().unwrap(), DEFAULT_CONFIG);
+        assert_shown_on_a_terminal(&printed, "$ non-masquerade-daemon status");
         let table = Nft::debian_13()
             .list_table_text(node, "non-masquerade-daemon")
             .unwrap();
@@ -194,5 +239,23 @@ mod needs_root {
         let table = table.replace("progname (null)", "progname nmd-nft-worker");
         let shown = shown(TABLE, "table ip ");
         assert_eq!(masked(&table), masked(&shown));
+    }
+
+    /// In a pod, on a node on which ip-masq-agent has left its rules.
+    #[test]
+    fn what_doctor_finds_is_as_shown() {
+        let root = RootFileSystem::new(DAEMON).unwrap();
+        let lab = Lab::new().unwrap();
+        let container = Container::start(&root, &Manifest::base(), &lab.node, SAMPLE, &[]).unwrap();
+        let is_ready = || get(&lab.node, "/readyz").is_ok_and(|answer| answer.status == 200);
+        wait_until(WAIT_LIMIT, is_ready).unwrap();
+        Agent::First.sync(&lab.node, &["10.0.0.0/8"]).unwrap();
+        Nft::host()
+            .apply(&lab.node, "delete table ip6 nat")
+            .unwrap();
+        let doctor = container.exec(&["doctor"]).unwrap();
+        doctor.assert_code(0);
+        let printed = doctor.output.replace("uplink0", "eth0");
+        assert_shown_on_a_terminal(&printed, "$ non-masquerade-daemon doctor");
     }
 }

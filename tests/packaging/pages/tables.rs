@@ -97,6 +97,36 @@ fn the_table_of_commands_is_the_help() {
     assert_eq!(told.collect::<BTreeMap<_, _>>(), commands);
 }
 
+/// Each version says what it changed, and what is new in it is there.
+#[test]
+fn what_this_version_changed_is_told() {
+    let page = Page::of(RUNNING);
+    let section = page.section("## Updates");
+    let heading = format!(" to {}\n", env!("CARGO_PKG_VERSION"));
+    let (_, told) = section.split_once(&heading).unwrap();
+    let (_, new) = told.split_once("\nNew are\n").unwrap();
+    let help = Outcome::of(Command::new(DAEMON).arg("--help")).output;
+    let check = Command::new(DAEMON)
+        .args(["check", "--format", "yaml"])
+        .output();
+    let keys = String::from_utf8(check.unwrap().stdout).unwrap();
+    let metrics = Page::of(RUNNING).table(&format!("metric `{METRIC}…`"));
+    let metrics = named(&metrics);
+    let schemas = ["status", "doctor"].map(|name| {
+        let path = format!("manifests/schemas/{name}.schema.json");
+        fs::read_to_string(repository().join(path)).unwrap()
+    });
+    let schemas = schemas.concat();
+    for code in code_in(new) {
+        let word = code.split(' ').next().unwrap();
+        let is_there = help.contains(&format!("\n  {word} "))
+            || keys.contains(&format!("\n{word}: "))
+            || metrics.contains(&word)
+            || schemas.contains(&format!("\"{word}\""));
+        assert!(is_there, "{code}");
+    }
+}
+
 #[test]
 fn the_table_of_exit_codes_is_the_help() {
     let help = Outcome::of(Command::new(DAEMON).arg("--help")).output;
@@ -115,7 +145,8 @@ fn the_table_of_exit_codes_is_the_help() {
     }
     // Which command ends with which.
     for command in Cli::command().get_subcommands() {
-        let long = command.get_long_about().unwrap().to_string();
+        let long = command.get_long_about().map(ToString::to_string);
+        let long = long.unwrap_or_default();
         let Some((_, codes)) = long.split_once("Exit code ") else {
             continue;
         };
