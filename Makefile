@@ -13,10 +13,11 @@ ARCH ?= $(HOST_ARCH)
 ALL_PLATFORMS ?= linux/amd64 linux/arm64
 IMAGE := $(REGISTRY)/non-masquerade-daemon
 TAG ?= $(VERSION)
-# The time of the commit: no image tells another time, so that two of one commit are alike.
-SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
-# docker takes it from the environment.
-export SOURCE_DATE_EPOCH
+# Of the commit, as the image's label says it.
+CREATED := $(or $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null),unknown)
+# All other times in the image, so that two of one commit are alike. Not the commit's: buildah gives it to files, and takes
+# layers from its cache that have another commit's. docker takes it from the environment.
+export SOURCE_DATE_EPOCH := 0
 LABEL := org.opencontainers.image
 # docker, podman or buildah.
 CONTAINER_TOOL ?= $(or $(firstword $(notdir $(shell command -v docker podman buildah))),buildah)
@@ -88,7 +89,7 @@ help:
 	@echo 'make all-container  an image for each of these; container-linux_arm64 makes one'
 	@echo 'make all-push       pushes them, and $(IMAGE):$(VERSION) as the list of them'
 	@echo 'make test-image     builds the image without pulling any, and tests it in an OCI runtime; as root'
-	@echo 'Variables: REGISTRY, VERSION, SOURCE_URL, ARCH, ALL_PLATFORMS, CONTAINER_TOOL, CONTAINER_BUILD_FLAGS, CONTAINER_PUSH_FLAGS, COSIGN_FLAGS, SOURCE_DATE_EPOCH'
+	@echo 'Variables: REGISTRY, VERSION, SOURCE_URL, ARCH, ALL_PLATFORMS, CONTAINER_TOOL, CONTAINER_BUILD_FLAGS, CONTAINER_PUSH_FLAGS, COSIGN_FLAGS'
 
 build:
 	@.ci/install-packages $(BUILD_PACKAGES)
@@ -162,7 +163,7 @@ hint_if_foreign = $(if $(filter $(HOST_ARCH),$1),,|| { echo 'Programs of $1 run 
 container: install-container-tool
 	$(CONTAINER_TOOL) build --platform $(OS)/$(ARCH) --tag $(IMAGE):$(TAG) \
 		--label $(LABEL).version=$(VERSION) --label $(LABEL).revision=$(REVISION) --label $(LABEL).source=$(SOURCE_URL) \
-		--label $(LABEL).created=$(shell date --utc --date=@$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ) \
+		--label $(LABEL).created=$(CREATED) \
 		$(if $(IS_DOCKER),,--timestamp $(SOURCE_DATE_EPOCH)) $(CONTAINER_BUILD_FLAGS) . $(call hint_if_foreign,$(ARCH))
 
 # What was pushed last, by digest: who signs a tag may sign what somebody else has given it meanwhile.
