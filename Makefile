@@ -12,12 +12,21 @@ ARCH ?= $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
 ALL_PLATFORMS ?= linux/amd64 linux/arm64
 IMAGE := $(REGISTRY)/non-masquerade-daemon
 TAG ?= $(VERSION)
+# Of the commit, as the image's label says it.
+CREATED := $(or $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null),unknown)
+# All other times in the image, so that two of one commit are alike. Not the commit's: buildah gives it to files, and takes
+# layers from its cache that have another commit's. docker takes it from the environment.
+export SOURCE_DATE_EPOCH := 0
 LABEL := org.opencontainers.image
 # docker, podman or buildah.
 CONTAINER_TOOL ?= $(or $(firstword $(notdir $(shell command -v docker podman buildah))),buildah)
 # More words for its `build`, such as --no-cache, and for its `push`.
 CONTAINER_BUILD_FLAGS ?=
 CONTAINER_PUSH_FLAGS ?=
+# Empty for buildah and podman.
+IS_DOCKER := $(filter docker,$(notdir $(firstword $(CONTAINER_TOOL))))
+# More words for `cosign sign`, such as --key=cosign.key.
+COSIGN_FLAGS ?=
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 DAEMON := $(TARGET_DIR)/debug/non-masquerade-daemon
@@ -48,7 +57,7 @@ TEST_PACKAGES += debootstrap golang-github-containers-common libcap2-bin runc
 endif
 
 .PHONY: help build run test test-kernels bench chaos soak fuzz deny golden install install-test-packages clean version
-.PHONY: container push all-build all-container all-push test-image install-container-tool
+.PHONY: container push sign all-build all-container all-push test-image install-container-tool
 
 help:
 	@echo 'make build   the daemon, optimised: $(TARGET_DIR)/release/non-masquerade-daemon'
@@ -67,11 +76,12 @@ help:
 	@echo
 	@echo 'make container      the image $(IMAGE):$(TAG), by $(CONTAINER_TOOL)'
 	@echo 'make push           pushes it; REGISTRY=registry.example.org/team names where to, also when it is built'
+	@echo 'make sign           signs by cosign what was pushed last, by its digest; COSIGN_FLAGS=--key=cosign.key'
 	@echo 'make all-build      the daemon for $(ALL_PLATFORMS), below $(TARGET_DIR)'
 	@echo 'make all-container  an image for each of these; container-linux_arm64 makes one'
 	@echo 'make all-push       pushes them, and $(IMAGE):$(VERSION) as the list of them'
 	@echo 'make test-image     builds the image without pulling any, and tests it in an OCI runtime; as root'
-	@echo 'Variables: REGISTRY, VERSION, SOURCE_URL, ARCH, ALL_PLATFORMS, CONTAINER_TOOL, CONTAINER_BUILD_FLAGS, CONTAINER_PUSH_FLAGS'
+	@echo 'Variables: REGISTRY, VERSION, SOURCE_URL, ARCH, ALL_PLATFORMS, CONTAINER_TOOL, CONTAINER_BUILD_FLAGS, CONTAINER_PUSH_FLAGS, COSIGN_FLAGS'
 
 build:
 	@.ci/install-packages $(BUILD_PACKAGES)
@@ -141,10 +151,23 @@ version:
 container: install-container-tool
 	$(CONTAINER_TOOL) build --platform $(OS)/$(ARCH) --tag $(IMAGE):$(TAG) \
 		--label $(LABEL).version=$(VERSION) --label $(LABEL).revision=$(REVISION) --label $(LABEL).source=$(SOURCE_URL) \
-		$(CONTAINER_BUILD_FLAGS) .
+		--label $(LABEL).created=$(CREATED) \
+		$(if $(IS_DOCKER),,--timestamp $(SOURCE_DATE_EPOCH)) $(CONTAINER_BUILD_FLAGS) .
+
+# What was pushed last, by digest: who signs a tag may sign what somebody else has given it meanwhile.
+PUSHED := $(TARGET_DIR)/pushed-digest
 
 push: name-a-registry container
-	$(CONTAINER_TOOL) push $(CONTAINER_PUSH_FLAGS) $(IMAGE):$(TAG)
+	@mkdir -p $(TARGET_DIR)
+	$(CONTAINER_TOOL) push $(CONTAINER_PUSH_FLAGS) $(if $(IS_DOCKER),,--digestfile $(PUSHED)) $(IMAGE):$(TAG)
+ifneq ($(IS_DOCKER),)
+	docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' $(IMAGE):$(TAG) | sed -n 's|^$(IMAGE)@||p' >$(PUSHED)
+endif
+
+sign: name-a-registry
+	@command -v cosign >/dev/null || { echo 'cosign is missing: install it (Debian 13 has a package of that name), then run make sign again' >&2; exit 1; }
+	@[ -s $(PUSHED) ] || { echo 'Nothing was pushed from here: run make push first' >&2; exit 1; }
+	cosign sign $(COSIGN_FLAGS) $(IMAGE)@$$(cat $(PUSHED))
 
 # A platform's `/` is a `_` here, because a pattern of make takes no `/`.
 build-%: install-container-tool
@@ -170,12 +193,13 @@ all-container: $(addprefix container-,$(PLATFORM_TAGS))
 # the name that `container` or `push` has given to an image.
 LOCAL_LIST := $(IMAGE):$(VERSION)__all
 all-push: $(addprefix push-,$(PLATFORM_TAGS))
-ifeq ($(firstword $(CONTAINER_TOOL)),docker)
+ifneq ($(IS_DOCKER),)
 	docker buildx imagetools create --tag $(IMAGE):$(VERSION) $(addprefix $(IMAGE):$(VERSION)__,$(PLATFORM_TAGS))
+	docker buildx imagetools inspect --format '{{.Manifest.Digest}}' $(IMAGE):$(VERSION) >$(PUSHED)
 else
 	-@$(CONTAINER_TOOL) manifest rm $(LOCAL_LIST) >/dev/null 2>&1
 	$(CONTAINER_TOOL) manifest create $(LOCAL_LIST) $(addprefix $(IMAGE):$(VERSION)__,$(PLATFORM_TAGS))
-	$(CONTAINER_TOOL) manifest push --all $(CONTAINER_PUSH_FLAGS) $(LOCAL_LIST) docker://$(IMAGE):$(VERSION)
+	$(CONTAINER_TOOL) manifest push --all $(CONTAINER_PUSH_FLAGS) --digestfile $(PUSHED) $(LOCAL_LIST) docker://$(IMAGE):$(VERSION)
 endif
 
 .PHONY: name-a-registry
@@ -185,7 +209,7 @@ name-a-registry:
 install-container-tool:
 	@command -v $(firstword $(CONTAINER_TOOL)) >/dev/null || .ci/install-packages $(CONTAINER_TOOL)
 
-# Minutes, most of them for the optimised program. `make test` lays the same root file system out for a quick build.
+# Minutes, most of them for the optimised program, which is built twice. `make test` lays the same root file system out for a quick build.
 test-image: install-test-packages
 	@.ci/install-packages buildah
 	.ci/install-debian-13 $(DEBIAN_13_ROOT)

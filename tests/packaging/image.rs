@@ -20,7 +20,7 @@ mod needs_root {
     use crate::support::http::get;
     use crate::support::netns::{Namespace, succeed};
     use crate::support::nft::{Element, Nft, TABLE};
-    use crate::support::root_file_system::{PROGRAM, RootFileSystem, dockerfile};
+    use crate::support::root_file_system::{DOCUMENTS, PROGRAM, RootFileSystem, dockerfile};
     use crate::support::security_context::Manifest;
     use crate::support::wait_until;
 
@@ -180,7 +180,7 @@ enableIPv6: true
         let root = RootFileSystem::new(DAEMON).unwrap();
         let root = root.path();
         let documents = root.join("usr/share/doc");
-        let own = documents.join("non-masquerade-daemon");
+        let own = root.join(DOCUMENTS);
         let sources = fs::read_to_string(own.join("sources")).unwrap();
         let packages: BTreeSet<&str> = sources
             .lines()

@@ -16,3 +16,4 @@ mod manifests;
 mod monitoring;
 mod pages;
 mod pushing;
+mod sbom;

@@ -14,6 +14,9 @@ const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
 /// Where the image has the program.
 pub const PROGRAM: &str = "usr/bin/non-masquerade-daemon";
 
+/// And where it says what it is.
+pub const DOCUMENTS: &str = "usr/share/doc/non-masquerade-daemon";
+
 /// Runs the script of the Dockerfile's last build stage below Debian 13's root: shell words `root directory`.
 const LAY_OUT: &str = r#"
 mount --rbind /dev "$0/dev"
@@ -80,6 +83,9 @@ fn lay_out(program: &str, directory: &Path) -> io::Result<()> {
     let mut strip = Command::new("strip");
     strip.arg("--strip-all").arg("-o");
     succeed(strip.arg(directory.join("program")).arg(program))?;
+    let mut licences = Command::new(of_source(".image/licences-of-crates"));
+    licences.arg(directory.join("root").join(DOCUMENTS).join("crates"));
+    succeed(licences.current_dir(SOURCE))?;
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "sh", "-ceu", LAY_OUT]);
     succeed(unshare.arg(debian_13_root()).arg(directory))?;
