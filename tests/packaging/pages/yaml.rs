@@ -79,7 +79,12 @@ fn each_configuration_is_good_or_followed_by_its_errors() {
         let shown = next.unwrap_or_default();
         let errors = shown.strip_prefix("$ non-masquerade-daemon check sample.yaml\n");
         checked.assert_code(if errors.is_some() { 3 } else { 0 });
-        assert_eq!(checked.errors, errors.unwrap_or_default(), "{}", block.page);
+        // Where the test runs, no address is one of the sample's.
+        let of_here = "warning: snatAddressCIDRs: no usable address of this machine ";
+        let said = checked.errors.lines();
+        let said = said.filter(|line| !line.starts_with(of_here));
+        let expected = errors.unwrap_or_default().lines();
+        assert!(said.eq(expected), "{}: {}", block.page, checked.errors);
     }
 }
 
