@@ -89,11 +89,12 @@ fn statement(
             to_ports,
             fully_random,
         } => masquerade(to_ports, fully_random),
+        // snat to ADDRESS[:FIRST-LAST] [fully-random]
         Statement::Snat {
             address,
             to_ports,
             fully_random,
-        } => snat(address, to_ports, fully_random),
+        } => stmt::Statement::SNAT(Some(nat(Some(address), to_ports, fully_random))),
         // snat to ip saddr
         Statement::SnatToOwnSource => stmt::Statement::SNAT(Some(NAT {
             addr: Some(address(family, AddressField::Source)),
@@ -110,33 +111,20 @@ fn statement(
 /// ```
 fn masquerade(to_ports: Option<PortRange>, fully_random: bool) -> stmt::Statement<'static> {
     // Without ports and flags `null`: libnftables lists it so.
-    let options = (to_ports.is_some() || fully_random).then(|| NAT {
-        addr: None,
-        family: None,
-        port: to_ports.map(ports),
-        flags: random(fully_random),
-    });
-    stmt::Statement::Masquerade(options)
+    let has_options = to_ports.is_some() || fully_random;
+    stmt::Statement::Masquerade(has_options.then(|| nat(None, to_ports, fully_random)))
 }
 
 /// ```text
-/// snat to ADDRESS[:FIRST-LAST] [fully-random]
+/// [ADDRESS][:FIRST-LAST] [fully-random]
 /// ```
-fn snat(
-    address: IpAddr,
-    to_ports: Option<PortRange>,
-    fully_random: bool,
-) -> stmt::Statement<'static> {
-    stmt::Statement::SNAT(Some(NAT {
-        addr: Some(Expression::String(address.to_string().into())),
+fn nat(address: Option<IpAddr>, to_ports: Option<PortRange>, fully_random: bool) -> NAT<'static> {
+    NAT {
+        addr: address.map(|address| Expression::String(address.to_string().into())),
         family: None,
         port: to_ports.map(ports),
-        flags: random(fully_random),
-    }))
-}
-
-fn random(is_fully: bool) -> Option<HashSet<NATFlag>> {
-    is_fully.then(|| HashSet::from([NATFlag::FullyRandom]))
+        flags: fully_random.then(|| HashSet::from([NATFlag::FullyRandom])),
+    }
 }
 
 /// A range of one port is listed as that port.
