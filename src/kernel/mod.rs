@@ -1,8 +1,9 @@
 //! The kernel: what it has, in what that differs from the ruleset, and how it is made the ruleset's.
 //!
-//! All of it but [`notifications`] runs in the worker, or in a command that looks.
+//! All of it but [`notifications`] and [`conntrack`] runs in the worker, or in a command that looks.
 
 pub mod capability;
+pub mod conntrack;
 pub mod difference;
 pub mod error;
 mod ffi;

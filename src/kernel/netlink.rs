@@ -20,10 +20,10 @@ use crate::ruleset::Family;
 pub use elements::Elements;
 pub(super) use message::{
     attribute, attributes_in, attributes_of, big_endian, body_of, number_of, packets_of, request,
-    text, text_attribute, text_of, value_in, value_of,
+    text, text_attribute, text_of, type_of, value_in, value_of,
 };
 use message::{
-    end_of_answer, first_of, is_one_of_several, message, no_answer, of_nf_tables, port_of, type_of,
+    end_of_answer, first_of, is_one_of_several, message, no_answer, of_nf_tables, port_of,
 };
 
 /// Attributes of linux/netfilter/nf_tables.h, of which libc has none.
@@ -258,6 +258,19 @@ impl Netlink {
         ];
         // The kernel has answered when the request has returned (nfnetlink_rcv_batch).
         self.ask(&transaction.concat(), |_| {})
+    }
+
+    /// Asks another subsystem of netfilter, whose number stands in `kind`.
+    pub(super) fn ask_subsystem(
+        &self,
+        kind: c_int,
+        flags: c_int,
+        family: Family,
+        attributes: &[u8],
+        read: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        let family = protocol(family.name())?;
+        self.ask(&message(kind, flags, family, attributes)?, read)
     }
 
     /// Sends a request and has each message of its answer read, up to the end.

@@ -9,6 +9,7 @@
 )]
 
 mod competitors;
+mod conntrack;
 mod drop_invalid;
 mod edges;
 mod elements;

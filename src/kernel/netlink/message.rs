@@ -61,7 +61,7 @@ pub(super) fn first_of(messages: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((message, after.unwrap_or_default()))
 }
 
-pub(super) fn type_of(message: &[u8]) -> Option<c_int> {
+pub(in crate::kernel) fn type_of(message: &[u8]) -> Option<c_int> {
     short_at(message, 4)
 }
 
