@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::Answers;
 use super::answer::{Answer, DecidedBy};
 use super::kernel_view::{KernelAnswer, TableState};
-use super::verdict::Verdict;
+use crate::policy::judgement::Verdict;
 use crate::policy::prefix_table::Origin;
 use crate::ruleset::AddressField;
 
