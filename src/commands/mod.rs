@@ -1,7 +1,9 @@
 //! What the commands do, one file each.
 
+mod bars;
 mod check;
 mod cleanup;
+mod connections;
 mod daemon_says;
 mod daemons;
 mod doctor;
@@ -84,6 +86,7 @@ pub fn execute(parsed: Parsed) -> ExitStatus {
             destinations,
         } => explain::explain(&cli.options, from, &destinations, format),
         Command::Status { format } => status::status(&cli.options, format),
+        Command::Connections(asked) => connections::connections(&cli.options, &asked),
         Command::Cleanup => cleanup::cleanup(&cli.options),
         Command::Doctor { format } => doctor::doctor(&cli.options, format),
     }

@@ -10,6 +10,7 @@
 
 mod cleanup;
 mod command_line;
+mod connections;
 mod doctor;
 mod explain;
 mod fuzz_seeds;

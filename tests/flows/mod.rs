@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )]
 
+mod ending;
 mod feature_flips;
 mod flips;
 mod moving_over;

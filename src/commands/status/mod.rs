@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
+use super::bars::Style;
 use super::daemon_says::DaemonSays;
 use super::holder::Holder;
 use super::look::{Look, SeenTable};
@@ -91,7 +92,7 @@ pub(super) fn status(options: &Options, format: OutputFormat) -> ExitStatus {
         daemon: DaemonSays::asked(options),
     };
     let printed = match format {
-        OutputFormat::Text => print(&text::told(&status, text::Style::of_standard_output())),
+        OutputFormat::Text => print(&text::told(&status, Style::of_standard_output())),
         OutputFormat::Json => print_json(&status),
     };
     match (loaded, status.in_step, printed) {

@@ -1,48 +1,12 @@
 //! The status for people.
 
 use std::fmt::Write;
-use std::io::{self, IsTerminal};
 
 use super::{Status, TableStatus};
+use crate::commands::bars::{self, Row, Style};
 use crate::in_words;
 use crate::kernel::observed::ObservedElement;
 use crate::ruleset::Family;
-
-/// The longest bar, in characters.
-const BAR_CHARACTERS: u64 = 24;
-
-/// How much a terminal can show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Style {
-    /// What bars are made of; none: not a terminal.
-    bar: Option<char>,
-    colour: bool,
-}
-
-impl Style {
-    /// Bars on a terminal only; no colour where `NO_COLOR` (no-color.org) is set to anything, or `TERM` is `dumb`.
-    pub(super) fn of_standard_output() -> Self {
-        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        Self::of(io::stdout().is_terminal(), is_dumb, is_set("NO_COLOR"))
-    }
-
-    fn of(is_terminal: bool, is_dumb: bool, is_without_colour: bool) -> Self {
-        Self {
-            bar: is_terminal.then_some(if is_dumb { '#' } else { '█' }),
-            colour: is_terminal && !is_dumb && !is_without_colour,
-        }
-    }
-
-    /// `text` in green or red, ECMA-48 "SGR".
-    fn coloured(self, text: &str, is_good: bool) -> String {
-        match (self.colour, is_good) {
-            (false, _) => text.to_owned(),
-            (true, true) => format!("\u{1b}[32m{text}\u{1b}[0m"),
-            (true, false) => format!("\u{1b}[31m{text}\u{1b}[0m"),
-        }
-    }
-}
 
 /// All that is known.
 pub(super) fn told(status: &Status, style: Style) -> String {
@@ -137,42 +101,13 @@ fn counted(connections: u64) -> String {
 
 /// One line for each element: its addresses, its connections, and how they compare with the busiest one's.
 fn elements(elements: &[ObservedElement], style: Style) -> String {
-    const HEADINGS: (&str, &str) = ("exempt", "connections");
-    if elements.is_empty() {
-        return String::new();
-    }
-    let rows: Vec<(String, String, u64)> = elements
-        .iter()
-        .map(|element| {
-            let connections = element.connections;
-            let shown = connections.map_or_else(|| "?".to_owned(), |n| n.to_string());
-            (element.to_string(), shown, connections.unwrap_or_default())
-        })
-        .collect();
-    let names = rows.iter().map(|(name, ..)| name.chars().count());
-    let width = names.max().unwrap_or_default().max(HEADINGS.0.len());
-    let busiest = rows.iter().map(|(.., n)| *n).max().unwrap_or_default();
-    let numbers = rows.iter().map(|(_, shown, _)| shown.len());
-    let number_width = numbers.max().unwrap_or_default().max(HEADINGS.1.len());
-    let mut text = format!("  {:width$}  {:>number_width$}\n", HEADINGS.0, HEADINGS.1);
-    for (name, shown, connections) in rows {
-        let bar = bar(connections, busiest, style);
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {name:width$}  {shown:>number_width$}{bar}");
-    }
-    text
-}
-
-/// Of one character at least where there is any connection.
-fn bar(connections: u64, busiest: u64, style: Style) -> String {
-    let (Some(part), 1..) = (style.bar, connections) else {
-        return String::new();
+    let row = |element: &ObservedElement| Row {
+        name: element.to_string(),
+        numbers: vec![element.connections],
+        bar: element.connections.unwrap_or_default(),
     };
-    // Wide, so that no number of connections overflows; the quotient is at most `BAR_CHARACTERS`.
-    let share = u128::from(connections) * u128::from(BAR_CHARACTERS);
-    let length = share.div_ceil(u128::from(busiest.max(1)));
-    let length = usize::try_from(length).unwrap_or_default();
-    format!("  {}", String::from(part).repeat(length))
+    let rows: Vec<Row> = elements.iter().map(row).collect();
+    bars::table(["exempt", "connections"], &rows, style)
 }
 
 #[cfg(test)]
@@ -218,22 +153,6 @@ mod tests {
             .collect();
         assert_eq!(lengths, [0, 1, 24, 0, 12], "{shown}");
         assert!(elements(&some(), Style::of(true, false, false)).contains('█'));
-    }
-
-    #[test]
-    fn colour_is_for_a_terminal_that_wants_it() {
-        let is_coloured = |style: Style| style.coloured("x", true) != "x";
-        assert!(is_coloured(Style::of(true, false, false)));
-        assert!(!is_coloured(Style::of(true, false, true)));
-        assert!(!is_coloured(Style::of(true, true, false)));
-        assert!(!is_coloured(Style::of(false, false, false)));
-    }
-
-    #[test]
-    fn no_number_of_connections_overflows_a_bar() {
-        let style = Style::of(true, true, false);
-        assert_eq!(bar(u64::MAX, u64::MAX, style).matches('#').count(), 24);
-        assert_eq!(bar(1, u64::MAX, style).matches('#').count(), 1);
     }
 
     #[test]
