@@ -4,6 +4,7 @@ mod address;
 mod environment;
 mod go_arguments;
 mod klog;
+pub mod protocol;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 
 use crate::config::port_range::parse_port_ranges;
 use crate::config::{Flags, PortRange};
@@ -32,6 +34,12 @@ Exit codes:
   2  wrong arguments
   3  bad configuration
   4  not permitted: CAP_NET_ADMIN is missing";
+
+const CONNECTIONS_EXAMPLES: &str = "\
+Examples:
+  non-masquerade-daemon connections --contradicting --from 10.244.0.0/16
+  non-masquerade-daemon connections --watch --protocol tcp --to 10.0.0.0/8
+  non-masquerade-daemon connections --end --yes --to 10.0.0.0/8";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
@@ -225,7 +233,7 @@ pub enum Command {
         #[arg(value_name = "DESTINATION", required = true, value_parser = address::address)]
         destinations: Vec<IpAddr>,
     },
-    /// Say what the kernel has, who owns it, and whether it is in step with the configuration
+    /// Say what the kernel has, who owns it, and whether it is in step with the file
     ///
     /// Shows each element of the table with the connections that met it since the table was made. Writes nothing.
     /// Needs CAP_NET_ADMIN. Exit code 0: in step, 1: out of step, 3: bad configuration, 4: CAP_NET_ADMIN is missing.
@@ -234,6 +242,14 @@ pub enum Command {
         #[arg(long, value_name = "FORMAT", default_value = "text")]
         format: OutputFormat,
     },
+    /// Say what became of the node's connections
+    ///
+    /// Judges each entry of the kernel's conntrack table by its addresses: which contradict the configuration, and in
+    /// what. Without an option it sums up. Changes nothing
+    /// but with --end. Needs CAP_NET_ADMIN. Exit code 0: done, 1: with --contradicting or --watch, some contradict, 2: wrong
+    /// arguments, 3: bad configuration, 4: CAP_NET_ADMIN is missing.
+    #[command(after_long_help = CONNECTIONS_EXAMPLES)]
+    Connections(Connections),
     /// Remove the daemon's tables; stop the daemon first
     ///
     /// Removes the table that --table names, of both families, and those that an earlier --table has left. Needs
@@ -266,6 +282,39 @@ pub enum Shell {
     Bash,
     Zsh,
     Fish,
+}
+
+/// What `connections` is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Connections {
+    /// List those that contradict the configuration, one a line
+    #[arg(long)]
+    pub contradicting: bool,
+    /// List each connection as it begins, until SIGINT (Ctrl-C), and sum up; with --contradicting only those
+    #[arg(long, conflicts_with = "end")]
+    pub watch: bool,
+    /// End those that contradict the configuration: their entries are deleted, so that their next packets meet the rules
+    /// anew. Asks first
+    #[arg(long)]
+    pub end: bool,
+    /// End them without asking
+    #[arg(long, requires = "end")]
+    pub yes: bool,
+    /// Only those that come from here: an address or a CIDR
+    #[arg(long, value_name = "SOURCE", value_parser = address::network)]
+    pub from: Option<IpNet>,
+    /// Only those that go there, after any translation by a Service
+    #[arg(long, value_name = "DESTINATION", value_parser = address::network)]
+    pub to: Option<IpNet>,
+    /// Only those of this protocol: tcp, udp, sctp, dccp, udplite, icmp, icmpv6, gre, or a number
+    #[arg(long, value_name = "PROTOCOL", value_parser = protocol::number)]
+    pub protocol: Option<u8>,
+    /// At most so many are listed or ended
+    #[arg(long, value_name = "NUMBER")]
+    pub limit: Option<u64>,
+    /// text: for people; json: an object, with --watch one a line
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: OutputFormat,
 }
 
 /// `--format`

@@ -16,10 +16,11 @@
 //! | [`cli`], [`commands`] | the command line, and one file per command |
 //! | [`config`] | a file as written, then as meant; pure |
 //! | [`config_source`] | which files, read how: the one edge of the configuration |
-//! | [`policy`] | what happens to a destination; pure |
+//! | [`policy`] | what happens to a destination, and whether a connection got that; pure |
 //! | [`ruleset`] | the whole table as one value, and the transactions that make it; pure |
 //! | [`kernel`] | the worker's side: what the kernel has, in what it differs, how it is made right ([`kernel::pass`]) |
 //! | [`daemon`] | when to read the file, when to look at the kernel (both pure), and the loop that does it |
+//! | [`tracked`] | what became of the node's connections: conntrack's entries, judged by the policy |
 //! | [`logging`], [`startup_signals`] | the process |
 
 pub mod cli;
@@ -33,3 +34,4 @@ pub mod logging;
 pub mod policy;
 pub mod ruleset;
 pub mod startup_signals;
+pub mod tracked;

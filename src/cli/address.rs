@@ -24,6 +24,18 @@ pub(super) fn address(written: &str) -> Result<IpAddr, String> {
     Ok(address)
 }
 
+/// An address, or all in a CIDR.
+pub(super) fn network(written: &str) -> Result<IpNet, String> {
+    match written.parse::<IpNet>() {
+        Ok(network) if network.trunc() != network => Err(format!(
+            "not aligned to its length; write {}",
+            network.trunc()
+        )),
+        Ok(network) => Ok(network),
+        Err(_) => address(written).map(IpNet::from),
+    }
+}
+
 fn not_an_address(written: &str) -> String {
     if written.parse::<IpNet>().is_ok() {
         return "a CIDR, not an address; write one of the addresses in it".to_owned();
@@ -58,6 +70,10 @@ mod tests {
             let error = address(written).unwrap_err();
             assert!(error.contains(said), "{written}: {error}");
         }
+        assert_eq!(network("10.0.0.1").unwrap().to_string(), "10.0.0.1/32");
+        assert_eq!(network("fd00::/8").unwrap().to_string(), "fd00::/8");
+        let error = network("10.0.0.1/8").unwrap_err();
+        assert!(error.contains("write 10.0.0.0/8"), "{error}");
         for written in ["10.0.0.1", "fd00::1", "255.255.255.255", "ff02::1"] {
             assert_eq!(address(written).unwrap().to_string(), written);
         }

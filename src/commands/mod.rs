@@ -1,8 +1,10 @@
 //! What the commands do, one file each.
 
+mod bars;
 mod check;
 mod cleanup;
 mod completions;
+mod connections;
 mod daemon_says;
 mod daemons;
 mod doctor;
@@ -90,6 +92,7 @@ pub fn execute(parsed: Parsed) -> ExitStatus {
             destinations,
         } => explain::explain(&cli.options, from, &destinations, format),
         Command::Status { format } => status::status(&cli.options, format),
+        Command::Connections(asked) => connections::connections(&cli.options, &asked),
         Command::Cleanup => cleanup::cleanup(&cli.options),
         Command::Doctor { format } => doctor::doctor(&cli.options, format),
         Command::Completions { shell } => completions::completions(shell),

@@ -8,7 +8,7 @@ mod entry;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use ipnet::IpNet;
 use nix::errno::Errno;
@@ -72,6 +72,13 @@ impl Filter {
             && contains(self.from, entry.original.source)
             && contains(self.to, entry.reply.source)
             && contains(self.seen_source.map(IpNet::from), entry.reply.destination)
+    }
+
+    /// It names an address of the other family; to the kernel that is an error.
+    fn asks_for_none_of(&self, family: Family) -> bool {
+        let named = [self.from, self.to, self.seen_source.map(IpNet::from)];
+        let mut named = named.into_iter().flatten();
+        named.any(|net| Family::of(net.addr()) != family)
     }
 
     /// What of it the kernel understands, from 5.8 on; older ones skip what they do not know, and tell of more. Of single
@@ -152,6 +159,9 @@ impl Conntrack {
         filter: &Filter,
         mut read: impl FnMut(Entry),
     ) -> io::Result<()> {
+        if filter.asks_for_none_of(family) {
+            return Ok(());
+        }
         let kind = of_conntrack(IPCTNL_MSG_CT_GET);
         let attributes = filter.attributes();
         let mut unread = 0_u64;
@@ -243,9 +253,9 @@ impl Events {
     }
 }
 
-impl AsRawFd for Events {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.netlink.as_raw_fd()
+impl AsFd for Events {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.netlink.as_fd()
     }
 }
 

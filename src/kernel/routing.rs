@@ -17,6 +17,9 @@ const ROUTE_BYTES: usize = 12; // struct rtmsg
 const NEXT_HOP_BYTES: usize = 8; // struct rtnexthop
 const RTN_UNICAST: u8 = 1;
 const RTN_LOCAL: u8 = 2;
+const RTN_BROADCAST: u8 = 3;
+const RTN_ANYCAST: u8 = 4;
+const RTN_MULTICAST: u8 = 5;
 const RTM_F_CLONED: u32 = 0x200;
 const RTA_MULTIPATH: u16 = 9;
 /// linux/if_addr.h.
@@ -104,6 +107,28 @@ pub fn routes(family: Family) -> io::Result<Vec<Route>> {
         let ways = is_of_main(answer).then(|| ways(answer));
         ways.into_iter().flatten()
     })
+}
+
+/// What the family's table `local` says, which is looked at before all others: the destinations that are this host's, and
+/// those that are several hosts', each with whether it is this host's alone. Routes of the kind `local` in other tables are
+/// not meant: those of transparent proxies are for marked packets only.
+///
+/// # Errors
+/// Where the kernel does not answer.
+pub fn local_table(family: Family) -> io::Result<Vec<(IpNet, bool)>> {
+    dumped(libc::RTM_GETROUTE, family, ROUTE_BYTES, local_route)
+}
+
+fn local_route(answer: &[u8]) -> Option<(IpNet, bool)> {
+    let (header, attributes) = parts(answer, ROUTE_BYTES);
+    let &[_, length, _, _, _, _, _, kind, ..] = header else {
+        return None;
+    };
+    let is_meant = [RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST, RTN_MULTICAST].contains(&kind);
+    let destination = value_in(attributes, libc::RTA_DST).and_then(ip)?;
+    let destination = IpNet::new(destination, length).ok()?;
+    (is_meant && table_of(answer) == Some(libc::RT_TABLE_LOCAL.into()))
+        .then_some((destination, kind == RTN_LOCAL))
 }
 
 /// The addresses of which the kernel's `masquerade` may take one, in the order in which it looks at them
@@ -233,11 +258,15 @@ fn next_hops(mut hops: &[u8]) -> Vec<(Option<u32>, &[u8])> {
 
 /// It stands in the main table, and was not learnt for one destination from a route that does.
 fn is_of_main(answer: &[u8]) -> bool {
-    let (header, attributes) = parts(answer, ROUTE_BYTES);
-    let table = number(value_in(attributes, libc::RTA_TABLE));
-    let table = table.or(header.get(4).copied().map(u32::from));
+    let (header, _) = parts(answer, ROUTE_BYTES);
     let is_cloned = number(header.get(8..)).is_some_and(|flags| flags & RTM_F_CLONED != 0);
-    table == Some(libc::RT_TABLE_MAIN.into()) && !is_cloned
+    table_of(answer) == Some(libc::RT_TABLE_MAIN.into()) && !is_cloned
+}
+
+fn table_of(route: &[u8]) -> Option<u32> {
+    let (header, attributes) = parts(route, ROUTE_BYTES);
+    let table = number(value_in(attributes, libc::RTA_TABLE));
+    table.or(header.get(4).copied().map(u32::from))
 }
 
 /// `None`: masquerading never takes it.
@@ -379,6 +408,7 @@ mod tests {
         for length in 0..=whole.len() {
             let cut = whole.get(..length).unwrap();
             assert_eq!(ways(cut), []);
+            assert_eq!(local_route(cut), None);
             assert_eq!(address_in(cut), None);
         }
     }

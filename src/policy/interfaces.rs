@@ -27,6 +27,15 @@ impl Interfaces {
         });
         Self::Only(names)
     }
+
+    /// Whether what leaves by the interface of this name is looked at.
+    #[must_use]
+    pub fn contain(&self, interface: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(names) => names.iter().any(|name| contains(name, interface)),
+        }
+    }
 }
 
 /// Whether what `name` means contains `other`, which is a name with or without a `*` itself.
@@ -56,5 +65,19 @@ mod tests {
         assert_eq!(named(&["wg0", "eth0", "wg0"]), only(&["eth0", "wg0"]));
         assert_eq!(named(&["eth0", "eth*", "eth", "et"]), only(&["et", "eth*"]));
         assert_eq!(named(&["eth1*", "eth*", "e*h"]), only(&["e*h", "eth*"]));
+    }
+
+    #[test]
+    fn a_name_with_a_star_means_all_that_begin_so() {
+        let some = named(&["eth*", "wg0"]);
+        for (interface, is_meant) in [
+            ("eth0", true),
+            ("eth", true),
+            ("wg0", true),
+            ("wg01", false),
+        ] {
+            assert_eq!(some.contain(interface), is_meant, "{interface}");
+        }
+        assert!(named(&[]).contain("eth0"));
     }
 }

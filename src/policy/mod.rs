@@ -2,6 +2,7 @@
 //! [`crate::ruleset`].
 
 pub mod interfaces;
+pub mod judgement;
 pub mod node_address;
 pub mod prefix_table;
 pub mod words;
@@ -128,11 +129,31 @@ impl Policy {
     /// IPv6 is off. Of the source and of LOCAL destinations it knows nothing.
     #[must_use]
     pub fn decision(&self, destination: IpAddr) -> Option<Entry> {
-        let family = match destination {
-            IpAddr::V4(_) => &self.ipv4,
-            IpAddr::V6(_) => self.ipv6.as_ref()?,
-        };
-        family.decision(destination)
+        self.of_family(destination)?.decision(destination)
+    }
+
+    /// What it says of the address's family; `None`: the family is off.
+    #[must_use]
+    pub fn of_family(&self, address: IpAddr) -> Option<&FamilyPolicy> {
+        match address {
+            IpAddr::V4(_) => Some(&self.ipv4),
+            IpAddr::V6(_) => self.ipv6.as_ref(),
+        }
+    }
+}
+
+impl Sources {
+    /// Whether traffic from this address is looked at.
+    #[must_use]
+    pub fn contain(&self, address: IpAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(prefixes) => {
+                let after = prefixes.partition_point(|prefix| prefix.network() <= address);
+                let nearest = after.checked_sub(1).and_then(|index| prefixes.get(index));
+                nearest.is_some_and(|prefix| prefix.contains(&address))
+            }
+        }
     }
 }
 
@@ -321,6 +342,20 @@ mod tests {
         let policy = Policy::new(&config);
         let expected = Sources::Only(cidrs(&["10.0.0.0/8", "192.0.2.0/24"]));
         assert_eq!(policy.ipv4.sources, expected);
+        for (address, is_listed) in [
+            ("9.255.255.255", false),
+            ("10.0.0.0", true),
+            ("10.255.255.255", true),
+            ("11.0.0.0", false),
+            ("192.0.2.255", true),
+            ("fd00::1", false),
+        ] {
+            assert_eq!(
+                expected.contain(address.parse().unwrap()),
+                is_listed,
+                "{address}"
+            );
+        }
         assert_eq!(policy.ipv6.unwrap().sources, Sources::Only(Vec::new()));
     }
 }

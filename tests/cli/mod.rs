@@ -11,6 +11,7 @@
 mod cleanup;
 mod command_line;
 mod completions;
+mod connections;
 mod doctor;
 mod explain;
 mod fuzz_seeds;

@@ -10,6 +10,7 @@
 )]
 
 mod addresses;
+mod ending;
 mod feature_flips;
 mod flips;
 mod moving_over;

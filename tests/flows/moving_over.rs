@@ -257,9 +257,14 @@ fn a_flow_keeps_its_translation_until_its_entry_is_deleted() {
         probe.seen_source(Protocol::Udp, partner.ip()).unwrap().ip(),
         own.pod
     );
-    let lines = commands_of_the_page("daemon-config/README.md", "conntrack -D ");
+    let end = "non-masquerade-daemon connections --end ";
+    let lines = commands_of_the_page("daemon-config/README.md", end);
     assert_eq!(lines.len(), 1);
-    succeed(lab.node.command("sh").args(["-ec", &lines[0]])).unwrap();
+    let line = lines[0].replace("non-masquerade-daemon", DAEMON);
+    let mut shell = lab.node.command("sh");
+    shell.env("NON_MASQUERADE_DAEMON_CONFIG", daemon.config_file());
+    shell.env("NON_MASQUERADE_DAEMON_ENABLE_IPV6", "true");
+    succeed(shell.args(["-ec", &line])).unwrap();
     assert_eq!(seen(flow), own.pod);
 }
 

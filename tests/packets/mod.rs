@@ -9,6 +9,7 @@
 )]
 
 mod competitors;
+mod connections;
 mod conntrack;
 mod drop_invalid;
 mod edges;

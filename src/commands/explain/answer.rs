@@ -6,9 +6,9 @@ use serde::{Serialize, Serializer};
 
 use super::kernel_view::KernelAnswer;
 use super::other_chains::OtherChain;
-use super::verdict::{Reason, Verdict};
 use crate::commands::uplinks::Taken;
 use crate::config::provenance::CidrPlace;
+use crate::policy::judgement::{Reason, Verdict};
 use crate::policy::prefix_table::Origin;
 
 /// What is said of one destination.

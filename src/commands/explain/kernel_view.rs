@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::other_chains::Others;
-use super::verdict::of_family;
 use crate::cli::Options;
 use crate::commands::legacy_nat::LegacyNat;
 use crate::commands::look::{Look, SeenTable};
@@ -108,7 +107,7 @@ impl Seen {
         };
         let element =
             observed.and_then(|table| element_of(table, AddressField::Destination, destination));
-        let lookups = match (observed, of_family(policy, destination)) {
+        let lookups = match (observed, policy.of_family(destination)) {
             (Some(table), Some(of_family)) => {
                 lookups(of_family, table, source, destination, element)
             }
@@ -147,8 +146,8 @@ fn lookups(
         (false, Some(_)) => disagreements.push("an element keeps the source address".to_owned()),
         (true, Some(_)) | (false, None) => {}
     }
-    if let (Some(source), Sources::Only(sources)) = (source, &of_family.sources) {
-        let is_listed = sources.iter().any(|listed| listed.contains(&source));
+    if let (Some(source), sources @ Sources::Only(_)) = (source, &of_family.sources) {
+        let is_listed = sources.contain(source);
         let is_in_set = element_of(table, AddressField::Source, source).is_some();
         if is_listed != is_in_set {
             let has = if is_in_set { "has" } else { "lacks" };

@@ -1,10 +1,10 @@
 //! `explain`: what happens to traffic to a destination, and why.
 
 mod answer;
+mod conditions;
 mod kernel_view;
 mod other_chains;
 mod text;
-mod verdict;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -26,13 +26,14 @@ use crate::config_source::Loaded;
 use crate::kernel::capability::{self, NetAdmin};
 use crate::kernel::routing;
 use crate::policy::Policy;
+use crate::policy::judgement::{Decision, Locality, Verdict, decide};
 use crate::policy::node_address::SnatAddress;
 use crate::policy::prefix_table::{Entry, Origin};
 use crate::ruleset::{Family, Tables};
 use answer::{Answer, DecidedBy};
+use conditions::conditions;
 use kernel_view::{KernelAnswer, Seen, TableState};
 use other_chains::Treatment;
-use verdict::{Decision, Locality, Verdict, decide};
 
 /// What `--format json` prints. Names of fields are a contract.
 #[derive(Serialize)]
@@ -152,7 +153,10 @@ fn answer_to(
             }
             Verdict::KeepsSource | Verdict::LeftAlone => None,
         },
-        conditions: decision.conditions,
+        conditions: match decision.verdict {
+            Verdict::LeftAlone => Vec::new(),
+            _ => conditions(policy, traffic.source, destination),
+        },
         invalid_is_dropped: policy.drop_invalid && decision.verdict == Verdict::Masqueraded,
         kernel: Some(match seen {
             Some(seen) => seen.answer(policy, traffic.source, destination),

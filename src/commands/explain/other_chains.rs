@@ -4,11 +4,11 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::verdict::Verdict;
 use crate::commands::legacy_nat::{self, LegacyNat};
 use crate::commands::other_nat::{BaseChain, Judged, Meaning, NatChain, Order, Survey, Traffic};
 use crate::in_words;
 use crate::policy::NOT_ENFORCED;
+use crate::policy::judgement::Verdict;
 use crate::ruleset::Family;
 use crate::ruleset::names::{ENFORCE_PRIORITY, POSTROUTING_PRIORITY};
 

@@ -3,8 +3,8 @@
 use super::Answers;
 use super::answer::{Answer, DecidedBy};
 use super::kernel_view::{KernelAnswer, TableState};
-use super::verdict::Verdict;
 use crate::commands::terminal::{Terminal, one_line};
+use crate::policy::judgement::Verdict;
 use crate::policy::prefix_table::Origin;
 use crate::ruleset::AddressField;
 

@@ -1,15 +1,11 @@
 //! The status for people.
 
-use std::fmt::Write;
-
 use super::{Status, TableStatus};
+use crate::commands::bars::{self, Row};
 use crate::commands::terminal::{Colour, Terminal, one_line};
 use crate::in_words;
 use crate::kernel::observed::ObservedElement;
 use crate::ruleset::Family;
-
-/// The longest bar, in characters.
-const BAR_CHARACTERS: usize = 24;
 
 /// Of what is said of a table, behind its label.
 const INDENTATION: usize = 21;
@@ -117,51 +113,13 @@ fn counted(connections: u64) -> String {
 
 /// One line for each element: its addresses, its connections, and how they compare with the busiest one's.
 fn elements(elements: &[ObservedElement], terminal: Terminal) -> String {
-    const HEADINGS: (&str, &str) = ("exempt", "connections");
-    if elements.is_empty() {
-        return String::new();
-    }
-    let rows: Vec<(String, String, u64)> = elements
-        .iter()
-        .map(|element| {
-            let connections = element.connections;
-            let shown = connections.map_or_else(|| "?".to_owned(), |n| n.to_string());
-            (element.to_string(), shown, connections.unwrap_or_default())
-        })
-        .collect();
-    let busiest = rows.iter().map(|(.., n)| *n).max().unwrap_or_default();
-    let numbers = rows.iter().map(|(_, shown, _)| shown.len());
-    let number_width = numbers.max().unwrap_or_default().max(HEADINGS.1.len());
-    let columns = terminal.columns.unwrap_or(usize::MAX);
-    // A longer name has a line of its own, and its number stands on the next.
-    let most = columns.saturating_sub("    ".len() + number_width);
-    let names = rows.iter().map(|(name, ..)| name.chars().count());
-    let names = names.filter(|width| *width <= most);
-    let width = names.max().unwrap_or_default().max(HEADINGS.0.len());
-    let room = most.saturating_sub(width + "  ".len());
-    let mut text = format!("  {:width$}  {:>number_width$}\n", HEADINGS.0, HEADINGS.1);
-    for (name, shown, connections) in rows {
-        let bar = bar(connections, busiest, room.min(BAR_CHARACTERS), terminal);
-        let (above, name) = match name.chars().count() <= most {
-            true => (String::new(), name),
-            false => (format!("  {name}\n"), String::new()),
-        };
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{above}  {name:width$}  {shown:>number_width$}{bar}");
-    }
-    text
-}
-
-/// Of one character at least where there is any connection, and of `longest` for the busiest.
-fn bar(connections: u64, busiest: u64, longest: usize, terminal: Terminal) -> String {
-    let (Some(part), 1.., 1..) = (terminal.bar, connections, longest) else {
-        return String::new();
+    let row = |element: &ObservedElement| Row {
+        name: element.to_string(),
+        numbers: [element.connections],
+        bar: element.connections.unwrap_or_default(),
     };
-    // Wide, so that no number of connections overflows; the quotient is at most `longest`.
-    let share = u128::from(connections) * longest as u128;
-    let length = share.div_ceil(u128::from(busiest.max(1)));
-    let length = usize::try_from(length).unwrap_or_default();
-    format!("  {}", String::from(part).repeat(length))
+    let rows: Vec<Row<1>> = elements.iter().map(row).collect();
+    bars::table("exempt", ["connections"], &rows, terminal)
 }
 
 #[cfg(test)]
@@ -228,16 +186,6 @@ mod tests {
              \x20                       7  ########################\n\
              \x20 fd00::/112            0\n"
         );
-    }
-
-    #[test]
-    fn no_number_of_connections_overflows_a_bar() {
-        let terminal = Terminal::with_columns(80);
-        assert_eq!(
-            bar(u64::MAX, u64::MAX, 24, terminal),
-            format!("  {}", "#".repeat(24))
-        );
-        assert_eq!(bar(1, u64::MAX, 24, terminal), "  #");
     }
 
     #[test]

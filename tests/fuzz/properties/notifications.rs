@@ -1,10 +1,12 @@
-//! The readers of nf_tables' messages: notifications of new generations, and answers to requests, a whole table among them.
+//! The readers of netfilter's messages: notifications of new generations, answers to requests, a whole table among them, and
+//! entries of conntrack.
 
 use std::os::fd::AsRawFd;
 use std::sync::LazyLock;
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
 use non_masquerade_daemon::config::{Flags, judge};
+use non_masquerade_daemon::kernel::conntrack::entry_of;
 use non_masquerade_daemon::kernel::difference::{Comparison, RulesAre};
 use non_masquerade_daemon::kernel::netlink::{Commit, Elements, Netlink, commit_of};
 use non_masquerade_daemon::kernel::observed::{Observed, ObservedElement};
@@ -36,11 +38,15 @@ static WANTED: LazyLock<Vec<Ruleset>> = LazyLock::new(|| {
 
 /// A notification that can be read says the same when it is written out and read again. An answer that the kernel gives
 /// in pieces, each behind its length in two bytes, comes to an end, the names in it hold no NUL, and elements are in order
-/// and disjoint. A table that can be read can be compared, and where it differs there is something to do.
+/// and disjoint. What an entry of conntrack tells of is of one family. A table that can be read can be compared, and where it differs there is something to do.
 pub(super) fn hold(bytes: &[u8]) {
     if let Some(commit) = commit_of(bytes) {
         assert!(!commit.process_name.contains('\0'));
         assert_eq!(commit_of(&notification(&commit)), Some(commit));
+    }
+    if let Some(entry) = entry_of(bytes) {
+        let [one, other] = [entry.original, entry.reply].map(|tuple| tuple.source.is_ipv4());
+        assert_eq!(one, other);
     }
     if let Ok(names) = answered(bytes, |kernel| kernel.tables("ip")) {
         assert!(names.iter().all(|name| !name.contains('\0')));

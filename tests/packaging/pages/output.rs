@@ -22,6 +22,7 @@ const BEGINNINGS: [&str; 8] = [
     "$ non-masquerade-daemon status",
     "$ non-masquerade-daemon doctor",
     "$ non-masquerade-daemon explain ",
+    "$ non-masquerade-daemon connections ",
     "ip daddr @",
     "DESTINATION ",
     "table ip ",
@@ -190,6 +191,36 @@ fn an_explanation_is_as_shown() {
     judged.daemon.wait_for_log("applied and read back").unwrap();
     let shown = shown(CONFIGURATION, "$ non-masquerade-daemon explain ");
     assert_printed(&shown, &judged.lab.node, &judged.daemon.config_file());
+}
+
+#[test]
+fn the_summary_of_connections_is_as_shown() {
+    let judged = Judged::start(DAEMON, SAMPLE, &[]).unwrap();
+    let lab = &judged.lab;
+    let other = "table ip other {
+        chain early {
+            type nat hook postrouting priority srcnat - 5;
+            ip daddr 10.9.0.0/16 masquerade
+            ip daddr 8.8.8.8 snat to ip saddr
+        }
+    }";
+    Nft::host().apply(&lab.node, other).unwrap();
+    Outcome::of(lab.node.command("conntrack").arg("--flush")).assert_code(0);
+    let send = |probe: &Probe<'_>, destination: IpAddr| {
+        for _ in 0..3 {
+            probe.seen_source(Protocol::Udp, destination).unwrap();
+        }
+    };
+    let through = Probe::from_pod(lab).unwrap();
+    for destination in [[10, 1, 0, 1], [10, 9, 0, 1], [1, 1, 1, 1], [8, 8, 8, 8]] {
+        send(&through, destination.into());
+    }
+    send(
+        &Probe::from_pod_to_node(lab).unwrap(),
+        lab.addresses.pod_gateway.into(),
+    );
+    let shown = shown(CONFIGURATION, "$ non-masquerade-daemon connections ");
+    assert_printed(&shown, &lab.node, &judged.daemon.config_file());
 }
 
 /// A table that nobody owns, as any libnftables makes it where it is told to.

@@ -1,0 +1,177 @@
+//! `connections`: what became of the node's connections, and which contradict the configuration.
+
+mod line;
+mod summary;
+mod watch;
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::terminal::Terminal;
+use super::{
+    ExitStatus, bad_configuration, failed, load, policy_here, print, print_json, print_warnings,
+    require_net_admin,
+};
+use crate::cli::{Connections, Options, OutputFormat};
+use crate::config_source::Origin;
+use crate::in_words;
+use crate::kernel::conntrack::{Conntrack, Entry, Filter};
+use crate::policy::Policy;
+use crate::policy::judgement::Judgement;
+use crate::tracked;
+use line::Line;
+use summary::Summary;
+
+/// What `--format json` prints. Names of fields are a contract.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    summary: Summary,
+    /// With `--contradicting` and `--end`: those, up to the limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contradicting: Option<Vec<Line>>,
+    /// With `--end`: how many of them were ended. The others had ended by themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<usize>,
+}
+
+/// Says what became of the connections that are asked for; with `--end`, ends those that contradict the policy.
+pub(super) fn connections(options: &Options, asked: &Connections) -> ExitStatus {
+    if let Err(status) = require_net_admin() {
+        return status;
+    }
+    if asked.end && !asked.yes && !io::stdin().is_terminal() {
+        let _ = writeln!(
+            io::stderr(),
+            "standard input is no terminal to ask on: give --yes to end them without a question"
+        );
+        return ExitStatus::WrongArguments;
+    }
+    let loaded = match load(options) {
+        Ok(loaded) => loaded,
+        Err(error) => return bad_configuration(&error),
+    };
+    print_warnings(&loaded.warnings);
+    let policy = policy_here(&loaded.config);
+    print_warnings(&policy.warnings());
+    if asked.watch {
+        return watch::watch(&policy, asked);
+    }
+    let (summary, contradicting) = match judged(&policy, asked) {
+        Ok(judged) => judged,
+        Err(error) => return failed(&format!("conntrack cannot be read: {error}")),
+    };
+    let origin = Origin::of(&loaded, &options.config);
+    if asked.end {
+        return end(asked, summary, &contradicting);
+    }
+    let is_any = asked.contradicting && !contradicting.is_empty();
+    let printed = match asked.format {
+        OutputFormat::Json => print_json(&Answer {
+            summary,
+            contradicting: asked.contradicting.then(|| lines(&contradicting)),
+            ended: None,
+        }),
+        OutputFormat::Text if asked.contradicting => print(&listed(&contradicting)),
+        OutputFormat::Text => {
+            let told = summary.told(Terminal::of_standard_output());
+            print(&format!("{told}\n{}\n", in_words::sentence(origin)))
+        }
+    };
+    match printed {
+        ExitStatus::Done if is_any => ExitStatus::Failed,
+        printed => printed,
+    }
+}
+
+fn filter(asked: &Connections) -> Filter {
+    Filter {
+        protocol: asked.protocol,
+        from: asked.from,
+        to: asked.to,
+        seen_source: None,
+    }
+}
+
+/// What became of all that are asked for, and those that contradict the policy, up to the limit.
+fn judged(policy: &Policy, asked: &Connections) -> io::Result<(Summary, Vec<(Entry, Judgement)>)> {
+    let (mut summary, mut contradicting) = (Summary::new(), Vec::new());
+    let is_listed = asked.contradicting || asked.end;
+    let limit = asked.limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    });
+    tracked::judge_all(policy, &filter(asked), |entry, judgement| {
+        summary.count(&judgement);
+        if is_listed && judgement.contradiction.is_some() && contradicting.len() < limit {
+            contradicting.push((entry, judgement));
+        }
+    })?;
+    Ok((summary, contradicting))
+}
+
+fn lines(contradicting: &[(Entry, Judgement)]) -> Vec<Line> {
+    let line = |(entry, judgement): &(Entry, Judgement)| Line::new(entry, *judgement);
+    contradicting.iter().map(line).collect()
+}
+
+/// A line for each, and where to look for the cause.
+fn listed(contradicting: &[(Entry, Judgement)]) -> String {
+    let mut text = String::new();
+    for line in lines(contradicting) {
+        text += &format!("{line}\n");
+    }
+    match contradicting {
+        [] => "No connection contradicts the configuration.\n".to_owned(),
+        [(entry, _), ..] => text + &causes(entry.original.source, entry.reply.source),
+    }
+}
+
+/// What may have led to it; an entry does not tell.
+fn causes(source: IpAddr, destination: IpAddr) -> String {
+    format!(
+        "\nEither they are older than the rules, and `connections --end` ends them, or another NAT chain decides, which\n\
+         `explain --from {source} {destination}` names.\n"
+    )
+}
+
+fn end(asked: &Connections, summary: Summary, contradicting: &[(Entry, Judgement)]) -> ExitStatus {
+    let is_text = asked.format == OutputFormat::Text;
+    if is_text && print(&listed(contradicting)) != ExitStatus::Done {
+        return ExitStatus::Failed;
+    }
+    if !contradicting.is_empty() && !asked.yes && !agrees(contradicting.len()) {
+        return failed("None was ended.");
+    }
+    let ended = match ended(contradicting) {
+        Ok(ended) => ended,
+        Err(error) => return failed(&format!("a connection cannot be ended: {error}")),
+    };
+    match asked.format {
+        OutputFormat::Text => print(&format!("{ended} ended.\n")),
+        OutputFormat::Json => print_json(&Answer {
+            summary,
+            contradicting: Some(lines(contradicting)),
+            ended: Some(ended),
+        }),
+    }
+}
+
+/// Asks. No answer is no.
+fn agrees(connections: usize) -> bool {
+    let _ = write!(io::stderr(), "End {connections} of them? [y/N] ");
+    let mut answer = String::new();
+    let _ = io::stdin().lock().read_line(&mut answer);
+    ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str())
+}
+
+/// How many there still were.
+fn ended(contradicting: &[(Entry, Judgement)]) -> io::Result<usize> {
+    let conntrack = Conntrack::open()?;
+    let mut ended = 0;
+    for (entry, _) in contradicting {
+        ended += usize::from(conntrack.delete(entry)?);
+    }
+    Ok(ended)
+}
