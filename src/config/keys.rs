@@ -6,10 +6,11 @@ use ipnet::IpNet;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::Config;
+use super::ExistingConnections;
 use super::port_range::PortRange;
 use super::value::{Item, Value};
 use crate::in_words;
-use Field::{Boolean, Cidrs, Integer, Interval, Names, Ports};
+use Field::{Boolean, Cidrs, Existing, Integer, Interval, Names, Ports};
 
 /// A key of the file.
 pub(super) struct Key {
@@ -30,6 +31,7 @@ pub(super) enum Field {
     Ports(fn(&mut Config) -> &mut Vec<PortRange>),
     Integer(fn(&mut Config) -> &mut Option<u64>),
     Interval(fn(&mut Config) -> &mut Duration),
+    Existing(fn(&mut Config) -> &mut ExistingConnections),
 }
 
 // Of keys that more is said of than the table says.
@@ -42,7 +44,7 @@ pub(super) const CIDR_LIMIT: &str = "cidrLimit";
 
 /// The known keys. A new one is a row here and a field of [`Config`] with its default; what they are called elsewhere stands in
 /// [`super::other_names`].
-pub(super) const KEYS: [Key; 14] = [
+pub(super) const KEYS: [Key; 15] = [
     key(
         NON_MASQUERADE_CIDRS,
         Cidrs(|c| &mut c.non_masquerade_cidrs, ALL_MASQUERADED),
@@ -67,6 +69,10 @@ pub(super) const KEYS: [Key; 14] = [
     key(TO_PORTS, Ports(|c| &mut c.to_ports)),
     key("enforce", Boolean(|c| &mut c.enforce)),
     key("dropInvalid", Boolean(|c| &mut c.drop_invalid)),
+    key(
+        "existingConnections",
+        Existing(|c| &mut c.existing_connections),
+    ),
     key(CIDR_LIMIT, Integer(|c| &mut c.cidr_limit)),
     key("resyncInterval", Interval(|c| &mut c.resync_interval)),
 ];
@@ -106,6 +112,7 @@ impl Serialize for Config {
                         file.serialize_entry(name, value)?;
                     }
                 }
+                Existing(of) => file.serialize_entry(name, of(config).name())?,
                 Interval(of) => file.serialize_entry(name, &format!("{:?}", of(config)))?,
             }
         }
@@ -128,8 +135,13 @@ impl Field {
             (Ports(of), Value::Ports(value)) => *of(config) = value,
             (Integer(of), Value::Integer(value)) => *of(config) = Some(value),
             (Interval(of), Value::Interval(value)) => *of(config) = value,
+            (Existing(of), Value::Existing(value)) => *of(config) = value,
             // No `_` for the first: the compiler asks for the arm of a field that is new.
-            (Cidrs(..) | Names(..) | Boolean(_) | Ports(_) | Integer(_) | Interval(_), _) => {
+            (
+                Cidrs(..) | Names(..) | Boolean(_) | Ports(_) | Integer(_) | Interval(_)
+                | Existing(_),
+                _,
+            ) => {
                 debug_assert!(false, "a value of another type than its key");
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use crate::config::Finding;
+use crate::config::{ExistingConnections, Finding};
 use crate::config_source::{LoadError, Loaded, Origin};
 use crate::policy::Policy;
 use crate::policy::words::PolicyChange;
@@ -16,7 +16,8 @@ use crate::ruleset::{ChosenNames, Tables};
 pub(super) struct Desired {
     pub(super) tables: Arc<Tables>,
     /// What the tables are made of, for the log.
-    policy: Policy,
+    pub(super) policy: Policy,
+    pub(super) existing_connections: ExistingConnections,
     /// How often file and kernel are compared without any event.
     pub(super) resync_interval: Duration,
 }
@@ -25,7 +26,7 @@ pub(super) struct Desired {
 #[derive(Debug, Default)]
 pub(super) struct Configuration {
     /// Of the last good one.
-    desired: Option<Desired>,
+    desired: Option<Arc<Desired>>,
     /// What is wrong with the one that was read last; `None`: it is good, or none was read yet.
     errors: Option<String>,
     origin: Option<Origin>,
@@ -54,13 +55,14 @@ impl Configuration {
         let desired = Desired {
             tables: Arc::new(Tables::new(&policy, names)),
             policy,
+            existing_connections: loaded.config.existing_connections,
             resync_interval: loaded.config.resync_interval,
         };
-        if self.desired.as_ref() == Some(&desired) {
+        if self.desired.as_deref() == Some(&desired) {
             return false;
         }
-        desired.say_what_changes(self.desired.as_ref());
-        self.desired = Some(desired);
+        desired.say_what_changes(self.desired.as_deref());
+        self.desired = Some(Arc::new(desired));
         true
     }
 
@@ -77,7 +79,7 @@ impl Configuration {
         self.errors = Some(errors);
     }
 
-    pub(super) fn desired(&self) -> Option<&Desired> {
+    pub(super) fn desired(&self) -> Option<&Arc<Desired>> {
         self.desired.as_ref()
     }
 
@@ -127,6 +129,10 @@ impl Desired {
         if before.resync_interval != self.resync_interval {
             let interval = format!("resyncInterval now {:?}", self.resync_interval);
             change.words.push(interval);
+        }
+        if before.existing_connections != self.existing_connections {
+            let name = self.existing_connections.name();
+            change.words.push(format!("existingConnections now {name}"));
         }
         let PolicyChange { added, removed, .. } = change;
         if change.words.is_empty() {

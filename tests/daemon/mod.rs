@@ -11,6 +11,7 @@
 mod bad_times;
 mod config_watch;
 mod events;
+mod following;
 mod foreign_objects;
 mod http;
 mod in_place;
