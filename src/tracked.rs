@@ -88,6 +88,29 @@ pub fn judged(policy: &Policy, entry: &Entry, node: &impl Node) -> Judgement {
     judge(policy, connection, node)
 }
 
+/// Ends the connections that contradict the policy `now` and were as `before` wanted them, or contradicted that otherwise:
+/// those that the change has turned. Tells how many.
+///
+/// # Errors
+/// Where the kernel refuses, or has no ctnetlink.
+pub fn follow(before: &Policy, now: &Policy) -> io::Result<u64> {
+    let (node, to_read, to_delete) = (ThisNode::read()?, Conntrack::open()?, Conntrack::open()?);
+    let (mut ended, mut refused) = (0, None);
+    for family in Family::ALL {
+        to_read.dump(family, &Filter::default(), |entry| {
+            let contradiction = judged(now, &entry, &node).contradiction;
+            let has_turned = judged(before, &entry, &node).contradiction != contradiction;
+            if contradiction.is_some() && has_turned {
+                match to_delete.delete(&entry) {
+                    Ok(is_ended) => ended += u64::from(is_ended),
+                    Err(error) => refused = Some(error),
+                }
+            }
+        })?;
+    }
+    refused.map_or(Ok(ended), Err)
+}
+
 /// Has each connection read that `filter` asks for, with what is found of it.
 ///
 /// # Errors

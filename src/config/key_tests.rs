@@ -18,8 +18,8 @@ fn all_keys_are_taken_from_yaml_and_json() {
     let yaml = "nonMasqueradeCIDRs: [10.0.0.0/8, fd00::/8]\nmasqueradeCIDRs: [10.1.0.0/16, fd00::/16]\n\
                 sourceCIDRs: [10.244.0.0/16, 'fd01::/64']\noutputInterfaces: [eth0, wg*, '*']\nsnatAddressCIDRs: [192.0.2.0/24, '2001:db8::/64', 10.0.0.0/8]\nmasqNodeTraffic: false\nmasqLinkLocal: true\n\
                 masqLinkLocalIPv6: true\nenableIPv6: true\nrandomFully: false\n\
-                toPorts: 32768-65535,1024-29999\nenforce: true\ndropInvalid: true\ncidrLimit: 3\nresyncInterval: 1m\n";
-    let json = "{\"enforce\": true, \"dropInvalid\": true, \"outputInterfaces\": [\"eth0\", \"wg*\", \"*\"], \"toPorts\": \"1024-29999,32768-65535\", \"randomFully\": false, \"enableIPv6\": true,\
+                toPorts: 32768-65535,1024-29999\nenforce: true\ndropInvalid: true\nexistingConnections: follow\ncidrLimit: 3\nresyncInterval: 1m\n";
+    let json = "{\"existingConnections\": \"follow\", \"enforce\": true, \"dropInvalid\": true, \"outputInterfaces\": [\"eth0\", \"wg*\", \"*\"], \"toPorts\": \"1024-29999,32768-65535\", \"randomFully\": false, \"enableIPv6\": true,\
                 \"masqLinkLocalIPv6\": true, \"masqLinkLocal\": true, \"masqNodeTraffic\": false, \
                 \"snatAddressCIDRs\": [\"192.0.2.0/24\", \"2001:db8::/64\", \"10.0.0.0/8\"], \"sourceCIDRs\": [\"10.244.0.0/16\", \"fd01::/64\"], \"masqueradeCIDRs\": [\"10.1.0.0/16\", \"fd00::/16\"],\
                 \"nonMasqueradeCIDRs\": [\"10.0.0.0/8\", \"fd00::/8\"], \"cidrLimit\": 3, \"resyncInterval\": \"60s\"}";
@@ -48,6 +48,7 @@ fn all_keys_are_taken_from_yaml_and_json() {
     assert!(!config.masq_node_traffic && config.masq_link_local && config.masq_link_local_ipv6);
     assert!(config.enable_ipv6 && !config.random_fully && config.enforce);
     assert!(config.drop_invalid);
+    assert_eq!(config.existing_connections.name(), "follow");
     assert_eq!(config.output_interfaces, ["eth0", "wg*", "*"]);
     let ports: Vec<String> = config.to_ports.iter().map(ToString::to_string).collect();
     assert_eq!(ports, ["1024-29999", "32768-65535"]);

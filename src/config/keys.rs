@@ -6,10 +6,11 @@ use ipnet::IpNet;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::Config;
+use super::ExistingConnections;
 use super::port_range::PortRange;
 use super::value::{Item, Value};
 use crate::in_words;
-use Field::{Boolean, Cidrs, Integer, Interval, Names, Ports};
+use Field::{Boolean, Cidrs, Existing, Integer, Interval, Names, Ports};
 
 /// A key of the file.
 pub(super) struct Key {
@@ -30,6 +31,7 @@ pub(super) enum Field {
     Ports(fn(&mut Config) -> &mut Vec<PortRange>),
     Integer(fn(&mut Config) -> &mut Option<u64>),
     Interval(fn(&mut Config) -> &mut Duration),
+    Existing(fn(&mut Config) -> &mut ExistingConnections),
 }
 
 // Of keys that more is said of than the table says.
@@ -42,7 +44,7 @@ pub(super) const CIDR_LIMIT: &str = "cidrLimit";
 
 /// The known keys. A new one is a row here, a field of [`Config`] with its default, and a property in the schema of the chart's values;
 /// what they are called elsewhere stands in [`super::other_names`].
-pub(super) const KEYS: [Key; 15] = [
+pub(super) const KEYS: [Key; 16] = [
     key(
         NON_MASQUERADE_CIDRS,
         Cidrs(|c| &mut c.non_masquerade_cidrs, ALL_MASQUERADED),
@@ -71,6 +73,10 @@ pub(super) const KEYS: [Key; 15] = [
     key(TO_PORTS, Ports(|c| &mut c.to_ports)),
     key("enforce", Boolean(|c| &mut c.enforce)),
     key("dropInvalid", Boolean(|c| &mut c.drop_invalid)),
+    key(
+        "existingConnections",
+        Existing(|c| &mut c.existing_connections),
+    ),
     key(CIDR_LIMIT, Integer(|c| &mut c.cidr_limit)),
     key("resyncInterval", Interval(|c| &mut c.resync_interval)),
 ];
@@ -111,6 +117,7 @@ impl Serialize for Config {
                         file.serialize_entry(name, value)?;
                     }
                 }
+                Existing(of) => file.serialize_entry(name, of(config).name())?,
                 Interval(of) => file.serialize_entry(name, &format!("{:?}", of(config)))?,
             }
         }
@@ -133,8 +140,13 @@ impl Field {
             (Ports(of), Value::Ports(value)) => *of(config) = value,
             (Integer(of), Value::Integer(value)) => *of(config) = Some(value),
             (Interval(of), Value::Interval(value)) => *of(config) = value,
+            (Existing(of), Value::Existing(value)) => *of(config) = value,
             // No `_` for the first: the compiler asks for the arm of a field that is new.
-            (Cidrs(..) | Names(..) | Boolean(_) | Ports(_) | Integer(_) | Interval(_), _) => {
+            (
+                Cidrs(..) | Names(..) | Boolean(_) | Ports(_) | Integer(_) | Interval(_)
+                | Existing(_),
+                _,
+            ) => {
                 debug_assert!(false, "a value of another type than its key");
             }
         }
@@ -164,6 +176,7 @@ mod tests {
         let named: Vec<&str> = rows.filter_map(|row| row.split('`').nth(1)).collect();
         assert_eq!(named, KEYS.map(|key| key.name));
     }
+
     /// What `helm install` refuses and takes, key by key.
     #[test]
     fn the_schema_of_the_chart_has_each_key_and_its_type() {
@@ -181,6 +194,7 @@ mod tests {
                 Ports(_) => defined("portRanges"),
                 Integer(_) => defined("count"),
                 Interval(_) => defined("duration"),
+                Existing(_) => json!({ "enum": ["keep", "follow"] }),
             };
             let known = keys.get(*name);
             assert_eq!(known, Some(&expected), "{name} of values.schema.json");

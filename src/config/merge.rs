@@ -25,7 +25,9 @@ pub(super) fn merge(files: &[Option<Said<'_>>], flags: &Flags, findings: &mut Fi
         let value = match key.field {
             Field::Cidrs(..) | Field::Names(..) => files.united(key.name),
             Field::Boolean(_) => files.any_true(key, findings),
-            Field::Ports(_) | Field::Integer(_) | Field::Interval(_) => files.same(key, findings),
+            Field::Ports(_) | Field::Integer(_) | Field::Interval(_) | Field::Existing(_) => {
+                files.same(key, findings)
+            }
         };
         if let Some(value) = value {
             key.field.set(&mut config, value);

@@ -136,6 +136,7 @@ fn a_scalar_that_differs_is_an_error_that_names_both_files() {
         ("toPorts", "''", "\"\"", "1-2"),
         ("cidrLimit", "64", "64.0", "65"),
         ("resyncInterval", "60s", "1m", "61s"),
+        ("existingConnections", "keep", "'keep'", "follow"),
     ] {
         let text = |value: &str| format!("{key}: {value}");
         good(&[&text(one), &text(same), &text("~"), ""]);

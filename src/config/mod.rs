@@ -76,10 +76,32 @@ pub struct Config {
     pub enforce: bool,
     /// Packets that belong to no connection, and so cannot be masqueraded, do not leave for destinations that are masqueraded.
     pub drop_invalid: bool,
+    /// What becomes of connections that the policy treats otherwise once it has changed.
+    pub existing_connections: ExistingConnections,
     /// How long each list that files give may be; none: as long as it is.
     pub cidr_limit: Option<u64>,
     /// How often the file and the kernel are compared without any event; at least [`MIN_RESYNC_INTERVAL`].
     pub resync_interval: Duration,
+}
+
+/// What becomes of connections when the policy changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExistingConnections {
+    /// They keep their treatment.
+    Keep,
+    /// Those that it treats otherwise now are ended.
+    Follow,
+}
+
+impl ExistingConnections {
+    /// As a file has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Follow => "follow",
+        }
+    }
 }
 
 /// What the command line contributes.
@@ -148,6 +170,7 @@ pub fn defaults(flags: &Flags) -> Config {
         to_ports: flags.to_ports.clone(),
         enforce: false,
         drop_invalid: false,
+        existing_connections: ExistingConnections::Keep,
         cidr_limit: None,
         resync_interval: flags.resync_interval,
     }

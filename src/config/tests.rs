@@ -180,6 +180,7 @@ fn a_scalar_without_a_value_keeps_its_default_with_a_warning() {
         "dropInvalid",
         "cidrLimit",
         "resyncInterval",
+        "existingConnections",
     ] {
         for value in ["", "null", "~"] {
             let text = format!("\n{key}: {value}\n");

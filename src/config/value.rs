@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_yaml::Value as Scalar;
 
+use super::ExistingConnections;
 use super::cidr::parse_cidr;
 use super::duration::{parse_resync_interval, with_unit};
 use super::finding::Advice;
@@ -26,6 +27,7 @@ pub(super) enum Value {
     Ports(Vec<PortRange>),
     Integer(u64),
     Interval(Duration),
+    Existing(ExistingConnections),
 }
 
 /// An item of a list.
@@ -74,6 +76,7 @@ pub(super) fn scalar(key: &Key, node: &Node<'_>) -> Read<Value> {
         Field::Integer(_) => integer(node),
         Field::Ports(_) => port_ranges(node).map(|value| (value, None)),
         Field::Interval(_) => interval(node).map(|value| (value, None)),
+        Field::Existing(_) => existing(node).map(|value| (value, None)),
         Field::Cidrs(..) | Field::Names(..) => Err(not_a_list(key, node)),
     };
     read.map_err(|advice| with_lookalike(node.text(), advice))
@@ -263,6 +266,17 @@ fn interval(node: &Node<'_>) -> Result<Value, Advice> {
     parsed
         .map(Value::Interval)
         .map_err(|error| Advice::new(error.to_string(), error.remedy()))
+}
+
+fn existing(node: &Node<'_>) -> Result<Value, Advice> {
+    let text = match node.scalar() {
+        Some(Scalar::String(text)) => text,
+        _ => return Err(wrong_type(node, "keep or follow", "write keep or follow")),
+    };
+    let all = [ExistingConnections::Keep, ExistingConnections::Follow];
+    let meant = all.into_iter().find(|value| value.name() == text);
+    let unknown = || Advice::new("neither keep nor follow", "write keep or follow");
+    meant.map(Value::Existing).ok_or_else(unknown)
 }
 
 fn integer(node: &Node<'_>) -> Read<Value> {

@@ -32,6 +32,13 @@ pub(super) enum Outcome {
     Owned { is_ending: bool },
 }
 
+impl Outcome {
+    /// The kernel has what is wanted.
+    pub(super) fn is_as_wanted(self) -> bool {
+        matches!(self, Self::InStep | Self::Applied | Self::Repaired)
+    }
+}
+
 /// The repairs that one table may cost.
 #[derive(Debug, Default)]
 pub(super) struct Budget {

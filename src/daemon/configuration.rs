@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::repetitions::Repetitions;
-use crate::config::Finding;
+use crate::config::{ExistingConnections, Finding};
 use crate::config_source::{LoadError, Loaded, Origin};
 use crate::policy::Policy;
 use crate::policy::words::PolicyChange;
@@ -18,6 +18,7 @@ pub(super) struct Desired {
     pub(super) tables: Arc<Tables>,
     /// What the tables are made of.
     pub(super) policy: Policy,
+    pub(super) existing_connections: ExistingConnections,
     /// How often file and kernel are compared without any event.
     pub(super) resync_interval: Duration,
 }
@@ -26,7 +27,7 @@ pub(super) struct Desired {
 #[derive(Debug, Default)]
 pub(super) struct Configuration {
     /// Of the last good one.
-    desired: Option<Desired>,
+    desired: Option<Arc<Desired>>,
     /// What is wrong with the one that was read last; `None`: it is good, or none was read yet.
     errors: Option<String>,
     origin: Option<Origin>,
@@ -54,32 +55,50 @@ impl Configuration {
             }
             self.warnings = loaded.warnings;
         }
-        self.want(policy, loaded.config.resync_interval, names)
+        let config = &loaded.config;
+        self.want(
+            policy,
+            config.existing_connections,
+            config.resync_interval,
+            names,
+        )
     }
 
     /// The last good one means another policy, as the node has other addresses. Tells whether it does.
     pub(super) fn take_policy(&mut self, policy: Policy, names: &ChosenNames) -> bool {
-        let interval = self.desired.as_ref().map(|desired| desired.resync_interval);
-        interval.is_some_and(|interval| self.want(policy, interval, names))
+        let Some(desired) = self.desired.as_deref() else {
+            return false;
+        };
+        let (existing, interval) = (desired.existing_connections, desired.resync_interval);
+        self.want(policy, existing, interval, names)
     }
 
-    fn want(&mut self, policy: Policy, resync_interval: Duration, names: &ChosenNames) -> bool {
+    fn want(
+        &mut self,
+        policy: Policy,
+        existing_connections: ExistingConnections,
+        resync_interval: Duration,
+        names: &ChosenNames,
+    ) -> bool {
         for warning in policy.warnings() {
             self.address_warnings.warn(&warning.to_string());
         }
-        let before = self.desired.as_ref();
+        let before = self.desired.as_deref();
         if before.is_some_and(|before| {
-            before.policy == policy && before.resync_interval == resync_interval
+            before.policy == policy
+                && before.existing_connections == existing_connections
+                && before.resync_interval == resync_interval
         }) {
             return false;
         }
         let desired = Desired {
             tables: Arc::new(Tables::new(&policy, names)),
             policy,
+            existing_connections,
             resync_interval,
         };
         desired.say_what_changes(before);
-        self.desired = Some(desired);
+        self.desired = Some(Arc::new(desired));
         true
     }
 
@@ -96,7 +115,7 @@ impl Configuration {
         self.errors = Some(errors);
     }
 
-    pub(super) fn desired(&self) -> Option<&Desired> {
+    pub(super) fn desired(&self) -> Option<&Arc<Desired>> {
         self.desired.as_ref()
     }
 
@@ -146,6 +165,10 @@ impl Desired {
         if before.resync_interval != self.resync_interval {
             let interval = format!("resyncInterval now {:?}", self.resync_interval);
             change.words.push(interval);
+        }
+        if before.existing_connections != self.existing_connections {
+            let name = self.existing_connections.name();
+            change.words.push(format!("existingConnections now {name}"));
         }
         let PolicyChange { added, removed, .. } = change;
         if change.words.is_empty() {

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::budget::Outcome;
 use super::config_reader::{ConfigReader, Reading, Verdict};
 use super::config_watch::ConfigWatch;
-use super::configuration::Configuration;
+use super::configuration::{Configuration, Desired};
 use super::connections::Counters;
 use super::http::{self, Answer, Page, Question, Reply};
 use super::keeper::Keeper;
@@ -26,7 +26,7 @@ use super::repetitions::Repetitions;
 use super::table_state::TableState;
 use super::work::{Order, PassEnd, WorkEvent, work};
 use super::worker::{OWN_PROGRAM, Worker, WorkerError};
-use crate::config::Flags;
+use crate::config::{ExistingConnections, Flags};
 use crate::config_source::{self, Loaded, Origin};
 use crate::kernel::notifications::{Arrived, Notifications};
 use crate::kernel::ownership::TableOwner;
@@ -75,7 +75,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     let ended = runtime.block_on(async {
         let signals = Signals::new().map_err(StartError::Signals)?;
         startup_signals::release();
-        let (orders, ordered) = mpsc::channel(2);
+        let (orders, ordered) = mpsc::channel(3);
         let (tell, events) = mpsc::channel(1);
         let worker = Worker::new(OWN_PROGRAM.into());
         let children = signal(SignalKind::child()).map_err(StartError::Signals)?;
@@ -120,6 +120,8 @@ struct EventLoop {
     reader: ConfigReader,
     configuration: Configuration,
     addresses: NodeAddresses,
+    /// What the kernel was left with by the last pass that left it with all that was desired.
+    in_force: Option<Arc<Desired>>,
     keeper: Keeper,
     ledger: Ledger,
     tables: [TableState; 2],
@@ -154,6 +156,7 @@ impl EventLoop {
             reader: ConfigReader::new(Instant::now()),
             configuration: Configuration::default(),
             addresses: NodeAddresses::default(),
+            in_force: None,
             keeper: Keeper::new(),
             ledger: Ledger::default(),
             tables: Family::ALL.map(|family| TableState::new(family, counts_per_cidr)),
@@ -180,6 +183,7 @@ impl EventLoop {
                         self.counted(read);
                         let _ = reply.send(self.metrics_page());
                     }
+                    WorkEvent::Followed(ended) => self.followed(ended),
                     WorkEvent::WorkerEnded => self.keeper.worker_ended(Instant::now()),
                 },
                 _ = self.signals.hangup.recv() => {
@@ -223,11 +227,11 @@ impl EventLoop {
             self.addresses.end_connections_of_gone_ones(&desired.policy);
         }
         if let Some(repairs) = self.keeper.next(now) {
-            let tables = Arc::clone(&desired.tables);
+            let desired = Arc::clone(desired);
             self.subscribe_again();
             self.ledger.pass_begins();
-            // There is room: at most a reading of the counters comes before it.
-            let _ = self.orders.try_send(Order::Pass { tables, repairs });
+            // There is room: at most one of each other order comes before it.
+            let _ = self.orders.try_send(Order::Pass { desired, repairs });
         }
     }
 
@@ -319,14 +323,37 @@ impl EventLoop {
             self.ledger.note(notifications.take());
         }
         let outcomes = match end.report {
-            Ok(report) => self.passed_with(&end.tables, report),
-            Err(error) => self.passed_without_answer(&end.tables, &error),
+            Ok(report) => self.passed_with(&end.desired.tables, report),
+            Err(error) => self.passed_without_answer(&end.desired.tables, &error),
         };
+        if outcomes.iter().all(|(_, outcome)| outcome.is_as_wanted()) {
+            self.follow(end.desired);
+        }
         let now = Instant::now();
         self.keeper.passed(&outcomes, now);
         for table in &mut self.tables {
             let is_contested = self.keeper.is_withheld(table.family, now);
             table.say_whether_it_is_contested(is_contested);
+        }
+    }
+
+    /// Where the policy has changed by this, and is to be followed.
+    fn follow(&mut self, now: Arc<Desired>) {
+        let is_followed = now.existing_connections == ExistingConnections::Follow;
+        let before = self.in_force.replace(Arc::clone(&now));
+        if let Some(before) = before.filter(|before| is_followed && before.policy != now.policy) {
+            // There is room: the last one has ended before the pass began.
+            let _ = self.orders.try_send(Order::Follow { before, now });
+        }
+    }
+
+    fn followed(&mut self, ended: io::Result<u64>) {
+        match ended {
+            Ok(ended) => info!(
+                ended,
+                "existing connections follow the policy: {ended} that it treats otherwise now were ended"
+            ),
+            Err(error) => warn!("existing connections cannot follow the policy: {error}"),
         }
     }
 

@@ -139,11 +139,7 @@ impl Keeper {
     pub(super) fn passed(&mut self, outcomes: &[(Family, Outcome)], now: Instant) {
         self.is_under_way = false;
         for (family, outcome) in outcomes {
-            let is_as_wanted = matches!(
-                outcome,
-                Outcome::InStep | Outcome::Applied | Outcome::Repaired
-            );
-            if is_as_wanted && !self.is_outdated {
+            if outcome.is_as_wanted() && !self.is_outdated {
                 self.unapplied.retain(|unapplied| unapplied != family);
             }
             if let Some(budget) = self.budgets.get_mut(family) {

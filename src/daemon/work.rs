@@ -9,6 +9,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
+use super::configuration::Desired;
 use super::connections::{self, Counters};
 use super::http::Reply;
 use super::inherited;
@@ -16,17 +17,23 @@ use super::worker::{Worker, WorkerError};
 use crate::kernel::ownership::TableOwner;
 use crate::kernel::pass::PassReport;
 use crate::ruleset::{Family, Tables};
+use crate::tracked;
 
 /// What is to be done.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// A pass over the kernel's tables. Those of `repairs` may be repaired; others are only compared.
+    /// A pass over the tables that are desired. Those of `repairs` may be repaired; others are only compared.
     Pass {
-        tables: Arc<Tables>,
+        desired: Arc<Desired>,
         repairs: Vec<Family>,
     },
     /// To read what these tables have counted, for a page of metrics.
     Count { tables: Arc<Tables>, reply: Reply },
+    /// To end the connections that the change of the policy has turned. No pass changes it meanwhile.
+    Follow {
+        before: Arc<Desired>,
+        now: Arc<Desired>,
+    },
 }
 
 /// What has happened.
@@ -34,6 +41,8 @@ pub(super) enum Order {
 pub(super) enum WorkEvent {
     Passed(PassEnd),
     Counted(io::Result<Vec<Counters>>, Reply),
+    /// How many connections were ended.
+    Followed(io::Result<u64>),
     /// The worker ended while nothing was asked of it.
     WorkerEnded,
 }
@@ -41,7 +50,7 @@ pub(super) enum WorkEvent {
 /// How a pass ended.
 #[derive(Debug)]
 pub(super) struct PassEnd {
-    pub(super) tables: Arc<Tables>,
+    pub(super) desired: Arc<Desired>,
     pub(super) report: Result<PassReport, WorkerError>,
     pub(super) took: Duration,
     /// How many workers have been started.
@@ -62,19 +71,24 @@ pub(super) async fn work(
         let event = tokio::select! {
             order = orders.recv() => match order {
                 None => return,
-                Some(Order::Pass { tables, repairs }) => {
+                Some(Order::Pass { desired, repairs }) => {
                     let started = Instant::now();
                     WorkEvent::Passed(PassEnd {
-                        report: worker.pass(&tables, repairs, table_owner).await,
+                        report: worker.pass(&desired.tables, repairs, table_owner).await,
                         took: started.elapsed(),
                         worker_starts: worker.starts(),
-                        tables,
+                        desired,
                     })
                 }
                 Some(Order::Count { tables, reply }) => {
                     let read = spawn_blocking(move || connections::read(&tables)).await;
                     let read = read.unwrap_or_else(|panic| Err(io::Error::other(panic)));
                     WorkEvent::Counted(read, reply)
+                }
+                Some(Order::Follow { before, now }) => {
+                    let follow = move || tracked::follow(&before.policy, &now.policy);
+                    let ended = spawn_blocking(follow).await;
+                    WorkEvent::Followed(ended.unwrap_or_else(|panic| Err(io::Error::other(panic))))
                 }
             },
             () = worker.ended() => WorkEvent::WorkerEnded,

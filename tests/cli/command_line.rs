@@ -489,7 +489,7 @@ fn all_that_was_configured_is_printed_as_one_file() {
         "nonMasqueradeCIDRs:\n- 10.0.0.0/8\n- 172.16.0.0/12\n- 192.168.0.0/16\n\
          masqueradeCIDRs:\n- 10.1.0.0/16\nsourceCIDRs:\n- 10.244.0.0/16\noutputInterfaces:\n- eth0\n- '*'\n\
          snatAddressCIDRs: []\nmasqNodeTraffic: true\nmasqLinkLocal: true\nmasqLinkLocalIPv6: false\nenableIPv6: true\n\
-         randomFully: true\ntoPorts: 5000-9999\nenforce: false\ndropInvalid: false\nresyncInterval: 60s\n"
+         randomFully: true\ntoPorts: 5000-9999\nenforce: false\ndropInvalid: false\nexistingConnections: keep\nresyncInterval: 60s\n"
     );
     let json = check("check --to-ports 5000-9999 --enable-ipv6 --format json a b");
     write("yaml", &yaml.output);

@@ -16,6 +16,7 @@ mod watched;
 mod bad_times;
 mod config_watch;
 mod events;
+mod following;
 mod foreign_objects;
 mod http;
 mod in_place;

@@ -94,6 +94,10 @@ fn written(config: &Config) -> String {
     key("toPorts", shown(&config.to_ports).join(",").into());
     key("enforce", config.enforce.into());
     key("dropInvalid", config.drop_invalid.into());
+    key(
+        "existingConnections",
+        config.existing_connections.name().into(),
+    );
     if let Some(limit) = config.cidr_limit {
         key("cidrLimit", limit.into());
     }

@@ -17,7 +17,7 @@ use crate::support::outcome::Outcome;
 use crate::support::probe::{Probe, Protocol};
 
 /// How each shown output begins. The first is compared in `yaml`.
-const BEGINNINGS: [&str; 8] = [
+const BEGINNINGS: [&str; 9] = [
     "$ non-masquerade-daemon check ",
     "$ non-masquerade-daemon status",
     "$ non-masquerade-daemon doctor",
