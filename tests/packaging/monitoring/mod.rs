@@ -134,6 +134,7 @@ fn the_dashboard_shows_what_is_promised() {
         "config_last_good_load_timestamp_seconds",
         "config_loads_total",
         "connections_total",
+        "contradicting_connections",
         "drift_repairs_total",
         "in_step",
         "invalid_dropped_total",
