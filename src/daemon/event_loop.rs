@@ -16,7 +16,7 @@ use super::budget::Outcome;
 use super::config_reader::{ConfigReader, Reading, Verdict};
 use super::config_watch::ConfigWatch;
 use super::configuration::{Configuration, Desired};
-use super::connections::Counters;
+use super::contradictions::{Contradictions, LastCount};
 use super::http::{self, Answer, Page, Question, Reply};
 use super::keeper::Keeper;
 use super::ledger::{Ledger, covered};
@@ -24,7 +24,7 @@ use super::metrics::{self, Metrics};
 use super::node_addresses::NodeAddresses;
 use super::repetitions::Repetitions;
 use super::table_state::TableState;
-use super::work::{Order, PassEnd, WorkEvent, work};
+use super::work::{Counted, Order, PassEnd, WorkEvent, work};
 use super::worker::{OWN_PROGRAM, Worker, WorkerError};
 use crate::config::{ExistingConnections, Flags};
 use crate::config_source::{self, Loaded, Origin};
@@ -130,6 +130,8 @@ struct EventLoop {
     metrics: Metrics,
     /// The counters are being read for a page of metrics.
     is_counting: bool,
+    /// Of the connections that contradict the policy.
+    last_count: LastCount,
     /// Of the worker, and of readings of the counters.
     errors: Repetitions,
 }
@@ -163,6 +165,7 @@ impl EventLoop {
             libnftables: None,
             metrics: Metrics::new(counts_per_cidr),
             is_counting: false,
+            last_count: LastCount::default(),
             errors: Repetitions::default(),
             settings,
         }
@@ -179,8 +182,8 @@ impl EventLoop {
                 _ = self.signals.interrupt.recv() => return info!("SIGINT: the rules stay in force"),
                 Some(event) = self.work_events.recv() => match event {
                     WorkEvent::Passed(end) => self.passed(end),
-                    WorkEvent::Counted(read, reply) => {
-                        self.counted(read);
+                    WorkEvent::Counted(counted, reply) => {
+                        self.counted(counted);
                         let _ = reply.send(self.metrics_page());
                     }
                     WorkEvent::Followed(ended) => self.followed(ended),
@@ -421,17 +424,36 @@ impl EventLoop {
         match self.configuration.desired() {
             Some(desired) if !self.keeper.is_under_way() && !self.is_counting => {
                 self.is_counting = true;
-                let tables = Arc::clone(&desired.tables);
+                let (tables, now) = (Arc::clone(&desired.tables), Instant::now());
+                let is_due = self.last_count.is_outdated(now);
+                let in_force = self.in_force.clone().filter(|_| is_due);
+                if in_force.is_some() {
+                    self.last_count.begins(now);
+                }
+                let order = Order::Count {
+                    tables,
+                    in_force,
+                    reply,
+                };
                 // There is room, as for a pass: there is at most one of each.
-                let _ = self.orders.try_send(Order::Count { tables, reply });
+                let _ = self.orders.try_send(order);
             }
             _ => drop(reply.send(self.metrics_page())),
         }
     }
 
-    fn counted(&mut self, read: io::Result<Vec<Counters>>) {
+    fn counted(&mut self, counted: Counted) {
         self.is_counting = false;
-        match read {
+        if let Some(counted) = counted.contradictions {
+            let counts = counted.unwrap_or_else(|error| {
+                let text =
+                    format!("connections that contradict the policy cannot be counted: {error}");
+                self.errors.warn(&text);
+                Contradictions::default()
+            });
+            self.metrics.contradict(&counts);
+        }
+        match counted.counters {
             Ok(read) => {
                 for table in &mut self.tables {
                     let its = read.iter().filter(|its| its.family == table.family);

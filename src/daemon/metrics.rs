@@ -14,6 +14,7 @@ use prometheus_client::registry::{Metric, Registry};
 
 use super::budget::Outcome;
 use super::connections::ConnectionCounts;
+use super::contradictions::Contradictions;
 use crate::ruleset::{AddressField, Element, Family, Tables};
 
 /// The beginning of each name.
@@ -41,6 +42,7 @@ pub(super) struct Metrics {
     exempt_cidrs: Labelled<Labels, Gauge>,
     connections: Labelled<Labels, Counter>,
     cidr_connections: Labelled<Labels, Counter>,
+    contradicting_connections: Labelled<Labels, Gauge>,
     invalid_dropped: Labelled<Labels, Counter>,
     worker_restarts: Counter,
 }
@@ -86,6 +88,11 @@ impl Metrics {
             exempt_cidrs,
             connections,
             cidr_connections,
+            contradicting_connections: registered(
+                of,
+                "contradicting_connections",
+                "Connections that were not treated as the policy in force asks for, by kind; counted every 5 minutes at most",
+            ),
             invalid_dropped: registered(
                 of,
                 "invalid_dropped",
@@ -207,6 +214,16 @@ impl Metrics {
         }
     }
 
+    /// So many connections contradict the policy; nothing, where that is not known.
+    pub(super) fn contradict(&self, counts: &Contradictions) {
+        self.contradicting_connections.clear();
+        for ((family, kind), count) in counts {
+            let of = labels([("family", family.name()), ("kind", kind.name())]);
+            let gauge = self.contradicting_connections.get_or_create(&of);
+            gauge.set((*count).into());
+        }
+    }
+
     /// The page.
     ///
     /// # Errors
@@ -237,6 +254,7 @@ fn registered<M: Metric + Clone + Default>(of: &mut Registry, name: &str, help: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::judgement::Contradiction;
 
     #[test]
     fn the_names_and_labels_are_those_that_are_promised() {
@@ -252,6 +270,7 @@ mod tests {
         counts.dropped_invalid.total = 5;
         counts.by_cidr = Some([("10.0.0.0/8".to_owned(), 4)].into());
         metrics.tell(Family::Ip, Some(true), &counts);
+        metrics.contradict(&[((Family::Ip6, Contradiction::OtherAddress), 6)].into());
         let text = metrics.text().unwrap();
         let version = env!("CARGO_PKG_VERSION");
         let build = format!("build_info{{version=\"{version}\",libnftables=\"1.0.6\"}} 1");
@@ -269,6 +288,7 @@ mod tests {
             "connections_total{family=\"ip\",verdict=\"non_masquerade\"} 4",
             "invalid_dropped_total{family=\"ip\"} 5",
             "cidr_connections_total{family=\"ip\",cidr=\"10.0.0.0/8\"} 4",
+            "contradicting_connections{family=\"ip6\",kind=\"other_address\"} 6",
             "worker_restarts_total 0",
         ] {
             let line = format!("\nnon_masquerade_daemon_{line}");
@@ -284,6 +304,15 @@ mod tests {
                 .unwrap()
                 .contains("cidr_connections")
         );
+    }
+
+    #[test]
+    fn contradictions_that_are_not_known_are_not_told() {
+        let metrics = Metrics::new(false);
+        metrics.contradict(&[((Family::Ip, Contradiction::OtherAddress), 1)].into());
+        metrics.contradict(&Contradictions::default());
+        let text = metrics.text().unwrap();
+        assert!(!text.contains("contradicting_connections{"), "{text}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod config_reader;
 mod config_watch;
 mod configuration;
 mod connections;
+mod contradictions;
 pub mod event_loop;
 mod http;
 mod inherited;

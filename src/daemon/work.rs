@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::configuration::Desired;
 use super::connections::{self, Counters};
+use super::contradictions::{self, Contradictions};
 use super::http::Reply;
 use super::inherited;
 use super::worker::{Worker, WorkerError};
@@ -28,7 +29,12 @@ pub(super) enum Order {
         repairs: Vec<Family>,
     },
     /// To read what these tables have counted, for a page of metrics.
-    Count { tables: Arc<Tables>, reply: Reply },
+    Count {
+        tables: Arc<Tables>,
+        /// To count the connections that contradict it as well, where that is due.
+        in_force: Option<Arc<Desired>>,
+        reply: Reply,
+    },
     /// To end the connections that the change of the policy has turned. No pass changes it meanwhile.
     Follow {
         before: Arc<Desired>,
@@ -40,11 +46,19 @@ pub(super) enum Order {
 #[derive(Debug)]
 pub(super) enum WorkEvent {
     Passed(PassEnd),
-    Counted(io::Result<Vec<Counters>>, Reply),
+    Counted(Counted, Reply),
     /// How many connections were ended.
     Followed(io::Result<u64>),
     /// The worker ended while nothing was asked of it.
     WorkerEnded,
+}
+
+/// What was counted for a page of metrics.
+#[derive(Debug)]
+pub(super) struct Counted {
+    pub(super) counters: io::Result<Vec<Counters>>,
+    /// `None`: that was not asked for.
+    pub(super) contradictions: Option<io::Result<Contradictions>>,
 }
 
 /// How a pass ended.
@@ -80,15 +94,14 @@ pub(super) async fn work(
                         desired,
                     })
                 }
-                Some(Order::Count { tables, reply }) => {
-                    let read = spawn_blocking(move || connections::read(&tables)).await;
-                    let read = read.unwrap_or_else(|panic| Err(io::Error::other(panic)));
-                    WorkEvent::Counted(read, reply)
-                }
+                Some(Order::Count {
+                    tables,
+                    in_force,
+                    reply,
+                }) => WorkEvent::Counted(count(tables, in_force).await, reply),
                 Some(Order::Follow { before, now }) => {
                     let follow = move || tracked::follow(&before.policy, &now.policy);
-                    let ended = spawn_blocking(follow).await;
-                    WorkEvent::Followed(ended.unwrap_or_else(|panic| Err(io::Error::other(panic))))
+                    WorkEvent::Followed(in_a_thread(follow).await)
                 }
             },
             () = worker.ended() => WorkEvent::WorkerEnded,
@@ -98,4 +111,23 @@ pub(super) async fn work(
             return;
         }
     }
+}
+
+async fn count(tables: Arc<Tables>, in_force: Option<Arc<Desired>>) -> Counted {
+    let counters = in_a_thread(move || connections::read(&tables)).await;
+    let contradictions = match in_force {
+        Some(in_force) => Some(in_a_thread(move || contradictions::count(&in_force)).await),
+        None => None,
+    };
+    Counted {
+        counters,
+        contradictions,
+    }
+}
+
+async fn in_a_thread<T: Send + 'static>(
+    task: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let done = spawn_blocking(task).await;
+    done.unwrap_or_else(|panic| Err(io::Error::other(panic)))
 }

@@ -215,6 +215,15 @@ impl Contradiction {
         Self::KeptThoughToBeMasqueraded,
         Self::OtherAddress,
     ];
+
+    /// As a bare value, of the metrics and of JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MasqueradedThoughExempt => "masqueraded_though_exempt",
+            Self::KeptThoughToBeMasqueraded => "kept_though_to_be_masqueraded",
+            Self::OtherAddress => "other_address",
+        }
+    }
 }
 
 impl fmt::Display for Contradiction {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use crate::DAEMON;
@@ -206,6 +206,61 @@ fn the_metrics_tell_what_the_daemon_did() {
     // IPv6 is off again.
     let page = get(&namespace, "/metrics").unwrap().body;
     assert!(!page.contains("in_step{family=\"ip6\"}"), "{page}");
+}
+
+/// Another chain masquerades first what is exempt.
+#[test]
+fn connections_that_contradict_the_policy_are_counted_at_the_first_scrape_and_not_at_each() {
+    let lab = Lab::new().unwrap();
+    let other = r"table ip other {
+        chain early {
+            type nat hook postrouting priority srcnat - 5;
+            ip daddr 10.9.0.1 masquerade
+        }
+    }";
+    Nft::host().apply(&lab.node, other).unwrap();
+    let daemon = Daemon::start(DAEMON, &lab.node, &list("10.0.0.0/8"), &[]).unwrap();
+    daemon.wait_for_log("applied and read back").unwrap();
+    let probe = Probe::from_pod(&lab).unwrap();
+    for protocol in Protocol::ALL {
+        for to in [[10, 9, 0, 1], [10, 1, 0, 1], [1, 1, 1, 1]] {
+            probe.seen_source(protocol, IpAddr::from(to)).unwrap();
+        }
+    }
+    let counted = f64::from(u8::try_from(Protocol::ALL.len()).unwrap());
+    for is_first in [true, false] {
+        for (kind, expected) in [
+            ("masqueraded_though_exempt", counted),
+            ("kept_though_to_be_masqueraded", 0.0),
+            ("other_address", 0.0),
+        ] {
+            let name = format!("contradicting_connections{{family=\"ip\",kind=\"{kind}\"}}");
+            let told = metric(&lab.node, &name).unwrap();
+            assert_eq!(told, expected, "{kind}, first: {is_first}");
+        }
+        let again = probe.seen_source(Protocol::Udp, Ipv4Addr::new(10, 9, 0, 1));
+        again.unwrap();
+    }
+    // IPv6 is off.
+    let page = get(&lab.node, "/metrics").unwrap().body;
+    let of_ip6 = "contradicting_connections{family=\"ip6\"";
+    assert!(!page.contains(of_ip6), "{page}");
+}
+
+#[test]
+fn without_a_policy_no_connection_contradicts_it() {
+    let namespace = Namespace::new().unwrap();
+    let bad = "nonMasqueradeCIDRs: [192.0.2.1/24]";
+    let daemon = Daemon::start(DAEMON, &namespace, bad, &[]).unwrap();
+    wait_for_metric(&namespace, "config_loads_total{result=\"failure\"}", 1.0);
+    let is_told = || {
+        let page = get(&namespace, "/metrics").unwrap().body;
+        page.contains("contradicting_connections{")
+    };
+    assert!(!is_told());
+    daemon.replace_configuration(&list("192.0.2.0/24")).unwrap();
+    daemon.wait_for_log("applied and read back").unwrap();
+    wait_until(LIMIT, is_told).unwrap();
 }
 
 #[test]

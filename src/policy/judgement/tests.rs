@@ -187,3 +187,10 @@ fn with_output_interfaces_today_s_route_says_what_can_be_judged() {
     let (_, uplink) = judged(&config, [POD, "1.1.1.1", POD]);
     assert_eq!(uplink, Some(Contradiction::KeptThoughToBeMasqueraded));
 }
+
+#[test]
+fn the_name_of_a_contradiction_is_the_one_that_json_has() {
+    for kind in Contradiction::ALL {
+        assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+    }
+}

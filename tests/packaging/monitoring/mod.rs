@@ -90,7 +90,12 @@ fn alerts_ask_for_metrics_and_labels_that_the_daemon_has() {
             asked.insert(name.to_owned());
         }
     }
-    let promised = ["config_loads_total", "drift_repairs_total", "in_step"];
+    let promised = [
+        "config_loads_total",
+        "contradicting_connections",
+        "drift_repairs_total",
+        "in_step",
+    ];
     let promised = promised.map(|name| format!("non_masquerade_daemon_{name}"));
     assert_eq!(asked, BTreeSet::from(promised));
 }
@@ -134,6 +139,7 @@ fn the_dashboard_shows_what_is_promised() {
         "config_last_good_load_timestamp_seconds",
         "config_loads_total",
         "connections_total",
+        "contradicting_connections",
         "drift_repairs_total",
         "in_step",
         "invalid_dropped_total",
