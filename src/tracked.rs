@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use crate::kernel::conntrack::{Conntrack, Entry, Filter};
+use crate::kernel::conntrack::{self, Conntrack, Entry, Filter};
 use crate::kernel::routing;
 use crate::policy::Policy;
 use crate::policy::judgement::{AddressKind, Connection, Judgement, Node, judge};
@@ -94,21 +94,11 @@ pub fn judged(policy: &Policy, entry: &Entry, node: &impl Node) -> Judgement {
 /// # Errors
 /// Where the kernel refuses, or has no ctnetlink.
 pub fn follow(before: &Policy, now: &Policy) -> io::Result<u64> {
-    let (node, to_read, to_delete) = (ThisNode::read()?, Conntrack::open()?, Conntrack::open()?);
-    let (mut ended, mut refused) = (0, None);
-    for family in Family::ALL {
-        to_read.dump(family, &Filter::default(), |entry| {
-            let contradiction = judged(now, &entry, &node).contradiction;
-            let has_turned = judged(before, &entry, &node).contradiction != contradiction;
-            if contradiction.is_some() && has_turned {
-                match to_delete.delete(&entry) {
-                    Ok(is_ended) => ended += u64::from(is_ended),
-                    Err(error) => refused = Some(error),
-                }
-            }
-        })?;
-    }
-    refused.map_or(Ok(ended), Err)
+    let node = ThisNode::read()?;
+    conntrack::end(&Filter::default(), |entry| {
+        let contradiction = judged(now, entry, &node).contradiction;
+        contradiction.is_some() && judged(before, entry, &node).contradiction != contradiction
+    })
 }
 
 /// Has each connection read that `filter` asks for, with what is found of it.

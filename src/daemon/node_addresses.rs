@@ -9,12 +9,11 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{info, warn};
 
 use super::repetitions::Repetitions;
-use crate::kernel::conntrack::{Conntrack, Filter};
+use crate::kernel::conntrack::{self, Filter};
 use crate::kernel::notifications::AddressNotifications;
 use crate::kernel::routing;
 use crate::policy::Policy;
 use crate::policy::node_address::NodeAddress;
-use crate::ruleset::Family;
 
 /// The state between two looks.
 #[derive(Default)]
@@ -135,21 +134,11 @@ impl NodeAddresses {
     }
 }
 
-/// Deletes the entries of those that were translated to the address, and tells how many.
+/// Those that were translated to the address; tells how many.
 fn end_connections(address: IpAddr) -> io::Result<u64> {
-    let (reader, deleter) = (Conntrack::open()?, Conntrack::open()?);
     let filter = Filter {
         seen_source: Some(address),
         ..Filter::default()
     };
-    let (mut ended, mut failure) = (0, None);
-    reader.dump(Family::of(address), &filter, |entry| {
-        if entry.original.source != address {
-            match deleter.delete(&entry) {
-                Ok(is_deleted) => ended += u64::from(is_deleted),
-                Err(error) => failure = Some(error),
-            }
-        }
-    })?;
-    failure.map_or(Ok(ended), Err)
+    conntrack::end(&filter, |entry| entry.original.source != address)
 }

@@ -1,5 +1,6 @@
-//! What is done beside the event loop, one order at a time: passes, which the worker does, and readings of the counters, in a
-//! thread, for the kernel may take a second for a long list. While there is no order, the end of the worker is waited for.
+//! What is done beside the event loop, one order at a time: passes, which the worker does; and in a thread, for the kernel may
+//! take a second for a long list, readings of the counters and of the connections. While there is no order, the end of the
+//! worker is waited for.
 
 use std::io;
 use std::sync::Arc;

@@ -199,6 +199,26 @@ impl Conntrack {
     }
 }
 
+/// Deletes the entries that `filter` asks for, of those the ones that are `to_end`, and tells how many.
+///
+/// # Errors
+/// Where the kernel refuses, or has no ctnetlink. What could be deleted is.
+pub fn end(filter: &Filter, mut to_end: impl FnMut(&Entry) -> bool) -> io::Result<u64> {
+    let (reader, deleter) = (Conntrack::open()?, Conntrack::open()?);
+    let (mut ended, mut refusal) = (0, None);
+    for family in Family::ALL {
+        reader.dump(family, filter, |entry| {
+            if to_end(&entry) {
+                match deleter.delete(&entry) {
+                    Ok(is_ended) => ended += u64::from(is_ended),
+                    Err(error) => refusal = Some(error),
+                }
+            }
+        })?;
+    }
+    refusal.map_or(Ok(ended), Err)
+}
+
 impl Events {
     /// Subscribes to the connections that begin from now on.
     ///
