@@ -156,6 +156,15 @@ fn load(options: &Options) -> Result<Loaded, LoadError> {
     config_source::load_patiently(&options.config, &options.flags())
 }
 
+/// The configuration and what it means on this machine. Warnings, or what is wrong with it, are said.
+fn load_here(options: &Options) -> Result<(Loaded, Policy), ExitStatus> {
+    let loaded = load(options).map_err(|error| bad_configuration(&error))?;
+    print_warnings(&loaded.warnings);
+    let policy = policy_here(&loaded.config);
+    print_warnings(&policy.warnings());
+    Ok((loaded, policy))
+}
+
 /// What the configuration means on this machine.
 fn policy_here(config: &Config) -> Policy {
     let policy = Policy::new(config);

@@ -10,10 +10,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::terminal::Terminal;
-use super::{
-    ExitStatus, bad_configuration, failed, load, policy_here, print, print_json, print_warnings,
-    require_net_admin,
-};
+use super::{ExitStatus, failed, load_here, print, print_json, require_net_admin};
 use crate::cli::{Connections, Options, OutputFormat};
 use crate::config_source::Origin;
 use crate::in_words;
@@ -49,13 +46,10 @@ pub(super) fn connections(options: &Options, asked: &Connections) -> ExitStatus 
         );
         return ExitStatus::WrongArguments;
     }
-    let loaded = match load(options) {
-        Ok(loaded) => loaded,
-        Err(error) => return bad_configuration(&error),
+    let (loaded, policy) = match load_here(options) {
+        Ok(here) => here,
+        Err(status) => return status,
     };
-    print_warnings(&loaded.warnings);
-    let policy = policy_here(&loaded.config);
-    print_warnings(&policy.warnings());
     if asked.watch {
         return watch::watch(&policy, asked);
     }

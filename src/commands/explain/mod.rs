@@ -17,9 +17,7 @@ use super::look::Look;
 use super::other_nat::Traffic;
 use super::terminal::Terminal;
 use super::uplinks;
-use super::{
-    ExitStatus, bad_configuration, failed, load, policy_here, print, print_json, print_warnings,
-};
+use super::{ExitStatus, failed, load_here, print, print_json};
 use crate::cli::{Options, OutputFormat};
 use crate::config::provenance::{CidrPlace, List, ListedCidr};
 use crate::config_source::Loaded;
@@ -52,13 +50,10 @@ pub(super) fn explain(
     destinations: &[IpAddr],
     format: OutputFormat,
 ) -> ExitStatus {
-    let loaded = match load(options) {
-        Ok(loaded) => loaded,
-        Err(error) => return bad_configuration(&error),
+    let (loaded, policy) = match load_here(options) {
+        Ok(here) => here,
+        Err(status) => return status,
     };
-    print_warnings(&loaded.warnings);
-    let policy = policy_here(&loaded.config);
-    print_warnings(&policy.warnings());
     let tables = Tables::new(&policy, &options.chosen_names());
     let seen = match seen(options, &tables) {
         Ok(seen) => seen,
