@@ -1,6 +1,7 @@
 //! `doctor` beside each thing that it is to find, planted in a namespace.
 
 mod agents;
+mod connections;
 mod limited_rules;
 mod neighbours;
 mod out_of_sight;
@@ -18,7 +19,7 @@ use crate::support::netns::{Namespace, succeed};
 use crate::support::outcome::{Outcome, as_ordinary_user, on_a_terminal};
 use report::Report;
 
-const CHECKS: [&str; 15] = [
+const CHECKS: [&str; 16] = [
     "capability",
     "configuration",
     "libnftables",
@@ -33,6 +34,7 @@ const CHECKS: [&str; 15] = [
     "forwarding",
     "pod-ranges",
     "uplinks",
+    "connections",
     "daemons",
 ];
 

@@ -13,7 +13,7 @@ use crate::policy::prefix_table;
 
 /// A connection and what is found of it. Names of fields are a contract.
 #[derive(Debug, Serialize)]
-pub(super) struct Line {
+pub(in crate::commands) struct Line {
     protocol: String,
     source: IpAddr,
     /// Of ICMP, the identifier.
@@ -38,7 +38,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(entry: &Entry, judgement: Judgement) -> Self {
+    pub(in crate::commands) fn new(entry: &Entry, judgement: Judgement) -> Self {
         let Entry {
             original, reply, ..
         } = entry;

@@ -18,7 +18,7 @@ use crate::kernel::conntrack::{Conntrack, Entry, Filter};
 use crate::policy::Policy;
 use crate::policy::judgement::Judgement;
 use crate::tracked;
-use line::Line;
+pub(super) use line::Line;
 use summary::Summary;
 
 /// What `--format json` prints. Names of fields are a contract.

@@ -4,6 +4,7 @@
 
 mod capability;
 mod configuration;
+mod connections;
 mod daemons;
 mod enforcement;
 mod finding;
@@ -66,6 +67,9 @@ fn examined(options: &Options) -> Vec<Finding> {
     findings.extend(forwarding::check(has_ipv6));
     findings.push(pod_ranges::check(policy.as_ref()));
     findings.extend(uplinks::check(policy.as_ref()));
+    if has_capability {
+        findings.extend(connections::check(policy.as_ref()));
+    }
     findings.push(daemons::finding(&running()));
     findings
 }
