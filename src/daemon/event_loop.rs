@@ -16,6 +16,7 @@ use super::budget::Outcome;
 use super::config_reader::{ConfigReader, Reading, Verdict};
 use super::config_watch::ConfigWatch;
 use super::configuration::{Configuration, Desired};
+use super::connections::Counters;
 use super::contradictions::{Contradictions, LastCount};
 use super::http::{self, Answer, Page, Question, Reply};
 use super::keeper::Keeper;
@@ -24,7 +25,7 @@ use super::metrics::{self, Metrics};
 use super::node_addresses::NodeAddresses;
 use super::repetitions::Repetitions;
 use super::table_state::TableState;
-use super::work::{Counted, Order, PassEnd, WorkEvent, work};
+use super::work::{Order, PassEnd, WorkEvent, work};
 use super::worker::{OWN_PROGRAM, Worker, WorkerError};
 use crate::config::{ExistingConnections, Flags};
 use crate::config_source::{self, Loaded, Origin};
@@ -75,7 +76,7 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     let ended = runtime.block_on(async {
         let signals = Signals::new().map_err(StartError::Signals)?;
         startup_signals::release();
-        let (orders, ordered) = mpsc::channel(3);
+        let (orders, ordered) = mpsc::channel(4);
         let (tell, events) = mpsc::channel(1);
         let worker = Worker::new(OWN_PROGRAM.into());
         let children = signal(SignalKind::child()).map_err(StartError::Signals)?;
@@ -182,9 +183,13 @@ impl EventLoop {
                 _ = self.signals.interrupt.recv() => return info!("SIGINT: the rules stay in force"),
                 Some(event) = self.work_events.recv() => match event {
                     WorkEvent::Passed(end) => self.passed(end),
-                    WorkEvent::Counted(counted, reply) => {
-                        self.counted(counted);
+                    WorkEvent::Counted(counters, reply) => {
+                        self.counted(counters);
                         let _ = reply.send(self.metrics_page());
+                    }
+                    WorkEvent::CountedContradictions(counts, reply) => {
+                        self.counted_contradictions(counts);
+                        self.asked_for_metrics(reply);
                     }
                     WorkEvent::Followed(ended) => self.followed(ended),
                     WorkEvent::WorkerEnded => self.keeper.worker_ended(Instant::now()),
@@ -233,8 +238,7 @@ impl EventLoop {
             let desired = Arc::clone(desired);
             self.subscribe_again();
             self.ledger.pass_begins();
-            // There is room: at most one of each other order comes before it.
-            let _ = self.orders.try_send(Order::Pass { desired, repairs });
+            self.order(Order::Pass { desired, repairs });
         }
     }
 
@@ -345,8 +349,7 @@ impl EventLoop {
         let is_followed = now.existing_connections == ExistingConnections::Follow;
         let before = self.in_force.replace(Arc::clone(&now));
         if let Some(before) = before.filter(|before| is_followed && before.policy != now.policy) {
-            // There is room: the last one has ended before the pass began.
-            let _ = self.orders.try_send(Order::Follow { before, now });
+            self.order(Order::Follow { before, now });
         }
     }
 
@@ -421,39 +424,42 @@ impl EventLoop {
 
     /// During a pass they tell what was read last: sets may be about to go, whose counts the pass tells.
     fn asked_for_metrics(&mut self, reply: Reply) {
+        let now = Instant::now();
+        if let Some(in_force) = self
+            .in_force
+            .clone()
+            .filter(|_| self.last_count.is_outdated(now))
+        {
+            self.last_count.begins(now);
+            return self.order(Order::CountContradictions { in_force, reply });
+        }
         match self.configuration.desired() {
             Some(desired) if !self.keeper.is_under_way() && !self.is_counting => {
                 self.is_counting = true;
-                let (tables, now) = (Arc::clone(&desired.tables), Instant::now());
-                let is_due = self.last_count.is_outdated(now);
-                let in_force = self.in_force.clone().filter(|_| is_due);
-                if in_force.is_some() {
-                    self.last_count.begins(now);
-                }
-                let order = Order::Count {
-                    tables,
-                    in_force,
-                    reply,
-                };
-                // There is room, as for a pass: there is at most one of each.
-                let _ = self.orders.try_send(order);
+                let tables = Arc::clone(&desired.tables);
+                self.order(Order::Count { tables, reply });
             }
             _ => drop(reply.send(self.metrics_page())),
         }
     }
 
-    fn counted(&mut self, counted: Counted) {
+    /// There is room: there is at most one of each.
+    fn order(&self, order: Order) {
+        let _ = self.orders.try_send(order);
+    }
+
+    fn counted_contradictions(&mut self, counts: io::Result<Contradictions>) {
+        let counts = counts.unwrap_or_else(|error| {
+            let text = format!("connections that contradict the policy cannot be counted: {error}");
+            self.errors.warn(&text);
+            Contradictions::default()
+        });
+        self.metrics.contradict(&counts);
+    }
+
+    fn counted(&mut self, counters: io::Result<Vec<Counters>>) {
         self.is_counting = false;
-        if let Some(counted) = counted.contradictions {
-            let counts = counted.unwrap_or_else(|error| {
-                let text =
-                    format!("connections that contradict the policy cannot be counted: {error}");
-                self.errors.warn(&text);
-                Contradictions::default()
-            });
-            self.metrics.contradict(&counts);
-        }
-        match counted.counters {
+        match counters {
             Ok(read) => {
                 for table in &mut self.tables {
                     let its = read.iter().filter(|its| its.family == table.family);

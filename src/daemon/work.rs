@@ -1,6 +1,6 @@
 //! What is done beside the event loop, one order at a time: passes, which the worker does; and in a thread, for the kernel may
-//! take a second for a long list, readings of the counters and of the connections. While there is no order, the end of the
-//! worker is waited for.
+//! take a second for a long list, readings of the counters and the ending of connections. Connections are counted beside all
+//! that. While there is no order, the end of the worker is waited for.
 
 use std::io;
 use std::sync::Arc;
@@ -30,10 +30,11 @@ pub(super) enum Order {
         repairs: Vec<Family>,
     },
     /// To read what these tables have counted, for a page of metrics.
-    Count {
-        tables: Arc<Tables>,
-        /// To count the connections that contradict it as well, where that is due.
-        in_force: Option<Arc<Desired>>,
+    Count { tables: Arc<Tables>, reply: Reply },
+    /// To count the connections that contradict what is in force, before a page of metrics. The next order does not wait
+    /// for it: no repair is to come a second late.
+    CountContradictions {
+        in_force: Arc<Desired>,
         reply: Reply,
     },
     /// To end the connections that the change of the policy has turned. No pass changes it meanwhile.
@@ -47,19 +48,12 @@ pub(super) enum Order {
 #[derive(Debug)]
 pub(super) enum WorkEvent {
     Passed(PassEnd),
-    Counted(Counted, Reply),
+    Counted(io::Result<Vec<Counters>>, Reply),
+    CountedContradictions(io::Result<Contradictions>, Reply),
     /// How many connections were ended.
     Followed(io::Result<u64>),
     /// The worker ended while nothing was asked of it.
     WorkerEnded,
-}
-
-/// What was counted for a page of metrics.
-#[derive(Debug)]
-pub(super) struct Counted {
-    pub(super) counters: io::Result<Vec<Counters>>,
-    /// `None`: that was not asked for.
-    pub(super) contradictions: Option<io::Result<Contradictions>>,
 }
 
 /// How a pass ended.
@@ -95,11 +89,20 @@ pub(super) async fn work(
                         desired,
                     })
                 }
-                Some(Order::Count {
-                    tables,
-                    in_force,
-                    reply,
-                }) => WorkEvent::Counted(count(tables, in_force).await, reply),
+                Some(Order::Count { tables, reply }) => {
+                    let read = in_a_thread(move || connections::read(&tables)).await;
+                    WorkEvent::Counted(read, reply)
+                }
+                Some(Order::CountContradictions { in_force, reply }) => {
+                    let events = events.clone();
+                    tokio::spawn(async move {
+                        let count = move || contradictions::count(&in_force);
+                        let counted = in_a_thread(count).await;
+                        // Nobody listens any more where the daemon ends.
+                        let _ = events.send(WorkEvent::CountedContradictions(counted, reply)).await;
+                    });
+                    continue;
+                }
                 Some(Order::Follow { before, now }) => {
                     let follow = move || tracked::follow(&before.policy, &now.policy);
                     WorkEvent::Followed(in_a_thread(follow).await)
@@ -111,18 +114,6 @@ pub(super) async fn work(
         if events.send(event).await.is_err() {
             return;
         }
-    }
-}
-
-async fn count(tables: Arc<Tables>, in_force: Option<Arc<Desired>>) -> Counted {
-    let counters = in_a_thread(move || connections::read(&tables)).await;
-    let contradictions = match in_force {
-        Some(in_force) => Some(in_a_thread(move || contradictions::count(&in_force)).await),
-        None => None,
-    };
-    Counted {
-        counters,
-        contradictions,
     }
 }
 
