@@ -147,7 +147,7 @@ pub struct Options {
     )]
     pub table_owner: TableOwner,
 
-    /// Where to serve /metrics, /healthz and /readyz, or off.
+    /// Where to serve /metrics, /healthz, /readyz and /configuration, or off.
     #[arg(
         long,
         global = true,

@@ -24,7 +24,7 @@ pub(super) fn check(options: &Options, files: &[PathBuf], format: PolicyFormat) 
             print_warnings(&silent(&loaded));
             let policy = policy_here(&loaded.config);
             print_warnings(&policy.warnings());
-            let config = normalised(&loaded.config);
+            let config = loaded.config.normalised();
             match format {
                 PolicyFormat::Text => print(&described(
                     &loaded.config,
@@ -39,16 +39,6 @@ pub(super) fn check(options: &Options, files: &[PathBuf], format: PolicyFormat) 
             }
         }
         Err(error) => bad_configuration(&error),
-    }
-}
-
-/// As one file in place of all. There `cidrLimit` would refuse a longer default list, for it holds for lists that a file gives.
-fn normalised(config: &Config) -> Config {
-    let length = u64::try_from(config.non_masquerade_cidrs.len()).unwrap_or(u64::MAX);
-    let is_kept = |limit: &u64| !config.non_masquerade_cidrs_are_default || length <= *limit;
-    Config {
-        cidr_limit: config.cidr_limit.filter(is_kept),
-        ..config.clone()
     }
 }
 

@@ -139,6 +139,20 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// As one file in place of all. There `cidrLimit` would refuse a longer default list, for it holds for lists that a file
+    /// gives.
+    #[must_use]
+    pub fn normalised(&self) -> Self {
+        let length = u64::try_from(self.non_masquerade_cidrs.len()).unwrap_or(u64::MAX);
+        let is_kept = |limit: &u64| !self.non_masquerade_cidrs_are_default || length <= *limit;
+        Self {
+            cidr_limit: self.cidr_limit.filter(is_kept),
+            ..self.clone()
+        }
+    }
+}
+
 /// A configuration that holds, with what is odd about its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {

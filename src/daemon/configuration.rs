@@ -1,12 +1,11 @@
 //! The configuration: what the last good one asks for, what is wrong with the file now, and what was said of both.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::{error, info, warn};
 
 use super::repetitions::Repetitions;
-use crate::config::{ExistingConnections, Finding};
+use crate::config::{Config, Finding};
 use crate::config_source::{LoadError, Loaded, Origin};
 use crate::policy::Policy;
 use crate::policy::words::PolicyChange;
@@ -18,9 +17,8 @@ pub(super) struct Desired {
     pub(super) tables: Arc<Tables>,
     /// What the tables are made of.
     pub(super) policy: Policy,
-    pub(super) existing_connections: ExistingConnections,
-    /// How often file and kernel are compared without any event.
-    pub(super) resync_interval: Duration,
+    /// What the policy is made of.
+    pub(super) config: Config,
 }
 
 /// The state between two readings that count.
@@ -55,13 +53,7 @@ impl Configuration {
             }
             self.warnings = loaded.warnings;
         }
-        let config = &loaded.config;
-        self.want(
-            policy,
-            config.existing_connections,
-            config.resync_interval,
-            names,
-        )
+        self.want(policy, loaded.config, names)
     }
 
     /// The last good one means another policy, as the node has other addresses. Tells whether it does.
@@ -69,33 +61,26 @@ impl Configuration {
         let Some(desired) = self.desired.as_deref() else {
             return false;
         };
-        let (existing, interval) = (desired.existing_connections, desired.resync_interval);
-        self.want(policy, existing, interval, names)
+        let config = desired.config.clone();
+        self.want(policy, config, names)
     }
 
-    fn want(
-        &mut self,
-        policy: Policy,
-        existing_connections: ExistingConnections,
-        resync_interval: Duration,
-        names: &ChosenNames,
-    ) -> bool {
+    fn want(&mut self, policy: Policy, config: Config, names: &ChosenNames) -> bool {
         for warning in policy.warnings() {
             self.address_warnings.warn(&warning.to_string());
         }
         let before = self.desired.as_deref();
         if before.is_some_and(|before| {
             before.policy == policy
-                && before.existing_connections == existing_connections
-                && before.resync_interval == resync_interval
+                && before.config.existing_connections == config.existing_connections
+                && before.config.resync_interval == config.resync_interval
         }) {
             return false;
         }
         let desired = Desired {
             tables: Arc::new(Tables::new(&policy, names)),
             policy,
-            existing_connections,
-            resync_interval,
+            config,
         };
         desired.say_what_changes(before);
         self.desired = Some(Arc::new(desired));
@@ -162,12 +147,13 @@ impl Desired {
             return;
         };
         let mut change = PolicyChange::between(&before.policy, policy);
-        if before.resync_interval != self.resync_interval {
-            let interval = format!("resyncInterval now {:?}", self.resync_interval);
+        let (before, now) = (&before.config, &self.config);
+        if before.resync_interval != now.resync_interval {
+            let interval = format!("resyncInterval now {:?}", now.resync_interval);
             change.words.push(interval);
         }
-        if before.existing_connections != self.existing_connections {
-            let name = self.existing_connections.name();
+        if before.existing_connections != now.existing_connections {
+            let name = now.existing_connections.name();
             change.words.push(format!("existingConnections now {name}"));
         }
         let PolicyChange { added, removed, .. } = change;

@@ -315,7 +315,8 @@ impl EventLoop {
                 table.connections.keep_cidrs_of(wanted);
             }
             let (families, now) = (Family::ALL.to_vec(), Instant::now());
-            self.keeper.wants(families, desired.resync_interval, now);
+            self.keeper
+                .wants(families, desired.config.resync_interval, now);
         }
     }
 
@@ -346,7 +347,7 @@ impl EventLoop {
 
     /// Where the policy has changed by this, and is to be followed.
     fn follow(&mut self, now: Arc<Desired>) {
-        let is_followed = now.existing_connections == ExistingConnections::Follow;
+        let is_followed = now.config.existing_connections == ExistingConnections::Follow;
         let before = self.in_force.replace(Arc::clone(&now));
         if let Some(before) = before.filter(|before| is_followed && before.policy != now.policy) {
             self.order(Order::Follow { before, now });
@@ -416,10 +417,23 @@ impl EventLoop {
                 [] => http::text(StatusCode::OK, self.ready()),
                 reasons => http::text(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n"),
             },
+            Page::Configuration => self.configuration_page(),
             Page::Metrics => return self.asked_for_metrics(reply),
         };
         // That nobody waits for the answer any more is no error.
         let _ = reply.send(answer);
+    }
+
+    /// The last good one, as one file.
+    fn configuration_page(&self) -> Answer {
+        let Some(desired) = self.configuration.desired() else {
+            let text = "no good configuration has been read yet\n";
+            return http::text(StatusCode::SERVICE_UNAVAILABLE, text);
+        };
+        match serde_json::to_string(&desired.config.normalised()) {
+            Ok(text) => http::answer(StatusCode::OK, "application/json", text + "\n"),
+            Err(error) => http::failed(&format!("the configuration cannot be written: {error}")),
+        }
     }
 
     /// During a pass they tell what was read last: sets may be about to go, whose counts the pass tells.
@@ -509,10 +523,7 @@ impl EventLoop {
         }
         match self.metrics.text() {
             Ok(text) => http::answer(StatusCode::OK, metrics::CONTENT_TYPE, text),
-            Err(error) => {
-                let text = format!("the metrics cannot be written: {error}\n");
-                http::text(StatusCode::INTERNAL_SERVER_ERROR, text)
-            }
+            Err(error) => http::failed(&format!("the metrics cannot be written: {error}")),
         }
     }
 }

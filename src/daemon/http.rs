@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz` and `/metrics` over HTTP/1.1.
+//! `/healthz`, `/readyz`, `/configuration` and `/metrics` over HTTP/1.1.
 //!
 //! Each question is put to the event loop, which answers it: an answer shows that the loop turns. Whoever can connect
 //! may be slow, silent or hostile, so everything is bounded: how many connections there are, for how long each lives,
@@ -54,6 +54,8 @@ pub(super) enum Page {
     Health,
     /// Whether the daemon does what it is there for.
     Readiness,
+    /// The last good configuration.
+    Configuration,
     /// The metrics.
     Metrics,
 }
@@ -79,6 +81,11 @@ pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     answer(status, "text/plain; charset=utf-8", body)
 }
 
+/// An answer that could not be made.
+pub(super) fn failed(why: &str) -> Answer {
+    text(StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n"))
+}
+
 /// Serves on `address` from now on. Gives what is asked there; nothing, where there is no address.
 pub(super) fn serve(address: Option<SocketAddr>) -> mpsc::Receiver<Question> {
     let (asker, questions) = mpsc::channel(MOST_CONNECTIONS);
@@ -95,13 +102,13 @@ async fn listen(address: SocketAddr, asker: mpsc::Sender<Question>) {
         match TcpListener::bind(address).await {
             Ok(listener) => break listener,
             Err(error) => errors.warn(&format!(
-                "/metrics, /healthz and /readyz cannot be served on {address}: {error}; tried again until it succeeds \
+                "/metrics, /healthz, /readyz and /configuration cannot be served on {address}: {error}; tried again until it succeeds \
                  (--http-address chooses another address, or off)"
             )),
         }
         sleep(retries.failed()).await;
     };
-    info!("serving /metrics, /healthz and /readyz on {address}");
+    info!("serving /metrics, /healthz, /readyz and /configuration on {address}");
     let mut connections = Connections::default();
     loop {
         match listener.accept().await {
@@ -171,9 +178,10 @@ async fn answer_to(method: &Method, path: &str, asker: &mpsc::Sender<Question>) 
     let page = match path {
         "/healthz" => Page::Health,
         "/readyz" => Page::Readiness,
+        "/configuration" => Page::Configuration,
         "/metrics" => Page::Metrics,
         _ => {
-            let known = "not found; there are /metrics, /healthz and /readyz\n";
+            let known = "not found; there are /metrics, /healthz, /readyz and /configuration\n";
             return text(StatusCode::NOT_FOUND, known);
         }
     };

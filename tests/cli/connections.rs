@@ -98,6 +98,46 @@ The configuration is that of {}.\n",
     );
 }
 
+#[test]
+fn while_the_file_is_bad_the_daemon_tells_the_last_good_one() {
+    let good = "nonMasqueradeCIDRs: [10.9.0.0/16]\noutputInterfaces: [uplink*]\n";
+    let mut judged = Judged::start(DAEMON, good, &[]).unwrap();
+    let config = judged.daemon.config_file();
+    other_chain(&judged.lab);
+    send(&judged.lab, &["10.1.0.1", "10.9.0.1"]);
+    judged
+        .daemon
+        .replace_configuration("nonMasqueradeCIDRs: [10.0.0.1/8]\n")
+        .unwrap();
+    judged
+        .daemon
+        .wait_for_log("the last good one stays in force")
+        .unwrap();
+    let listed = |judged: &Judged, arguments: &str| {
+        connections(judged.lab.node.command(DAEMON), &config, arguments)
+    };
+    let contradicting = listed(&judged, "--contradicting --to 10.0.0.0/8");
+    contradicting.assert_code(1);
+    let only = "masqueraded as 192.0.2.1 though exempt (10.9.0.0/16)\n";
+    assert!(
+        contradicting.output.contains(only) && !contradicting.output.contains("10.1.0.1"),
+        "{contradicting:?}"
+    );
+    let said = "judged by the last good one, which the daemon has in force.\n";
+    for words in ["use 10.0.0.0/8", said] {
+        assert!(contradicting.errors.contains(words), "{contradicting:?}");
+    }
+    let summary = listed(&judged, "");
+    assert!(summary.output.ends_with(said), "{summary:?}");
+    judged.daemon.kill().unwrap();
+    let unknown = listed(&judged, "--contradicting");
+    unknown.assert_code(3);
+    assert!(
+        unknown.errors.contains("No daemon answers") && unknown.output.is_empty(),
+        "{unknown:?}"
+    );
+}
+
 /// A contract with programs that read it.
 #[test]
 fn the_json_of_a_connection_tells_all_of_it() {

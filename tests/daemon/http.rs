@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz` and `/metrics` of the running daemon, and that nobody who asks can disturb it.
+//! `/healthz`, `/readyz`, `/configuration` and `/metrics` of the running daemon, and that nobody who asks can disturb it.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -336,6 +336,7 @@ fn ready_follows_the_file_and_the_table() {
     );
     assert!(reasons.contains("use 192.0.2.0/24"), "{reasons}");
     assert_eq!(get(&namespace, "/healthz").unwrap().status, 200);
+    assert_eq!(get(&namespace, "/configuration").unwrap().status, 503);
     daemon.replace_configuration(&list("192.0.2.0/24")).unwrap();
     assert_eq!(wait_for_readiness(&namespace, 200), "ready\n");
     assert!(exempts(&namespace, "192.0.2.0/24"));
@@ -346,6 +347,12 @@ fn ready_follows_the_file_and_the_table() {
         "{reasons}"
     );
     assert_eq!(reasons.lines().count(), 1, "{reasons}");
+    let in_force = get(&namespace, "/configuration").unwrap();
+    let exempt = "\"nonMasqueradeCIDRs\":[\"192.0.2.0/24\"]";
+    assert!(
+        in_force.status == 200 && in_force.body.contains(exempt),
+        "{in_force:?}"
+    );
     // What is in force is repaired all the same.
     Nft::host()
         .apply(&namespace, "delete table ip non-masquerade-daemon")

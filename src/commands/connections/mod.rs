@@ -9,8 +9,12 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use super::daemon_says::last_good_configuration;
 use super::terminal::Terminal;
-use super::{ExitStatus, failed, load_here, print, print_json, require_net_admin};
+use super::{
+    ExitStatus, bad_configuration, failed, load, policy_here, policy_of, print, print_json,
+    print_notes, require_net_admin,
+};
 use crate::cli::{Connections, Options, OutputFormat};
 use crate::config_source::Origin;
 use crate::in_words;
@@ -46,8 +50,8 @@ pub(super) fn connections(options: &Options, asked: &Connections) -> ExitStatus 
         );
         return ExitStatus::WrongArguments;
     }
-    let (loaded, policy) = match load_here(options) {
-        Ok(here) => here,
+    let (policy, origin) = match in_force(options) {
+        Ok(in_force) => in_force,
         Err(status) => return status,
     };
     if asked.watch {
@@ -57,7 +61,6 @@ pub(super) fn connections(options: &Options, asked: &Connections) -> ExitStatus 
         Ok(judged) => judged,
         Err(error) => return failed(&format!("conntrack cannot be read: {error}")),
     };
-    let origin = Origin::of(&loaded, &options.config);
     if asked.end {
         return end(asked, summary, &contradicting);
     }
@@ -71,13 +74,34 @@ pub(super) fn connections(options: &Options, asked: &Connections) -> ExitStatus 
         OutputFormat::Text if asked.contradicting => print(&listed(&contradicting)),
         OutputFormat::Text => {
             let told = summary.told(Terminal::of_standard_output());
-            print(&format!("{told}\n{}\n", in_words::sentence(origin)))
+            print(&format!("{told}\n{origin}\n"))
         }
     };
     match printed {
         ExitStatus::Done if is_any => ExitStatus::Failed,
         printed => printed,
     }
+}
+
+/// The policy that connections are judged by, and in a sentence whose it is: that of the file, or of the last good one, which
+/// the daemon has in force while the file is bad.
+fn in_force(options: &Options) -> Result<(Policy, String), ExitStatus> {
+    let bad = match load(options) {
+        Ok(loaded) => {
+            let origin = Origin::of(&loaded, &options.config);
+            return Ok((policy_of(&loaded), in_words::sentence(origin)));
+        }
+        Err(error) => bad_configuration(&error),
+    };
+    let Some(config) = last_good_configuration(options) else {
+        print_notes(&[
+            "No daemon answers that has a good one in force (--http-address).".to_owned(),
+        ]);
+        return Err(bad);
+    };
+    let origin = "The configuration is bad: connections are judged by the last good one, which the daemon has in force.";
+    print_notes(&[origin.to_owned()]);
+    Ok((policy_here(&config), origin.to_owned()))
 }
 
 fn filter(asked: &Connections) -> Filter {

@@ -31,7 +31,7 @@ complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_needs_command
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_needs_command" -l table -d 'Name of the table; not one of iptables-nft\'s' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_needs_command" -l table-owner -d 'Own the table (flags owner,persist), so that other processes cannot change it: auto, where the kernel (Linux 6.9) and libnftables (1.1.0) can; off, never' -r -f -a "auto\t'Where kernel and libnftables can'
 off\t'Never'"
-complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_needs_command" -l http-address -d 'Where to serve /metrics, /healthz and /readyz, or off' -r -f
+complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_needs_command" -l http-address -d 'Where to serve /metrics, /healthz, /readyz and /configuration, or off' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_needs_command" -l log-format -d 'How log lines are written, to standard error' -r -f -a "text\t'For people'
 json\t'One object a line'"
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_needs_command" -l log-level -d 'error, warn, info, debug or trace [default: RUST_LOG, or else info]' -r -f -a "error\t''
@@ -63,7 +63,7 @@ complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcomm
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand run" -l table -d 'Name of the table; not one of iptables-nft\'s' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand run" -l table-owner -d 'Own the table (flags owner,persist), so that other processes cannot change it: auto, where the kernel (Linux 6.9) and libnftables (1.1.0) can; off, never' -r -f -a "auto\t'Where kernel and libnftables can'
 off\t'Never'"
-complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand run" -l http-address -d 'Where to serve /metrics, /healthz and /readyz, or off' -r -f
+complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand run" -l http-address -d 'Where to serve /metrics, /healthz, /readyz and /configuration, or off' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand run" -l log-format -d 'How log lines are written, to standard error' -r -f -a "text\t'For people'
 json\t'One object a line'"
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand run" -l log-level -d 'error, warn, info, debug or trace [default: RUST_LOG, or else info]' -r -f -a "error\t''
@@ -87,7 +87,7 @@ complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcomm
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand check" -l table -d 'Name of the table; not one of iptables-nft\'s' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand check" -l table-owner -d 'Own the table (flags owner,persist), so that other processes cannot change it: auto, where the kernel (Linux 6.9) and libnftables (1.1.0) can; off, never' -r -f -a "auto\t'Where kernel and libnftables can'
 off\t'Never'"
-complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand check" -l http-address -d 'Where to serve /metrics, /healthz and /readyz, or off' -r -f
+complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand check" -l http-address -d 'Where to serve /metrics, /healthz, /readyz and /configuration, or off' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand check" -l log-format -d 'How log lines are written, to standard error' -r -f -a "text\t'For people'
 json\t'One object a line'"
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand check" -l log-level -d 'error, warn, info, debug or trace [default: RUST_LOG, or else info]' -r -f -a "error\t''
@@ -107,7 +107,7 @@ complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcomm
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand render" -l table -d 'Name of the table; not one of iptables-nft\'s' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand render" -l table-owner -d 'Own the table (flags owner,persist), so that other processes cannot change it: auto, where the kernel (Linux 6.9) and libnftables (1.1.0) can; off, never' -r -f -a "auto\t'Where kernel and libnftables can'
 off\t'Never'"
-complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand render" -l http-address -d 'Where to serve /metrics, /healthz and /readyz, or off' -r -f
+complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand render" -l http-address -d 'Where to serve /metrics, /healthz, /readyz and /configuration, or off' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand render" -l log-format -d 'How log lines are written, to standard error' -r -f -a "text\t'For people'
 json\t'One object a line'"
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand render" -l log-level -d 'error, warn, info, debug or trace [default: RUST_LOG, or else info]' -r -f -a "error\t''
@@ -130,7 +130,7 @@ complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcomm
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand explain" -l table -d 'Name of the table; not one of iptables-nft\'s' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand explain" -l table-owner -d 'Own the table (flags owner,persist), so that other processes cannot change it: auto, where the kernel (Linux 6.9) and libnftables (1.1.0) can; off, never' -r -f -a "auto\t'Where kernel and libnftables can'
 off\t'Never'"
-complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand explain" -l http-address -d 'Where to serve /metrics, /healthz and /readyz, or off' -r -f
+complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand explain" -l http-address -d 'Where to serve /metrics, /healthz, /readyz and /configuration, or off' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand explain" -l log-format -d 'How log lines are written, to standard error' -r -f -a "text\t'For people'
 json\t'One object a line'"
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand explain" -l log-level -d 'error, warn, info, debug or trace [default: RUST_LOG, or else info]' -r -f -a "error\t''
@@ -152,7 +152,7 @@ complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcomm
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand status" -l table -d 'Name of the table; not one of iptables-nft\'s' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand status" -l table-owner -d 'Own the table (flags owner,persist), so that other processes cannot change it: auto, where the kernel (Linux 6.9) and libnftables (1.1.0) can; off, never' -r -f -a "auto\t'Where kernel and libnftables can'
 off\t'Never'"
-complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand status" -l http-address -d 'Where to serve /metrics, /healthz and /readyz, or off' -r -f
+complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand status" -l http-address -d 'Where to serve /metrics, /healthz, /readyz and /configuration, or off' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand status" -l log-format -d 'How log lines are written, to standard error' -r -f -a "text\t'For people'
 json\t'One object a line'"
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand status" -l log-level -d 'error, warn, info, debug or trace [default: RUST_LOG, or else info]' -r -f -a "error\t''
@@ -178,7 +178,7 @@ complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcomm
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand connections" -l table -d 'Name of the table; not one of iptables-nft\'s' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand connections" -l table-owner -d 'Own the table (flags owner,persist), so that other processes cannot change it: auto, where the kernel (Linux 6.9) and libnftables (1.1.0) can; off, never' -r -f -a "auto\t'Where kernel and libnftables can'
 off\t'Never'"
-complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand connections" -l http-address -d 'Where to serve /metrics, /healthz and /readyz, or off' -r -f
+complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand connections" -l http-address -d 'Where to serve /metrics, /healthz, /readyz and /configuration, or off' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand connections" -l log-format -d 'How log lines are written, to standard error' -r -f -a "text\t'For people'
 json\t'One object a line'"
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand connections" -l log-level -d 'error, warn, info, debug or trace [default: RUST_LOG, or else info]' -r -f -a "error\t''
@@ -202,7 +202,7 @@ complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcomm
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand cleanup" -l table -d 'Name of the table; not one of iptables-nft\'s' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand cleanup" -l table-owner -d 'Own the table (flags owner,persist), so that other processes cannot change it: auto, where the kernel (Linux 6.9) and libnftables (1.1.0) can; off, never' -r -f -a "auto\t'Where kernel and libnftables can'
 off\t'Never'"
-complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand cleanup" -l http-address -d 'Where to serve /metrics, /healthz and /readyz, or off' -r -f
+complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand cleanup" -l http-address -d 'Where to serve /metrics, /healthz, /readyz and /configuration, or off' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand cleanup" -l log-format -d 'How log lines are written, to standard error' -r -f -a "text\t'For people'
 json\t'One object a line'"
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand cleanup" -l log-level -d 'error, warn, info, debug or trace [default: RUST_LOG, or else info]' -r -f -a "error\t''
@@ -224,7 +224,7 @@ complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcomm
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand doctor" -l table -d 'Name of the table; not one of iptables-nft\'s' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand doctor" -l table-owner -d 'Own the table (flags owner,persist), so that other processes cannot change it: auto, where the kernel (Linux 6.9) and libnftables (1.1.0) can; off, never' -r -f -a "auto\t'Where kernel and libnftables can'
 off\t'Never'"
-complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand doctor" -l http-address -d 'Where to serve /metrics, /healthz and /readyz, or off' -r -f
+complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand doctor" -l http-address -d 'Where to serve /metrics, /healthz, /readyz and /configuration, or off' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand doctor" -l log-format -d 'How log lines are written, to standard error' -r -f -a "text\t'For people'
 json\t'One object a line'"
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand doctor" -l log-level -d 'error, warn, info, debug or trace [default: RUST_LOG, or else info]' -r -f -a "error\t''
@@ -244,7 +244,7 @@ complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcomm
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand completions" -l table -d 'Name of the table; not one of iptables-nft\'s' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand completions" -l table-owner -d 'Own the table (flags owner,persist), so that other processes cannot change it: auto, where the kernel (Linux 6.9) and libnftables (1.1.0) can; off, never' -r -f -a "auto\t'Where kernel and libnftables can'
 off\t'Never'"
-complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand completions" -l http-address -d 'Where to serve /metrics, /healthz and /readyz, or off' -r -f
+complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand completions" -l http-address -d 'Where to serve /metrics, /healthz, /readyz and /configuration, or off' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand completions" -l log-format -d 'How log lines are written, to standard error' -r -f -a "text\t'For people'
 json\t'One object a line'"
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand completions" -l log-level -d 'error, warn, info, debug or trace [default: RUST_LOG, or else info]' -r -f -a "error\t''
@@ -264,7 +264,7 @@ complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcomm
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand man" -l table -d 'Name of the table; not one of iptables-nft\'s' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand man" -l table-owner -d 'Own the table (flags owner,persist), so that other processes cannot change it: auto, where the kernel (Linux 6.9) and libnftables (1.1.0) can; off, never' -r -f -a "auto\t'Where kernel and libnftables can'
 off\t'Never'"
-complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand man" -l http-address -d 'Where to serve /metrics, /healthz and /readyz, or off' -r -f
+complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand man" -l http-address -d 'Where to serve /metrics, /healthz, /readyz and /configuration, or off' -r -f
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand man" -l log-format -d 'How log lines are written, to standard error' -r -f -a "text\t'For people'
 json\t'One object a line'"
 complete -c non-masquerade-daemon -n "__fish_non_masquerade_daemon_using_subcommand man" -l log-level -d 'error, warn, info, debug or trace [default: RUST_LOG, or else info]' -r -f -a "error\t''

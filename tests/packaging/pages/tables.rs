@@ -122,6 +122,7 @@ fn what_this_version_changed_is_told() {
         let is_there = help.contains(&format!("\n  {word} "))
             || keys.contains(&format!("\n{word}: "))
             || metrics.contains(&word)
+            || (word.starts_with('/') && help.contains(word))
             || schemas.contains(&format!("\"{word}\""));
         assert!(is_there, "{code}");
     }
