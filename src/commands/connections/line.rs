@@ -60,6 +60,18 @@ impl Line {
         }
     }
 
+    /// `udp 10.244.1.2:40001 to 10.9.0.1:53`
+    pub(in crate::commands) fn ends(&self) -> String {
+        let end = |address: IpAddr, port: Option<u16>| match (address, port) {
+            (address, None) => address.to_string(),
+            (IpAddr::V4(address), Some(port)) => format!("{address}:{port}"),
+            (IpAddr::V6(address), Some(port)) => format!("[{address}]:{port}"),
+        };
+        let from = end(self.source, self.source_port);
+        let to = end(self.destination, self.destination_port);
+        format!("{} {from} to {to}", self.protocol)
+    }
+
     /// `kept its source address though to be masqueraded`
     fn found(&self) -> String {
         let seen = self.seen_source;
@@ -88,14 +100,7 @@ impl Line {
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = |address: IpAddr, port: Option<u16>| match (address, port) {
-            (address, None) => address.to_string(),
-            (IpAddr::V4(address), Some(port)) => format!("{address}:{port}"),
-            (IpAddr::V6(address), Some(port)) => format!("[{address}]:{port}"),
-        };
-        let from = end(self.source, self.source_port);
-        let to = end(self.destination, self.destination_port);
-        write!(f, "{} {from} to {to}: {}", self.protocol, self.found())?;
+        write!(f, "{}: {}", self.ends(), self.found())?;
         if self.zone != 0 {
             write!(f, ", zone {}", self.zone)?;
         }

@@ -4,9 +4,10 @@ use std::io;
 
 use super::finding::Finding;
 use crate::commands::connections::Line;
-use crate::kernel::conntrack::Filter;
+use crate::in_words;
+use crate::kernel::conntrack::{Entry, Filter};
 use crate::policy::Policy;
-use crate::policy::judgement::Contradiction;
+use crate::policy::judgement::{Contradiction, Judgement};
 use crate::tracked;
 
 const CHECK: &str = "connections";
@@ -17,7 +18,8 @@ const MOST_EXAMPLES: usize = 3;
 struct OfKind {
     kind: Contradiction,
     count: u64,
-    examples: Vec<String>,
+    /// The first ones.
+    examples: Vec<(Entry, Judgement)>,
 }
 
 /// `policy`: none where the configuration is bad. Needs CAP_NET_ADMIN.
@@ -37,11 +39,7 @@ pub(super) fn check(policy: Option<&Policy>) -> Vec<Finding> {
             )];
         }
     };
-    let found: Vec<Finding> = found
-        .iter()
-        .filter(|of| of.count > 0)
-        .map(finding)
-        .collect();
+    let found: Vec<Finding> = found.iter().filter_map(finding).collect();
     match found.is_empty() {
         true => vec![Finding::ok(CHECK, "none contradicts the configuration")],
         false => found,
@@ -59,19 +57,30 @@ fn contradicting(policy: &Policy) -> io::Result<[OfKind; 3]> {
         if let Some(of) = kinds.find(|of| judgement.contradiction == Some(of.kind)) {
             of.count += 1;
             if of.examples.len() < MOST_EXAMPLES {
-                of.examples.push(Line::new(&entry, judgement).to_string());
+                of.examples.push((entry, judgement));
             }
         }
     })?;
     Ok(found)
 }
 
-fn finding(of: &OfKind) -> Finding {
-    let (kind, count, examples) = (of.kind, of.count, of.examples.join("; "));
-    Finding::warning(
+/// `None`: there is none of this kind.
+fn finding(of: &OfKind) -> Option<Finding> {
+    let OfKind {
+        kind,
+        count,
+        examples,
+    } = of;
+    let (first, _) = examples.first()?;
+    let (source, destination) = (first.original.source, first.reply.source);
+    let examples = examples.iter();
+    let examples = examples.map(|(entry, judgement)| Line::new(entry, *judgement).ends());
+    Some(Finding::warning(
         CHECK,
-        format!("{count} {kind}, such as {examples}"),
-        "non-masquerade-daemon connections --contradicting names them all, and what may have led to it; those that are older \
-         than the rules end by: non-masquerade-daemon connections --end",
-    )
+        format!("{count} {kind}, such as {}", in_words::all(examples, ", ")),
+        format!(
+            "non-masquerade-daemon explain --from {source} {destination} names another NAT chain that decides; without one, they are \
+             older than the rules: non-masquerade-daemon connections --end"
+        ),
+    ))
 }

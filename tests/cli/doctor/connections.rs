@@ -33,12 +33,12 @@ fn what_contradicts_is_counted_by_kind_with_examples_and_what_mends_it() {
         "connections",
         "warning",
         &[
-            "5 masqueraded though exempt, such as udp ",
-            "to 10.9.0.1",
-            "connections --contradicting",
+            "5 masqueraded though exempt, such as udp 10.244.1.2:",
+            "explain --from 10.244.1.2 10.9.0.1",
+            "connections --end",
         ],
     );
     assert_eq!(report.of_check("connections").len(), 1);
     let shown = format!("{:?}", report.of_check("connections"));
-    assert_eq!(shown.matches(" to 10.9.0.1").count(), 3, "{shown}");
+    assert_eq!(shown.matches(" to 10.9.0.1:").count(), 3, "{shown}");
 }
