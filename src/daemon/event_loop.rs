@@ -232,7 +232,7 @@ impl EventLoop {
         };
         let is_in_force = |table: &TableState| table.is_in_step(&desired.tables) != Some(false);
         if self.addresses.are_to_be_examined() && self.tables.iter().all(is_in_force) {
-            self.addresses.end_connections_of_gone_ones(&desired.policy);
+            self.addresses.end_connections_of_gone_ones();
         }
         if let Some(repairs) = self.keeper.next(now) {
             let desired = Arc::clone(desired);

@@ -1,6 +1,7 @@
 //! The node's addresses, as far as `snatAddressCIDRs` asks for them: which there are, when they may have changed, and
 //! which of those that connections were given have left the node.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 
@@ -13,7 +14,9 @@ use crate::kernel::conntrack::{self, Filter};
 use crate::kernel::notifications::AddressNotifications;
 use crate::kernel::routing;
 use crate::policy::Policy;
+use crate::policy::judgement::{AddressKind, Node};
 use crate::policy::node_address::NodeAddress;
+use crate::tracked::ThisNode;
 
 /// The state between two looks.
 #[derive(Default)]
@@ -25,7 +28,9 @@ pub(super) struct NodeAddresses {
     /// Those that were found last.
     found: Vec<NodeAddress>,
     /// Those that connections were given, and that have not left the node.
-    given: Vec<IpAddr>,
+    given: HashSet<IpAddr>,
+    /// Not so at first: the daemon before may have given any, and some of those may have left.
+    knows_given: bool,
     /// Some of these may have left since that was looked at.
     may_be_gone: bool,
     /// A thread ends connections.
@@ -51,11 +56,7 @@ impl NodeAddresses {
         }
         self.may_be_gone = true;
         let policy = policy.on_node(&self.found);
-        for chosen in policy.chosen_addresses() {
-            if !self.given.contains(&chosen) {
-                self.given.push(chosen);
-            }
-        }
+        self.given.extend(policy.chosen_addresses());
         policy
     }
 
@@ -107,38 +108,56 @@ impl NodeAddresses {
         self.may_be_gone && self.ending.is_none()
     }
 
-    /// `policy` is in force: ends the connections that were given an address that has left the node since. `masquerade` does
+    /// The policy is in force: ends the connections that were given an address that has left the node since. `masquerade` does
     /// that by itself; what `snat` has given goes on being sent from it. In a thread, one at a time: reading the entries of a
     /// large table takes the kernel a third of a second.
-    pub(super) fn end_connections_of_gone_ones(&mut self, policy: &Policy) {
+    pub(super) fn end_connections_of_gone_ones(&mut self) {
         self.may_be_gone = false;
-        let chosen: Vec<IpAddr> = policy.chosen_addresses().collect();
-        let is_there = |address: &IpAddr| self.found.iter().any(|own| own.address == *address);
-        let is_gone = |address: &mut IpAddr| !chosen.contains(address) && !is_there(address);
-        let gone: Vec<IpAddr> = self.given.extract_if(.., is_gone).collect();
-        if !gone.is_empty() {
-            self.ending = Some(spawn_blocking(move || {
-                for address in gone {
-                    match end_connections(address) {
-                        Ok(ended) => info!(
-                            ended,
-                            "{address} has left the node: connections that were given it are ended ({ended})"
-                        ),
-                        Err(error) => warn!(
-                            "{address} has left the node, and connections that were given it go on: {error}"
-                        ),
-                    }
-                }
-            }));
+        let there: HashSet<IpAddr> = self.found.iter().map(|own| own.address).collect();
+        let is_gone = |address: &IpAddr| !there.contains(address);
+        let gone: HashSet<IpAddr> = self.given.extract_if(is_gone).collect();
+        let unknown = match std::mem::replace(&mut self.knows_given, true) {
+            true => Vec::new(),
+            false => {
+                self.given.extend(&there);
+                self.watched.clone()
+            }
+        };
+        if gone.is_empty() && unknown.is_empty() {
+            return;
         }
+        self.ending = Some(spawn_blocking(move || {
+            match end_connections(&gone, &unknown, &there) {
+                Ok(0) => {}
+                Ok(ended) => info!(
+                    ended,
+                    "connections that were given an address which has left the node are ended ({ended})"
+                ),
+                Err(error) => warn!(
+                    "connections that were given an address which has left the node may go on: {error}"
+                ),
+            }
+        }));
     }
 }
 
-/// Those that were translated to the address; tells how many.
-fn end_connections(address: IpAddr) -> io::Result<u64> {
-    let filter = Filter {
-        seen_source: Some(address),
-        ..Filter::default()
+/// Those that were translated to an address that has `gone`, or that lies in `unknown` and is neither `there` nor LOCAL by a
+/// route alone. Tells how many.
+fn end_connections(
+    gone: &HashSet<IpAddr>,
+    unknown: &[IpNet],
+    there: &HashSet<IpAddr>,
+) -> io::Result<u64> {
+    let node = ThisNode::read()?;
+    let may_have_left = |address: IpAddr| {
+        unknown.iter().any(|cidr| cidr.contains(&address))
+            && !there.contains(&address)
+            && node.kind_of(address) != AddressKind::Local
     };
-    conntrack::end(&filter, |entry| entry.original.source != address)
+    conntrack::end(&Filter::default(), |entry| {
+        let given = entry.reply.destination;
+        // In zones of their own, virtual routers (OVN) give addresses that are not the node's.
+        let is_gone = gone.contains(&given) || entry.zone == 0 && may_have_left(given);
+        is_gone && entry.original.source != given
+    })
 }

@@ -7,7 +7,7 @@
 mod entry;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use ipnet::IpNet;
@@ -18,8 +18,8 @@ use nix::sys::socket::{SockFlag, setsockopt, sockopt};
 use super::netlink::{Netlink, attribute};
 use crate::ruleset::Family;
 use entry::{
-    CTA_IP_V4_DST, CTA_IP_V4_SRC, CTA_PROTO_NUM, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO,
-    CTA_TUPLE_REPLY, NESTED, of_conntrack,
+    CTA_IP_V4_SRC, CTA_PROTO_NUM, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_TUPLE_REPLY,
+    NESTED, of_conntrack,
 };
 pub use entry::{Entry, Tuple, entry_of};
 
@@ -31,7 +31,6 @@ const CTA_FILTER_ORIG_FLAGS: u16 = 1;
 const CTA_FILTER_REPLY_FLAGS: u16 = 2;
 /// Which parts of a tuple a filter is about: `CTA_FILTER_F_*`, net/netfilter/nf_internals.h.
 const FILTER_BY_SOURCE: u32 = 1 << 0;
-const FILTER_BY_DESTINATION: u32 = 1 << 1;
 const FILTER_BY_PROTOCOL: u32 = 1 << 3;
 /// As a bit of `nl_groups`, netlink(7).
 const NEW_GROUP: u32 = 1 << (libc::NFNLGRP_CONNTRACK_NEW - 1);
@@ -49,8 +48,6 @@ pub struct Filter {
     pub from: Option<IpNet>,
     /// Where it goes, after any translation.
     pub to: Option<IpNet>,
-    /// The source that its destination sees.
-    pub seen_source: Option<IpAddr>,
 }
 
 /// A socket for requests. What is asked for while a dump is read needs another one.
@@ -71,13 +68,11 @@ impl Filter {
         self.protocol.is_none_or(|wanted| wanted == entry.protocol)
             && contains(self.from, entry.original.source)
             && contains(self.to, entry.reply.source)
-            && contains(self.seen_source.map(IpNet::from), entry.reply.destination)
     }
 
     /// It names an address of the other family; to the kernel that is an error.
     fn asks_for_none_of(&self, family: Family) -> bool {
-        let named = [self.from, self.to, self.seen_source.map(IpNet::from)];
-        let mut named = named.into_iter().flatten();
+        let mut named = [self.from, self.to].into_iter().flatten();
         named.any(|net| Family::of(net.addr()) != family)
     }
 
@@ -89,9 +84,8 @@ impl Filter {
             Some(IpNet::V4(net)) if net.prefix_len() == net.max_prefix_len() => Some(net.addr()),
             _ => None,
         };
-        let seen_source = single(self.seen_source.map(IpNet::from));
-        let original = TupleFilter::new(single(self.from), None, self.protocol);
-        let reply = TupleFilter::new(single(self.to), seen_source, None);
+        let original = TupleFilter::new(single(self.from), self.protocol);
+        let reply = TupleFilter::new(single(self.to), None);
         if original.flags | reply.flags == 0 {
             return Vec::new();
         }
@@ -115,19 +109,12 @@ struct TupleFilter {
 }
 
 impl TupleFilter {
-    fn new(source: Option<Ipv4Addr>, destination: Option<Ipv4Addr>, protocol: Option<u8>) -> Self {
-        let (mut flags, mut addresses, mut attributes) = (0, Vec::new(), Vec::new());
-        for (address, flag, kind) in [
-            (source, FILTER_BY_SOURCE, CTA_IP_V4_SRC),
-            (destination, FILTER_BY_DESTINATION, CTA_IP_V4_DST),
-        ] {
-            if let Some(address) = address {
-                addresses.extend(attribute(kind, &address.octets()));
-                flags |= flag;
-            }
-        }
-        if !addresses.is_empty() {
-            attributes.extend(attribute(NESTED | CTA_TUPLE_IP, &addresses));
+    fn new(source: Option<Ipv4Addr>, protocol: Option<u8>) -> Self {
+        let (mut flags, mut attributes) = (0, Vec::new());
+        if let Some(source) = source {
+            flags |= FILTER_BY_SOURCE;
+            let source = attribute(CTA_IP_V4_SRC, &source.octets());
+            attributes.extend(attribute(NESTED | CTA_TUPLE_IP, &source));
         }
         if let Some(protocol) = protocol {
             flags |= FILTER_BY_PROTOCOL;

@@ -269,7 +269,7 @@ impl Course {
         let libnftables = self.subject.libnftables;
         let wanted = match self.good.chains.take() {
             Some(chains) => chains,
-            None => libnftables.chains_of(&self.good.text)?,
+            None => libnftables.chains_of(&self.good.text, &self.lab.node)?,
         };
         let wanted = self.good.chains.insert(wanted);
         Ok(libnftables.chains(&self.lab.node)? == *wanted)

@@ -2,14 +2,17 @@
 //! ones.
 
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use non_masquerade_daemon::config::{self, Flags};
 use non_masquerade_daemon::policy::Policy;
+use non_masquerade_daemon::policy::node_address::NodeAddress;
 use non_masquerade_daemon::ruleset::{ChosenNames, Tables};
 
 use crate::dice::Dice;
 use crate::support::flows::Flows;
+use crate::support::lab::Addresses;
 
 /// Flows a second that are sent.
 const RATE: u32 = 26_000;
@@ -95,12 +98,30 @@ impl GoodFile {
             .map_err(|error| io::Error::other(format!("{error}\n{text}")))?
             .config;
         Ok(Self {
-            tables: Tables::new(&Policy::new(&config), &ChosenNames::default()),
+            tables: Tables::new(
+                &Policy::new(&config).on_node(&addresses_of_node()),
+                &ChosenNames::default(),
+            ),
             chains: None,
             resync_interval: config.resync_interval,
             text,
         })
     }
+}
+
+/// Those that `snatAddressCIDRs` may lead to.
+fn addresses_of_node() -> [NodeAddress; 2] {
+    let (ipv4, ipv6) = (
+        Addresses::<Ipv4Addr>::default(),
+        Addresses::<Ipv6Addr>::default(),
+    );
+    [ipv4.node_uplink.into(), ipv6.node_uplink.into()].map(|address| NodeAddress {
+        address,
+        interface: "uplink0".to_owned(),
+        kind: Some("veth".to_owned()),
+        is_usable: true,
+        is_secondary: false,
+    })
 }
 
 #[derive(Default)]
@@ -136,7 +157,7 @@ impl Draft {
     /// The prefix as it is, or its halves, and theirs; now and then a part of it once more.
     fn split(&mut self, network: u32, length: u8, dice: &mut Dice) {
         let is_whole = length >= 20 || dice.below(5) < 3;
-        let address = std::net::Ipv4Addr::from(network);
+        let address = Ipv4Addr::from(network);
         if is_whole || dice.one_in(8) {
             self.exempt.push(format!("{address}/{length}"));
         }
@@ -187,7 +208,13 @@ impl Draft {
         if has_ipv6 {
             keys.push("\"enableIPv6\": true".to_owned());
         }
+        // That of the uplink, as without the key.
+        let own_address = match has_ipv6 {
+            true => "\"snatAddressCIDRs\": [\"192.0.2.0/24\", \"2001:db8::/64\"]",
+            false => "\"snatAddressCIDRs\": [\"192.0.2.0/24\"]",
+        };
         for (key, share) in [
+            (own_address, 3),
             ("\"enforce\": true", 4),
             ("\"randomFully\": false", 3),
             ("\"masqNodeTraffic\": false", 4),

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -277,12 +277,12 @@ impl Libnftables {
         Ok(chains)
     }
 
-    /// The same of what `render` makes of a file.
-    pub(crate) fn chains_of(self, file: &str) -> io::Result<String> {
+    /// The same of what `render` makes of a file on the node.
+    pub(crate) fn chains_of(self, file: &str, node: &Namespace) -> io::Result<String> {
         let (namespace, directory) = (Namespace::new()?, TemporaryDirectory::new()?);
         let config = directory.path().join("config");
         fs::write(&config, file)?;
-        let mut render = Command::new(DAEMON);
+        let mut render = node.command(DAEMON);
         let rendered = succeed(render.arg("render").arg("--config").arg(&config))?;
         let document = String::from_utf8(rendered.stdout).map_err(io::Error::other)?;
         let mut nft = self.nft().command(&namespace);

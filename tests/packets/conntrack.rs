@@ -99,13 +99,7 @@ fn every_protocol_and_family_is_read_narrowed_and_deleted() {
             protocol: Some(6),
             ..of(masqueraded)
         };
-        let seen = Filter {
-            seen_source: Some(own.node_uplink),
-            protocol: Some(6),
-            ..Filter::default()
-        };
-        let found = dump(&lab, family, &tcp);
-        assert_eq!((found.len(), &dump(&lab, family, &seen)), (1, &found));
+        assert_eq!(dump(&lab, family, &tcp).len(), 1);
         let delete = |entry: &Entry| {
             lab.node
                 .run(|| Conntrack::open().unwrap().delete(entry))

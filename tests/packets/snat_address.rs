@@ -1,7 +1,7 @@
 //! `snatAddressCIDRs`: the node's own address that masqueraded connections get, while addresses come and go, by packets of both
 //! families.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::DAEMON;
@@ -10,8 +10,10 @@ use crate::support::lab::{Family, Lab};
 use crate::support::netlink::generation;
 use crate::support::netns::{Namespace, succeed};
 use crate::support::outcome::Outcome;
-use crate::support::probe::{Flow, PROBE_PORT, Probe, Protocol};
+use crate::support::probe::{Probe, Protocol};
 use crate::support::wait_until;
+
+mod gone;
 
 /// Generous: only a test that fails waits so long.
 const LIMIT: Duration = Duration::from_secs(4);
@@ -388,70 +390,4 @@ fn addresses_of_others_cost_no_pass_and_what_is_lost_is_looked_up() {
         })
         .unwrap();
     assert_comes_to_be(&judged, Family::V4, first);
-}
-
-/// What conntrack has of UDP connections that are translated to the address, or come from it.
-fn entries(node: &Namespace, address: IpAddr) -> Vec<String> {
-    let family = match address {
-        IpAddr::V4(_) => "ipv4",
-        IpAddr::V6(_) => "ipv6",
-    };
-    let mut conntrack = node.command("conntrack");
-    let listed = succeed(conntrack.args(["-L", "-f", family, "-p", "udp"])).unwrap();
-    let text = String::from_utf8(listed.stdout).unwrap();
-    let has_it = |line: &&str| line.contains(&format!(" dst={address} "));
-    text.lines().filter(has_it).map(str::to_owned).collect()
-}
-
-/// Those that were given an address go on with it while it stands, chosen or not, and meet the rules anew when it goes.
-#[test]
-fn connections_end_with_the_address_that_they_were_given() {
-    let lab = lab();
-    for family in Family::BOTH {
-        address(&lab.node, "add", first_choice(family), "uplink0", "");
-    }
-    let judged = start_in(lab, "");
-    let (lab, node) = (&judged.lab, &judged.lab.node);
-    for family in Family::BOTH {
-        let (first, own) = (first_choice(family), lab.addresses_of(family));
-        let flow = |from: IpAddr| Flow {
-            protocol: Protocol::Udp,
-            from: SocketAddr::new(from, lab.unused_port()),
-            to: SocketAddr::new(public(family), PROBE_PORT),
-        };
-        let given = flow(own.pod);
-        let seen = |flow| {
-            Probe::from_pod(lab)
-                .unwrap()
-                .seen_source_of(flow)
-                .unwrap()
-                .ip()
-        };
-        assert_eq!(seen(given), first);
-        let from_it = flow(first);
-        let of_node = Probe::from_node(lab).unwrap().seen_source_of(from_it);
-        assert_eq!(of_node.unwrap().ip(), first);
-        assert_eq!(entries(node, first).len(), 2);
-        // Another one is chosen, and the address still stands.
-        address(node, "change", first, "uplink0", "preferred_lft 0");
-        assert_comes_to_be(&judged, family, own.node_uplink);
-        let other = flow(own.pod);
-        assert_eq!((seen(given), seen(other)), (first, own.node_uplink));
-        let others = entries(node, own.node_uplink).len();
-        address(node, "delete", first, "uplink0", "");
-        // What the node itself sent from it was not translated.
-        let only_its_own = || match entries(node, first).as_slice() {
-            [entry] => entry.contains(&format!(" src={first} ")),
-            _ => false,
-        };
-        let waited = wait_until(LIMIT, only_its_own);
-        assert!(waited.is_ok(), "{:?}", entries(node, first));
-        assert_eq!(entries(node, own.node_uplink).len(), others);
-        assert_eq!(
-            (seen(given), seen(other)),
-            (own.node_uplink, own.node_uplink)
-        );
-        let line = format!("{first} has left the node: connections that were given it are ended");
-        judged.daemon.wait_for_log(&line).unwrap();
-    }
 }

@@ -109,7 +109,6 @@ fn filter(asked: &Connections) -> Filter {
         protocol: asked.protocol,
         from: asked.from,
         to: asked.to,
-        seen_source: None,
     }
 }
 
