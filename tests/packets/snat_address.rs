@@ -11,7 +11,7 @@ use crate::support::netlink::generation;
 use crate::support::netns::{Namespace, succeed};
 use crate::support::outcome::Outcome;
 use crate::support::probe::{Probe, Protocol};
-use crate::support::wait_until;
+use crate::support::{time_factor, wait_until};
 
 mod gone;
 
@@ -198,7 +198,9 @@ fn a_tentative_address_is_taken_when_it_is_no_longer_tentative() {
     );
     node.sysctl("net/ipv6/conf/uplink0/accept_dad", "1")
         .unwrap();
-    node.sysctl("net/ipv6/conf/uplink0/dad_transmits", "2")
+    // For two seconds, or more where ten probes take longer.
+    let seconds = 2 * time_factor().min(10);
+    node.sysctl("net/ipv6/conf/uplink0/dad_transmits", &seconds.to_string())
         .unwrap();
     node.ip(&format!("address add {first} dev uplink0"))
         .unwrap();

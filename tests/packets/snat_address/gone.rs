@@ -10,8 +10,6 @@ use super::*;
 use crate::support::nft::Nft;
 use crate::support::probe::{Flow, PROBE_PORT};
 
-const TCP_PORT: u16 = 7_100;
-
 /// Others give addresses too that lie in the first CIDR: one that is LOCAL by AnyIP, and in a zone one that is nobody's.
 const OTHER_CHAINS: &str = r"
 table FAMILY other {
@@ -122,9 +120,10 @@ struct Lasting {
 
 impl Lasting {
     fn begin(lab: &Lab, family: Family) -> Self {
-        let any = (Ipv6Addr::UNSPECIFIED, TCP_PORT);
+        // Any free port: another test's child that has not begun its program yet may hold one that was closed here.
+        let any = (Ipv6Addr::UNSPECIFIED, 0);
         let listener = lab.outside.run(|| TcpListener::bind(any)).unwrap();
-        let to = SocketAddr::new(public(family), TCP_PORT);
+        let to = SocketAddr::new(public(family), listener.local_addr().unwrap().port());
         let connect = || TcpStream::connect_timeout(&to, LIMIT);
         let tcp = lab.pod.run(connect).unwrap();
         let (accepted, _) = listener.accept().unwrap();
