@@ -26,6 +26,7 @@ pub use entry::{Entry, Tuple, entry_of};
 /// linux/netfilter/nfnetlink_conntrack.h, of which libc has none.
 const IPCTNL_MSG_CT_GET: c_int = 1;
 const IPCTNL_MSG_CT_DELETE: c_int = 2;
+const IPCTNL_MSG_CT_GET_STATS: c_int = 5;
 const CTA_FILTER: u16 = 25;
 const CTA_FILTER_ORIG_FLAGS: u16 = 1;
 const CTA_FILTER_REPLY_FLAGS: u16 = 2;
@@ -168,6 +169,15 @@ impl Conntrack {
         }
     }
 
+    /// Fails where the kernel has no ctnetlink: asks it for something small.
+    fn require(&self) -> io::Result<()> {
+        let kind = of_conntrack(IPCTNL_MSG_CT_GET_STATS);
+        let netlink = &self.netlink;
+        // The answer says that more follows it, which only an acknowledgement does (ctnetlink_ct_stat_fill_info).
+        let answered = netlink.ask_subsystem(kind, libc::NLM_F_ACK, Family::Ip, &[], |_| {});
+        answered.map_err(unsupported)
+    }
+
     /// Deletes this very entry, and no other that has taken its place: the connection's next packet meets the rules anew.
     /// False: it has gone already.
     ///
@@ -210,8 +220,10 @@ impl Events {
     /// Subscribes to the connections that begin from now on.
     ///
     /// # Errors
-    /// Where CAP_NET_ADMIN is missing, or a socket is.
+    /// Where CAP_NET_ADMIN is missing, or a socket is. `Unsupported`: the kernel has no ctnetlink.
     pub fn subscribe(flags: SockFlag) -> io::Result<Self> {
+        // A kernel without ctnetlink lets everybody listen, and never tells of anything (nfnetlink_bind).
+        Conntrack::open()?.require()?;
         let netlink = Netlink::open(NEW_GROUP, flags)?;
         // Only the initial user namespace may go beyond net.core.rmem_max.
         if setsockopt(&netlink, sockopt::RcvBufForce, &EVENT_BUFFER_BYTES).is_err() {

@@ -129,3 +129,20 @@ fn what_is_cut_or_changed_never_panics() {
         "no reply tuple"
     );
 }
+
+/// The kernel says the same of any subsystem that it lacks. This number is nobody's.
+#[test]
+fn where_ctnetlink_is_missing_its_name_and_the_remedy_are_said() {
+    const NO_SUBSYSTEM: c_int = 0x7f << 8;
+    let netlink = Netlink::open(0, SockFlag::empty()).unwrap();
+    let answered = netlink.ask_subsystem(NO_SUBSYSTEM, libc::NLM_F_DUMP, Family::Ip, &[], |_| {});
+    let error = unsupported(answered.unwrap_err());
+    assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+    assert_eq!(
+        error.to_string(),
+        "this kernel lacks ctnetlink (CONFIG_NF_CT_NETLINK): load nf_conntrack_netlink, or run one that has it"
+    );
+    let refused = unsupported(Errno::EPERM.into());
+    assert_eq!(refused.raw_os_error(), Some(Errno::EPERM as i32));
+    Conntrack::open().unwrap().require().unwrap();
+}
