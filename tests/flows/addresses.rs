@@ -12,7 +12,7 @@ use crate::DAEMON;
 use crate::support::flows::{Counts, Flows};
 use crate::support::judged::Judged;
 use crate::support::lab::{Family, Lab};
-use crate::support::moments::MOMENT;
+use crate::support::moments::{LATENESS, MOMENT};
 use crate::support::netlink::generation;
 use crate::support::netns::Namespace;
 use crate::support::nft::{Nft, TABLE};
@@ -36,9 +36,6 @@ const RATE: u32 = 26_000;
 const LEAST_RATE: f64 = 20_000.0;
 /// So long after the notification of a change, flows may still get the address from before.
 const GRACE: Duration = Duration::from_millis(20);
-
-/// A packet may be on its way for so long before it meets the rules, on a busy machine.
-const LATENESS: Duration = Duration::from_millis(100);
 
 /// Addresses of the node beside that of the uplink, which is its last choice.
 #[derive(Debug, Clone, Copy)]

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// How long a moment is.
 pub const MOMENT: Duration = Duration::from_millis(10);
+/// A packet may be on its way for so long before it meets the rules, on a busy machine.
+pub const LATENESS: Duration = Duration::from_millis(100);
 
 /// What became of the flows that were sent in one moment.
 #[derive(Clone, Debug, Default)]
