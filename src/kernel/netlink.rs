@@ -19,8 +19,8 @@ use nix::sys::socket::{
 use crate::ruleset::Family;
 pub use elements::Elements;
 pub(super) use message::{
-    attribute, attributes_in, attributes_of, big_endian, body_of, is_interrupted, number_of,
-    packets_of, request, text, text_attribute, text_of, type_of, value_in, value_of,
+    append_attribute, attribute, attributes_in, attributes_of, big_endian, body_of, is_interrupted,
+    number_of, packets_of, request, text, text_attribute, text_of, type_of, value_in, value_of,
 };
 use message::{
     end_of_answer, first_of, is_one_of_several, message, no_answer, of_nf_tables, port_of,

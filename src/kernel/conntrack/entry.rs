@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::libc::c_int;
 
-use crate::kernel::netlink::{attribute, attributes_of, big_endian, type_of, value_in};
+use crate::kernel::netlink::{append_attribute, attributes_of, big_endian, type_of, value_in};
 
 /// linux/netfilter/nfnetlink.h and nfnetlink_conntrack.h, of which libc has few.
 const NFNL_SUBSYS_CTNETLINK: c_int = 1;
@@ -93,7 +93,7 @@ pub fn entry_of(message: &[u8]) -> Option<Entry> {
     for (kind, value) in attributes_of(message) {
         match kind {
             CTA_TUPLE_ORIG => {
-                identity.extend(attribute(NESTED | CTA_TUPLE_ORIG, value));
+                append_attribute(&mut identity, NESTED | CTA_TUPLE_ORIG, value);
                 original = Some(value);
                 zone = value_in(value, CTA_TUPLE_ZONE)
                     .and_then(short)
@@ -102,10 +102,10 @@ pub fn entry_of(message: &[u8]) -> Option<Entry> {
             CTA_TUPLE_REPLY => reply = Some(value),
             CTA_STATUS => status = big_endian(value)?,
             CTA_ZONE => {
-                identity.extend(attribute(CTA_ZONE, value));
+                append_attribute(&mut identity, CTA_ZONE, value);
                 zone = short(value)?;
             }
-            CTA_ID => identity.extend(attribute(CTA_ID, value)),
+            CTA_ID => append_attribute(&mut identity, CTA_ID, value),
             CTA_TIMESTAMP => started = value_in(value, CTA_TIMESTAMP_START).and_then(time),
             _ => {}
         }

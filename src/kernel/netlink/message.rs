@@ -192,11 +192,18 @@ pub(in crate::kernel) fn text_attribute(kind: u16, text: &str) -> Vec<u8> {
 }
 
 pub(in crate::kernel) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    append_attribute(&mut bytes, kind, value);
+    bytes
+}
+
+pub(in crate::kernel) fn append_attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = ATTRIBUTE_HEADER_BYTES + value.len();
     // Names are checked to be short.
     let length_field = u16::try_from(length).unwrap_or(u16::MAX);
-    let mut bytes = [length_field.to_ne_bytes(), kind.to_ne_bytes()].concat();
+    let end = bytes.len() + length.next_multiple_of(ATTRIBUTE_HEADER_BYTES);
+    bytes.extend(length_field.to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
     bytes.extend_from_slice(value);
-    bytes.resize(length.next_multiple_of(ATTRIBUTE_HEADER_BYTES), 0);
-    bytes
+    bytes.resize(end, 0);
 }

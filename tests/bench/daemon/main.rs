@@ -11,6 +11,7 @@ mod support;
 mod beside;
 mod change;
 mod configurations;
+mod connections;
 mod events;
 mod flow_nodes;
 mod flow_sender;
@@ -44,7 +45,7 @@ fn main() -> io::Result<()> {
     };
     let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-'));
     type Part<'a> = (&'a str, &'a dyn Fn() -> io::Result<()>);
-    let parts: [Part<'_>; 9] = [
+    let parts: [Part<'_>; 10] = [
         ("change", &|| change::print(most_cidrs)),
         ("beside", &|| beside::print(has_root)),
         ("flows", &|| flows::print(most_cidrs)),
@@ -53,6 +54,7 @@ fn main() -> io::Result<()> {
         ("start", &|| start::print(most_cidrs)),
         ("resync", &|| resync::print(most_cidrs)),
         ("memory", &|| memory::print(most_cidrs)),
+        ("connections", &connections::print),
         ("footprint", &footprint::print),
     ];
     for (name, print) in parts {

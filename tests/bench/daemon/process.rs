@@ -1,7 +1,9 @@
 //! What the kernel counts for a process, proc(5): what tests do not ask for.
 
 use std::io;
+use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 use crate::support::process::field;
@@ -19,4 +21,9 @@ pub(crate) fn peak_kibibytes(process: Pid) -> io::Result<u64> {
 /// How often it waited and was woken.
 pub(crate) fn wake_ups(process: Pid) -> io::Result<u64> {
     field(process, "status", "voluntary_ctxt_switches:")
+}
+
+/// Of the thread that asks, in user space and in the kernel.
+pub(crate) fn own_cpu_time() -> io::Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{Signal, kill};
-use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 use crate::configurations::{Flip, with_separators};
@@ -135,15 +134,11 @@ fn listing_alone(yardstick: &mut Yardstick, n: u32) -> io::Result<Duration> {
     let mut spent = Duration::ZERO;
     for _ in 0..n {
         thread::sleep(INTERVAL);
-        let before = own_cpu_time()?;
+        let before = process::own_cpu_time()?;
         yardstick.list()?;
-        spent += own_cpu_time()? - before;
+        spent += process::own_cpu_time()? - before;
     }
     Ok(spent / n)
-}
-
-fn own_cpu_time() -> io::Result<Duration> {
-    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }
 
 /// Each resync opens the file once, which inotify(7) tells.
