@@ -173,7 +173,7 @@ impl Conntrack {
     fn require(&self) -> io::Result<()> {
         let kind = of_conntrack(IPCTNL_MSG_CT_GET_STATS);
         let netlink = &self.netlink;
-        // The answer says that more follows it, which only an acknowledgement does (ctnetlink_ct_stat_fill_info).
+        // The answer says that more follows it, which only an acknowledgement does (ctnetlink_stat_ct_fill_info).
         let answered = netlink.ask_subsystem(kind, libc::NLM_F_ACK, Family::Ip, &[], |_| {});
         answered.map_err(unsupported)
     }
