@@ -13,7 +13,7 @@ use crate::config::{self, Config};
 
 /// How long the daemon may take for each step of an answer.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// More than any of its answers has, but for the longest configurations.
+/// More than a file may have, as which it tells its configuration. Its other answers are short.
 const MOST_BYTES: u64 = 2 << 20;
 
 /// What it says of rules.

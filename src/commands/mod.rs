@@ -159,16 +159,10 @@ fn load(options: &Options) -> Result<Loaded, LoadError> {
 /// The configuration and what it means on this machine. Warnings, or what is wrong with it, are said.
 fn load_here(options: &Options) -> Result<(Loaded, Policy), ExitStatus> {
     let loaded = load(options).map_err(|error| bad_configuration(&error))?;
-    let policy = policy_of(&loaded);
-    Ok((loaded, policy))
-}
-
-/// What a configuration means on this machine. Warnings are said.
-fn policy_of(loaded: &Loaded) -> Policy {
     print_warnings(&loaded.warnings);
     let policy = policy_here(&loaded.config);
     print_warnings(&policy.warnings());
-    policy
+    Ok((loaded, policy))
 }
 
 /// What the configuration means on this machine.

@@ -12,8 +12,7 @@ use serde::Serialize;
 use super::daemon_says::last_good_configuration;
 use super::terminal::Terminal;
 use super::{
-    ExitStatus, bad_configuration, failed, load, policy_here, policy_of, print, print_json,
-    print_notes, require_net_admin,
+    ExitStatus, failed, load_here, policy_here, print, print_json, print_notes, require_net_admin,
 };
 use crate::cli::{Connections, Options, OutputFormat};
 use crate::config_source::Origin;
@@ -86,12 +85,12 @@ pub(super) fn connections(options: &Options, asked: &Connections) -> ExitStatus 
 /// The policy that connections are judged by, and in a sentence whose it is: that of the file, or of the last good one, which
 /// the daemon has in force while the file is bad.
 fn in_force(options: &Options) -> Result<(Policy, String), ExitStatus> {
-    let bad = match load(options) {
-        Ok(loaded) => {
+    let bad = match load_here(options) {
+        Ok((loaded, policy)) => {
             let origin = Origin::of(&loaded, &options.config);
-            return Ok((policy_of(&loaded), in_words::sentence(origin)));
+            return Ok((policy, in_words::sentence(origin)));
         }
-        Err(error) => bad_configuration(&error),
+        Err(bad) => bad,
     };
     let Some(config) = last_good_configuration(options) else {
         print_notes(&[
