@@ -25,6 +25,7 @@ fn milliseconds(most: u64) -> impl Strategy<Value = Duration> {
 fn what_is_mended_soon() -> impl Strategy<Value = Happening> {
     prop_oneof![
         3 => Just(AnotherConfiguration),
+        3 => (family(), prop::option::of(0..2_u8)).prop_map(|(family, its)| AnotherAddress(family, its)),
         4 => prop::option::of(family()).prop_map(Commit),
         1 => milliseconds(200_000).prop_map(|time| Neighbour(time, SECOND / 10)),
         1 => milliseconds(10_000).prop_map(|time| Neighbour(time, SECOND / 200)),

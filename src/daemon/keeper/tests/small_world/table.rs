@@ -2,13 +2,22 @@
 
 use super::*;
 
+/// What a table is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Contents {
+    /// The number of the configuration.
+    pub(super) configuration: u32,
+    /// The node's address that masqueraded connections get; `None`: that of the interface by which they leave.
+    pub(super) address: Option<u8>,
+}
+
 /// A family's table in the kernel.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    /// The configuration that it is made of; `None`: of none.
-    pub(super) contents: Option<u32>,
+    /// `None`: someone else has changed it, or it is not there.
+    pub(super) contents: Option<Contents>,
     /// What the daemon has made of it last.
-    pub(super) applied: Option<u32>,
+    pub(super) applied: Option<Contents>,
     pub(super) is_failing: bool,
     /// A pass over it has failed, or found its owner: that was no quiet.
     pub(super) was_hindered: bool,
@@ -56,14 +65,14 @@ impl Table {
         }
     }
 
-    pub(super) fn write(&mut self, version: u32, now: Instant) -> Outcome {
-        self.contents = Some(version);
+    pub(super) fn write(&mut self, wanted: Contents, now: Instant) -> Outcome {
+        self.contents = Some(wanted);
         if let Some(opponent) = &mut self.opponent {
             opponent.due = Some(now + opponent.reaction);
         }
         // The daemon need not have known that it differed before that.
         self.repairs[1].last = Some(now);
-        if self.applied.replace(version) != Some(version) {
+        if self.applied.replace(wanted) != Some(wanted) {
             return Outcome::Applied;
         }
         for repairs in &mut self.repairs {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::table::{Opponent, Table};
+use super::table::{Contents, Opponent, Table};
 use super::*;
 use crate::daemon::ledger::Ledger;
 use crate::kernel::netlink::{self, is_after};
@@ -17,8 +17,11 @@ const OTHER_PORT: u32 = 1;
 
 #[derive(Debug, Clone)]
 pub(super) enum Happening {
-    /// Of the file, or of the node's addresses: other tables are wanted.
+    /// Of the file: other tables are wanted.
     AnotherConfiguration,
+    /// The node's address of this family that connections are to get has left, another one has come, or the one before has
+    /// come back: of this family another table is wanted, or one that was wanted before.
+    AnotherAddress(Family, Option<u8>),
     /// It changes the table of this family, or others' tables.
     Commit(Option<Family>),
     /// The same while the daemon does not hear of commits.
@@ -42,7 +45,7 @@ pub(super) enum Happening {
 
 /// A pass that is under way. What others do falls between two of its steps.
 struct Pass {
-    version: u32,
+    wanted: [Contents; 2],
     granted: Vec<Family>,
     steps: VecDeque<Family>,
     step_due: Instant,
@@ -57,9 +60,9 @@ pub(super) struct World {
     begin: Instant,
     ledger: Ledger,
     resync_interval: Duration,
-    /// The configuration that is wanted, and the one that the last pass was for.
-    version: u32,
-    last_version: u32,
+    /// What is wanted of each table, and what the last pass was for.
+    wanted: [Contents; 2],
+    last_wanted: Option<[Contents; 2]>,
     tables: [(Family, Table); 2],
     generation: u32,
     /// Notifications, and when they can be read.
@@ -91,8 +94,11 @@ impl World {
             begin: now,
             ledger: Ledger::default(),
             resync_interval,
-            version: 0,
-            last_version: 0,
+            wanted: [Contents {
+                configuration: 0,
+                address: None,
+            }; 2],
+            last_wanted: None,
             tables: BOTH.map(|family| (family, Table::default())),
             generation: u32::MAX - 20,
             notifications: VecDeque::new(),
@@ -117,9 +123,17 @@ impl World {
         let now = self.now;
         match happening {
             AnotherConfiguration => {
-                self.version += 1;
-                let resync_interval = self.resync_interval;
-                self.keeper.wants(BOTH.to_vec(), resync_interval, now);
+                for wanted in &mut self.wanted {
+                    wanted.configuration += 1;
+                }
+                self.tables_are_wanted();
+            }
+            AnotherAddress(family, address) => {
+                let wanted = &mut self.wanted[index(family)].address;
+                // As `Configuration::take_policy` has it: the same policy is nothing new.
+                if std::mem::replace(wanted, address) != address {
+                    self.tables_are_wanted();
+                }
             }
             Commit(family) => {
                 if let Some(family) = family {
@@ -178,11 +192,16 @@ impl World {
         self.happens(WorkerIsGone);
     }
 
+    fn tables_are_wanted(&mut self) {
+        let resync_interval = self.resync_interval;
+        self.keeper.wants(BOTH.to_vec(), resync_interval, self.now);
+    }
+
     /// The families whose table is not as it is wanted.
     pub(super) fn what_differs(&self) -> Vec<Family> {
-        let tables = self.tables.iter();
-        let differing = tables.filter(|(_, table)| table.contents != Some(self.version));
-        differing.map(|(family, _)| *family).collect()
+        let tables = self.tables.iter().zip(&self.wanted);
+        let differing = tables.filter(|((_, table), wanted)| table.contents != Some(**wanted));
+        differing.map(|((family, _), _)| *family).collect()
     }
 
     pub(super) fn time_passes(&mut self, time: Duration) {
@@ -292,7 +311,7 @@ impl World {
         let seconds = (self.now - self.begin).as_secs();
         let most = MOST_PASSES_AT_ONCE + MOST_PASSES_A_SECOND * seconds;
         assert!(self.passes <= most, "{} passes in {seconds} s", self.passes);
-        if std::mem::replace(&mut self.last_version, self.version) != self.version {
+        if self.last_wanted.replace(self.wanted) != Some(self.wanted) {
             assert_eq!(granted, BOTH, "another configuration waits for no budget");
         }
         self.ledger.pass_begins();
@@ -301,7 +320,7 @@ impl World {
             false => self.pass_step,
         };
         self.pass = Some(Pass {
-            version: self.version,
+            wanted: self.wanted,
             granted,
             steps: BOTH.into(),
             step_due: self.now + takes,
@@ -325,6 +344,7 @@ impl World {
 
     fn pass_over(&mut self, family: Family, pass: &mut Pass) -> Outcome {
         let (now, worker_has_died) = (self.now, self.worker_has_died);
+        let wanted = pass.wanted[index(family)];
         let table = self.table(family);
         table.was_hindered |= table.is_failing || table.other_owner.is_some();
         if table.is_failing {
@@ -336,7 +356,7 @@ impl World {
         if let Some(is_ending) = table.other_owner {
             return Outcome::Owned { is_ending };
         }
-        let outcome = if table.contents == Some(pass.version) {
+        let outcome = if table.contents == Some(wanted) {
             Outcome::InStep
         } else if !pass.granted.contains(&family) {
             let count = table.repairs[1].count;
@@ -346,7 +366,7 @@ impl World {
             );
             Outcome::Withheld
         } else {
-            let outcome = table.write(pass.version, now);
+            let outcome = table.write(wanted, now);
             self.commit_own();
             outcome
         };
@@ -394,10 +414,11 @@ impl World {
     }
 
     fn table(&mut self, family: Family) -> &mut Table {
-        let [(_, ip), (_, ip6)] = &mut self.tables;
-        match family {
-            Family::Ip => ip,
-            Family::Ip6 => ip6,
-        }
+        &mut self.tables[index(family)].1
     }
+}
+
+/// Its place in [`BOTH`].
+fn index(family: Family) -> usize {
+    usize::from(family == Family::Ip6)
 }
