@@ -45,7 +45,7 @@ PRINTED := 'man:$(SHARE)/man/man8/non-masquerade-daemon.8' \
 	'completions zsh:$(SHARE)/zsh/site-functions/_non-masquerade-daemon'
 # With their directories, so that the links between them go on leading somewhere.
 PAGES := LICENSE README.md daemon-config/README.md daemon-config/config manifests/README.md src/README.md tests/README.md \
-	manifests/schemas/doctor.schema.json manifests/schemas/status.schema.json
+	manifests/schemas/connections.schema.json manifests/schemas/doctor.schema.json manifests/schemas/status.schema.json
 
 BUILD_PACKAGES := gcc libc6-dev libnftables-dev
 RUN_PACKAGES := $(BUILD_PACKAGES) iproute2 nftables util-linux

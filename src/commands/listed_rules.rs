@@ -28,13 +28,22 @@ struct ListedRule {
 }
 
 impl ListedRules {
+    /// Each statement of the chain's rules, in the form that [`canonical`] gives it.
+    pub(super) fn statements_of(&self, chain: &str) -> Vec<Value> {
+        let rules = self.rules().filter(|rule| rule.chain == chain);
+        let statements = rules.filter_map(|rule| rule.statements.as_array());
+        statements.flatten().cloned().map(canonical).collect()
+    }
+
+    fn rules(&self) -> impl Iterator<Item = &ListedRule> {
+        let objects = self.nftables.iter();
+        objects.filter_map(|object| object.rule.as_ref())
+    }
+
     /// Whether the chain has the rules of `chain`, as far as a listing shows.
     pub(super) fn are(&self, family: Family, chain: &Chain, set_names: &SetNames) -> RulesAre {
-        let rules = self
-            .nftables
-            .iter()
-            .filter_map(|object| object.rule.as_ref());
-        let listed: Vec<&ListedRule> = rules.filter(|rule| rule.chain == chain.name).collect();
+        let of_chain = |rule: &&ListedRule| rule.chain == chain.name;
+        let listed: Vec<&ListedRule> = self.rules().filter(of_chain).collect();
         let is_listed = |(rule, listed): (&Rule, &&ListedRule)| {
             let statements = json::statements(family, set_names, rule).map(canonical);
             listed.comment.as_deref() == Some(&*rule.comment)

@@ -109,14 +109,23 @@ impl Look {
         observed: &Observed,
     ) -> Result<Vec<Difference>, WorkerError> {
         let family = ruleset.family;
-        let rules: ListedRules = self.list(
-            format!("listing table {} {}", family.name(), ruleset.table),
-            &json::list_table(family.name(), &ruleset.table),
-            Mode::Terse,
-        )?;
+        let rules = self.rules(family, &ruleset.table)?;
         let rules_are = |chain: &_, set_names: &_| rules.are(family, chain, set_names);
         // Whether they can count, the daemon finds out when it makes them.
         Ok(Comparison::new(ruleset, observed, true, rules_are).differences)
+    }
+
+    /// The rules of a table that the daemon has made, as libnftables lists them.
+    pub(super) fn rules(
+        &mut self,
+        family: Family,
+        table: &str,
+    ) -> Result<ListedRules, WorkerError> {
+        self.list(
+            format!("listing table {} {table}", family.name()),
+            &json::list_table(family.name(), table),
+            Mode::Terse,
+        )
     }
 
     /// The table, if it is there.

@@ -182,13 +182,20 @@ pub fn in_words(first: IpAddr, last: IpAddr) -> String {
 }
 
 fn prefix(first: IpAddr, last: IpAddr) -> Option<IpNet> {
+    let prefix = longest_prefix_of(first, last)?;
+    (prefix.network() == first && prefix.broadcast() == last).then_some(prefix)
+}
+
+/// The longest prefix that holds both addresses; `None`: they are of two families.
+#[must_use]
+pub fn longest_prefix_of(first: IpAddr, last: IpAddr) -> Option<IpNet> {
     let length = match (first, last) {
         (IpAddr::V4(first), IpAddr::V4(last)) => (first.to_bits() ^ last.to_bits()).leading_zeros(),
         (IpAddr::V6(first), IpAddr::V6(last)) => (first.to_bits() ^ last.to_bits()).leading_zeros(),
         _ => return None,
     };
     let prefix = IpNet::new(first, u8::try_from(length).ok()?).ok()?;
-    (prefix.network() == first && prefix.broadcast() == last).then_some(prefix)
+    Some(prefix.trunc())
 }
 
 /// The comment is for what an operator cannot read off the element: the configured CIDR of which it is a part, and

@@ -13,14 +13,16 @@ use serde_json::{Value, json};
 use crate::DAEMON;
 use crate::support::daemon::TemporaryDirectory;
 use crate::support::flows::Flows;
+use crate::support::json_schema;
 use crate::support::judged::Judged;
-use crate::support::lab::Lab;
+use crate::support::lab::{Family, Lab};
 use crate::support::netns::Namespace;
 use crate::support::nft::Nft;
 use crate::support::outcome::{Outcome, without_net_admin, words};
 use crate::support::probe::{Probe, Protocol};
 use crate::support::wait_until;
 
+const SCHEMA: &str = "connections.schema.json";
 /// Generous: only a test that fails waits so long.
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -98,6 +100,102 @@ The configuration is that of {}.\n",
     );
 }
 
+/// Connections of each kind: each treated as two other chains and the policy have it.
+fn connections_of_all_kinds(lab: &Lab) {
+    let rules = "
+        table ip other {
+            chain early {
+                type nat hook postrouting priority srcnat - 5;
+                ip daddr { 10.9.0.0/16, 9.9.9.9 } masquerade
+                ip daddr { 10.8.0.0/16, 8.8.8.8 } snat to ip saddr
+            }
+        }";
+    Nft::host().apply(&lab.node, rules).unwrap();
+    let other_source = lab.addresses_of(Family::V4).second_pod;
+    let destinations = [
+        "10.8.0.1",
+        "10.9.0.1",
+        "10.1.0.1",
+        "169.254.7.7",
+        "192.168.3.3",
+        "1.1.1.1",
+        "8.8.8.8",
+        "9.9.9.9",
+    ]
+    .map(parsed);
+    let pod = Probe::from_pod(lab).unwrap();
+    for to in destinations {
+        pod.seen_source(Protocol::Tcp, to).unwrap();
+        pod.seen_source_from(other_source, Protocol::Udp, to)
+            .unwrap();
+    }
+    for to in ["fd00:9::1", "2606:4700::1"].map(parsed) {
+        pod.seen_source(Protocol::Udp, to).unwrap();
+    }
+    drop(pod);
+    let node = Probe::from_node(lab).unwrap();
+    for to in destinations {
+        node.seen_source(Protocol::Udp, to).unwrap();
+    }
+}
+
+fn parsed(address: &str) -> IpAddr {
+    address.parse().unwrap()
+}
+
+#[test]
+fn without_a_good_file_and_a_daemon_the_kernel_s_tables_are_judged_by() {
+    for good in [
+        "",
+        "
+enableIPv6: true
+nonMasqueradeCIDRs: [10.0.0.0/8, 192.168.0.0/16, 'fd00::/8']
+masqueradeCIDRs: [10.1.0.0/16]
+masqNodeTraffic: false
+sourceCIDRs: [10.244.1.2/32, 192.0.2.0/24, 'fd00::/8']
+snatAddressCIDRs: [198.51.100.0/24]
+outputInterfaces: [uplink*, other0]
+toPorts: 50000-50999
+dropInvalid: true
+",
+        "enableIPv6: true\noutputInterfaces: [other0]\nsourceCIDRs: ['fd00::/8']\n",
+    ] {
+        let lab = Lab::new().unwrap();
+        lab.node.ip("address add 198.51.100.9 dev lo").unwrap();
+        let via = lab.addresses_of(Family::V4).node_uplink;
+        let route = format!("route add 198.51.100.9 via {via} dev eth0 onlink");
+        lab.outside.ip(&route).unwrap();
+        let mut judged = Judged::start_in(lab, DAEMON, good, &[]).unwrap();
+        connections_of_all_kinds(&judged.lab);
+        judged.daemon.kill().unwrap();
+        let config = judged.daemon.config_file();
+        let said = |judged_by: &str| {
+            let node = judged.lab.node.command(DAEMON);
+            let outcome = connections(node, &config, "--contradicting --format json");
+            let mut said = outcome.json();
+            json_schema::assert_fits(SCHEMA, &said);
+            assert_eq!(said["judged_by"].take(), judged_by);
+            without_lists(&mut said);
+            (said, outcome)
+        };
+        let (by_file, _) = said("configuration");
+        judged
+            .daemon
+            .replace_configuration("nonMasqueradeCIDRs: [10.0.0.1/8]\n")
+            .unwrap();
+        let (by_tables, outcome) = said("kernel_tables");
+        assert_eq!(by_tables, by_file, "{good}");
+        let words = "connections are judged by the kernel's table non-masquerade-daemon.\n";
+        assert!(outcome.errors.ends_with(words), "{outcome:?}");
+    }
+}
+
+/// Which of all that are masqueraded `masqueradeCIDRs` lists, no table tells.
+fn without_lists(said: &mut Value) {
+    let cidrs = said["cidrs"].as_array_mut().unwrap();
+    cidrs.retain(|of| of["cidr"].is_string() && of["cidr"] != "10.1.0.0/16");
+}
+
 #[test]
 fn while_the_file_is_bad_the_daemon_tells_the_last_good_one() {
     let good = "nonMasqueradeCIDRs: [10.9.0.0/16]\noutputInterfaces: [uplink*]\n";
@@ -130,10 +228,17 @@ fn while_the_file_is_bad_the_daemon_tells_the_last_good_one() {
     let summary = listed(&judged, "");
     assert!(summary.output.ends_with(said), "{summary:?}");
     judged.daemon.kill().unwrap();
+    Outcome::of(&mut words(judged.lab.node.command(DAEMON), "cleanup")).assert_code(0);
     let unknown = listed(&judged, "--contradicting");
     unknown.assert_code(3);
     assert!(
         unknown.errors.contains("No daemon answers") && unknown.output.is_empty(),
+        "{unknown:?}"
+    );
+    assert!(
+        unknown
+            .errors
+            .ends_with("the kernel has no table ip non-masquerade-daemon.\n"),
         "{unknown:?}"
     );
 }
@@ -153,6 +258,19 @@ fn the_json_of_a_connection_tells_all_of_it() {
     let outcome = connections(lab.node.command(DAEMON), &config, arguments);
     outcome.assert_code(1);
     let said = outcome.json();
+    json_schema::assert_fits(SCHEMA, &said);
+    for (place, value) in [
+        ("/judged_by", json!("file")),
+        ("/verdicts/0/verdict", json!("exempt")),
+        ("/cidrs/0/kept", json!("no")),
+        ("/contradicting/0/reason", json!(null)),
+        ("/contradicting/0/zone", json!(null)),
+    ] {
+        let mut bad = said.clone();
+        let (object, name) = place.rsplit_once('/').unwrap();
+        bad.pointer_mut(object).unwrap()[name] = value;
+        assert_ne!(json_schema::faults(SCHEMA, &bad), [""; 0], "{place}");
+    }
     let cidr = json!({ "cidr": "10.0.0.0/8", "kept": 0, "masqueraded": 2, "contradicting": 2 });
     assert_eq!(
         (&said["connections"], &said["cidrs"]),
@@ -179,6 +297,10 @@ fn the_json_of_a_connection_tells_all_of_it() {
             "contradiction": "masqueraded_though_exempt",
         })
     );
+    let arguments = "--end --yes --format json --to 10.9.0.0/16";
+    let ended = connections(lab.node.command(DAEMON), &config, arguments).json();
+    json_schema::assert_fits(SCHEMA, &ended);
+    assert_eq!(ended["ended"], 2);
 }
 
 #[test]
@@ -257,6 +379,9 @@ fn new_connections_are_listed_as_they_begin_and_summed_up_at_the_end() {
         (&public["verdict"], &public["contradiction"]),
         (&json!("masqueraded"), &Value::Null)
     );
+    for line in &lines {
+        json_schema::assert_fits(SCHEMA, line);
+    }
     assert_eq!(contradicting["contradiction"], "masqueraded_though_exempt");
     assert_eq!(end["connections"], lines.len() - 1);
     assert_eq!((&end["lost"], code), (&json!(0), Some(1)));

@@ -104,6 +104,10 @@ fn the_program_its_unit_and_its_papers_are_installed_and_nothing_else() {
             ),
             ("share/doc/non-masquerade-daemon/manifests/README.md", 0o644),
             (
+                "share/doc/non-masquerade-daemon/manifests/schemas/connections.schema.json",
+                0o644,
+            ),
+            (
                 "share/doc/non-masquerade-daemon/manifests/schemas/doctor.schema.json",
                 0o644,
             ),

@@ -1,5 +1,6 @@
 //! `connections`: what became of the node's connections, and which contradict the configuration.
 
+mod kernel_tables;
 mod line;
 mod summary;
 mod watch;
@@ -10,6 +11,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::daemon_says::last_good_configuration;
+use super::look::Look;
 use super::terminal::Terminal;
 use super::{
     ExitStatus, failed, load_here, policy_here, print, print_json, print_notes, require_net_admin,
@@ -22,7 +24,7 @@ use crate::policy::Policy;
 use crate::policy::judgement::Judgement;
 use crate::tracked;
 pub(super) use line::Line;
-use summary::Summary;
+use summary::{JudgedBy, Summary};
 
 /// What `--format json` prints. Names of fields are a contract.
 #[derive(Serialize)]
@@ -49,14 +51,14 @@ pub(super) fn connections(options: &Options, asked: &Connections) -> ExitStatus 
         );
         return ExitStatus::WrongArguments;
     }
-    let (policy, origin) = match in_force(options) {
+    let in_force = match in_force(options) {
         Ok(in_force) => in_force,
         Err(status) => return status,
     };
     if asked.watch {
-        return watch::watch(&policy, asked);
+        return watch::watch(&in_force, asked);
     }
-    let (summary, contradicting) = match judged(&policy, asked) {
+    let (summary, contradicting) = match judged(&in_force, asked) {
         Ok(judged) => judged,
         Err(error) => return failed(&format!("conntrack cannot be read: {error}")),
     };
@@ -73,7 +75,7 @@ pub(super) fn connections(options: &Options, asked: &Connections) -> ExitStatus 
         OutputFormat::Text if asked.contradicting => print(&listed(&contradicting)),
         OutputFormat::Text => {
             let told = summary.told(Terminal::of_standard_output());
-            print(&format!("{told}\n{origin}\n"))
+            print(&format!("{told}\n{}\n", in_force.origin))
         }
     };
     match printed {
@@ -82,25 +84,57 @@ pub(super) fn connections(options: &Options, asked: &Connections) -> ExitStatus 
     }
 }
 
-/// The policy that connections are judged by, and in a sentence whose it is: that of the file, or of the last good one, which
-/// the daemon has in force while the file is bad.
-fn in_force(options: &Options) -> Result<(Policy, String), ExitStatus> {
+/// The policy that connections are judged by.
+struct InForce {
+    policy: Policy,
+    judged_by: JudgedBy,
+    /// The same in a sentence.
+    origin: String,
+}
+
+/// That of the files. While these are bad, that of the last good ones, which the daemon has in force; where none tells that,
+/// what the kernel's tables say.
+fn in_force(options: &Options) -> Result<InForce, ExitStatus> {
     let bad = match load_here(options) {
         Ok((loaded, policy)) => {
-            let origin = Origin::of(&loaded, &options.config);
-            return Ok((policy, in_words::sentence(origin)));
+            return Ok(InForce {
+                policy,
+                judged_by: JudgedBy::Configuration,
+                origin: in_words::sentence(Origin::of(&loaded, &options.config)),
+            });
         }
         Err(bad) => bad,
     };
-    let Some(config) = last_good_configuration(options) else {
-        print_notes(&[
-            "No daemon answers that has a good one in force (--http-address).".to_owned(),
-        ]);
-        return Err(bad);
+    let in_force = match last_good_configuration(options) {
+        Some(config) => InForce {
+            policy: policy_here(&config),
+            judged_by: JudgedBy::LastGoodConfiguration,
+            origin: "The configuration is bad: connections are judged by the last good one, which the daemon has in force."
+                .to_owned(),
+        },
+        None => in_kernel(options).map_err(|why| {
+            print_notes(&[format!("No daemon answers that has a good one in force (--http-address), and {why}.")]);
+            bad
+        })?,
     };
-    let origin = "The configuration is bad: connections are judged by the last good one, which the daemon has in force.";
-    print_notes(&[origin.to_owned()]);
-    Ok((policy_here(&config), origin.to_owned()))
+    print_notes(std::slice::from_ref(&in_force.origin));
+    Ok(in_force)
+}
+
+/// An error is a clause that says why nothing can be read off the tables.
+fn in_kernel(options: &Options) -> Result<InForce, String> {
+    let table = &options.table;
+    let cannot =
+        |error: &dyn std::fmt::Display| format!("the kernel's tables cannot be read: {error}");
+    let mut look = Look::new().map_err(|error| cannot(&error))?;
+    let policy = kernel_tables::policy(&mut look, options).map_err(|error| cannot(&error))?;
+    Ok(InForce {
+        policy: policy.ok_or_else(|| format!("the kernel has no table ip {table}"))?,
+        judged_by: JudgedBy::KernelTables,
+        origin: format!(
+            "The configuration is bad, and no daemon answers that has a good one in force (--http-address): connections are judged by the kernel's table {table}."
+        ),
+    })
 }
 
 fn filter(asked: &Connections) -> Filter {
@@ -112,13 +146,16 @@ fn filter(asked: &Connections) -> Filter {
 }
 
 /// What became of all that are asked for, and those that contradict the policy, up to the limit.
-fn judged(policy: &Policy, asked: &Connections) -> io::Result<(Summary, Vec<(Entry, Judgement)>)> {
-    let (mut summary, mut contradicting) = (Summary::new(), Vec::new());
+fn judged(
+    in_force: &InForce,
+    asked: &Connections,
+) -> io::Result<(Summary, Vec<(Entry, Judgement)>)> {
+    let (mut summary, mut contradicting) = (Summary::new(in_force.judged_by), Vec::new());
     let is_listed = asked.contradicting || asked.end;
     let limit = asked.limit.map_or(usize::MAX, |limit| {
         usize::try_from(limit).unwrap_or(usize::MAX)
     });
-    tracked::judge_all(policy, &filter(asked), |entry, judgement| {
+    tracked::judge_all(&in_force.policy, &filter(asked), |entry, judgement| {
         summary.count(&judgement);
         if is_listed && judgement.contradiction.is_some() && contradicting.len() < limit {
             contradicting.push((entry, judgement));

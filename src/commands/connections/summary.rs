@@ -9,9 +9,22 @@ use crate::commands::terminal::{Colour, Terminal};
 use crate::policy::judgement::{Became, Contradiction, Judgement};
 use crate::policy::prefix_table::Entry;
 
+/// Whose policy connections are judged by. Its names are a contract.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum JudgedBy {
+    /// The files', or the defaults.
+    Configuration,
+    /// That of files that were good before: the daemon has it in force.
+    LastGoodConfiguration,
+    /// What the kernel's tables say.
+    KernelTables,
+}
+
 /// Counts of connections. Names of fields are a contract.
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
+    judged_by: JudgedBy,
     connections: u64,
     #[serde(rename = "verdicts", serialize_with = "verdicts")]
     by_verdict: BTreeMap<Became, u64>,
@@ -30,8 +43,9 @@ struct OfCidr {
 }
 
 impl Summary {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(judged_by: JudgedBy) -> Self {
         Self {
+            judged_by,
             connections: 0,
             by_verdict: BTreeMap::new(),
             by_cidr: HashMap::new(),

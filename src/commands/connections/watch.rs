@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::line::Line;
 use super::summary::Summary;
-use super::{ExitStatus, failed, filter, print};
+use super::{ExitStatus, InForce, failed, filter, print};
 use crate::cli::{Connections, OutputFormat};
 use crate::commands::terminal::Terminal;
 use crate::kernel::conntrack::{Entry, Events, Filter};
@@ -36,13 +36,13 @@ struct End<'a> {
 }
 
 /// Lists connections until it is told to end.
-pub(super) fn watch(policy: &Policy, asked: &Connections) -> ExitStatus {
+pub(super) fn watch(in_force: &InForce, asked: &Connections) -> ExitStatus {
     if std::fs::read_to_string(EVENTS_SWITCH).is_ok_and(|text| text.trim() == "0") {
         return failed(
             "the kernel does not tell of new connections: sysctl -w net.netfilter.nf_conntrack_events=1",
         );
     }
-    let mut watch = match Watch::new(policy, asked) {
+    let mut watch = match Watch::new(in_force, asked) {
         Ok(watch) => watch,
         Err(error) => return failed(&format!("new connections cannot be heard of: {error}")),
     };
@@ -72,18 +72,18 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn new(policy: &'a Policy, asked: &'a Connections) -> io::Result<Self> {
+    fn new(in_force: &'a InForce, asked: &'a Connections) -> io::Result<Self> {
         let ends = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
         ends.thread_block()?;
         Ok(Self {
-            policy,
+            policy: &in_force.policy,
             asked,
             filter: filter(asked),
             events: Events::subscribe(SockFlag::SOCK_NONBLOCK)?,
             signals: SignalFd::new(&ends)?,
             node: ThisNode::read()?,
             node_read: Instant::now(),
-            summary: Summary::new(),
+            summary: Summary::new(in_force.judged_by),
             left: asked.limit.unwrap_or(u64::MAX),
         })
     }
