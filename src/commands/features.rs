@@ -30,6 +30,11 @@ impl Feature {
         }
     }
 
+    /// Its probe holds what the other one is, so that it is refused for want of that, too.
+    pub(super) fn stands_on(self, other: Self) -> bool {
+        Family::ALL.map(table).contains(&other) || (self, other) == (OBJECT_REFERENCE, COUNTER)
+    }
+
     const fn built_in_since(self, linux: &'static str) -> Self {
         Self {
             built_in_since: Some(linux),

@@ -33,6 +33,13 @@ const ABSENT: [&str; 3] = [
     "Address family not supported by protocol",
 ];
 
+/// strerror(3) of EOPNOTSUPP, and of EINVAL, which the kernel says before Linux 5.12.
+const FLAGS_UNKNOWN: [&str; 2] = ["Operation not supported", "Invalid argument"];
+
+fn is_one_of(reasons: &[&str], said: &str) -> bool {
+    reasons.iter().any(|reason| said.contains(reason))
+}
+
 /// A socket to look with, and a worker for what libnftables lists and judges.
 pub(super) struct Look {
     netlink: Netlink,
@@ -175,6 +182,9 @@ impl Look {
     }
 
     /// What `ruleset` needs and this kernel lacks, each tried alone in a dry run.
+    ///
+    /// # Errors
+    /// Also where one is refused for another reason: then it is not known.
     pub(super) fn missing_features(
         &mut self,
         ruleset: &Ruleset,
@@ -186,12 +196,18 @@ impl Look {
         let mut missing = Vec::new();
         let set_names = SetNames::first();
         for (feature, probe) in features::probes(ruleset) {
+            if missing.iter().any(|other| feature.stands_on(*other)) {
+                continue;
+            }
             let creation = probe.creation(&set_names).into_iter();
             let commands = creation.flat_map(|made| made.commands).collect();
             let refusal = self.refusal(&probe.transaction(&set_names, commands))?;
-            let is_absent = |said: String| ABSENT.iter().any(|reason| said.contains(reason));
-            if refusal.is_some_and(is_absent) {
-                missing.push(feature);
+            match refusal {
+                None => {}
+                Some(said) if is_one_of(&ABSENT, &said) => missing.push(feature),
+                Some(said) => {
+                    return Err(KernelError::refused(format!("trying {feature}"), &said).into());
+                }
             }
         }
         Ok(missing)
@@ -202,8 +218,14 @@ impl Look {
     pub(super) fn takes_owner(&mut self, family: Family) -> Result<bool, WorkerError> {
         let (probe, set_names) = (features::empty_table(family), SetNames::first());
         let with_flags = vec![Command::AddTable(TableFlags::OwnerPersist)];
-        let refusal = self.refusal(&probe.transaction(&set_names, with_flags))?;
-        Ok(refusal.is_none())
+        match self.refusal(&probe.transaction(&set_names, with_flags))? {
+            None => Ok(true),
+            Some(said) if is_one_of(&FLAGS_UNKNOWN, &said) => Ok(false),
+            Some(said) => {
+                let doing = "trying a table with an owner".to_owned();
+                Err(KernelError::refused(doing, &said).into())
+            }
+        }
     }
 
     /// Why libnftables or the kernel would refuse it, if they would.

@@ -31,6 +31,8 @@ pub const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// How long a short request may take at first.
 const FIRST_DEADLINE: Duration = Duration::from_secs(5);
+/// A command asks once, where the daemon tries again.
+const DEADLINE_OF_A_COMMAND: Duration = Duration::from_secs(20);
 /// A deadline that was missed is doubled up to this: on a node that gives the daemon a hundredth of
 /// a core, a deadline that never grows would kill each worker before it is done.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(640);
@@ -116,6 +118,7 @@ pub struct Worker {
     /// The tables that the process knows.
     tables: Option<Arc<Tables>>,
     starts: u32,
+    least_deadline: Duration,
     deadline: Duration,
 }
 
@@ -138,6 +141,7 @@ impl Worker {
             process: None,
             tables: None,
             starts: 0,
+            least_deadline: FIRST_DEADLINE,
             deadline: FIRST_DEADLINE,
         }
     }
@@ -147,6 +151,8 @@ impl Worker {
     pub fn of_a_command() -> Self {
         Self {
             name: COMMAND_WORKER_NAME,
+            least_deadline: DEADLINE_OF_A_COMMAND,
+            deadline: DEADLINE_OF_A_COMMAND,
             ..Self::new(PathBuf::from(OWN_PROGRAM))
         }
     }
@@ -220,7 +226,8 @@ impl Worker {
                     return Err(WorkerError::Kernel(error));
                 }
                 // What takes long has as much time as it needs, or each pass would begin with the end of a worker.
-                self.deadline = FIRST_DEADLINE
+                self.deadline = self
+                    .least_deadline
                     .max(2 * asked.elapsed())
                     .min(LONGEST_DEADLINE);
                 return Ok(answer);

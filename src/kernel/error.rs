@@ -17,7 +17,7 @@ pub enum KernelError {
     #[error("the transaction cannot be written as JSON: {0}")]
     Encode(String),
     /// libnftables or the kernel refused.
-    #[error("{doing}: {said}{}", remedy(.said))]
+    #[error("{doing}: {said}{}", hint(.said))]
     Refused {
         /// What was tried.
         doing: String,
@@ -33,7 +33,7 @@ pub enum KernelError {
     )]
     TooOld(String),
     /// nfnetlink gave no answer.
-    #[error("nfnetlink does not tell of the ruleset what is asked: {}{}", .0, remedy(.0))]
+    #[error("nfnetlink does not tell of the ruleset what is asked: {}{}", .0, hint(.0))]
     Netlink(String),
     /// The table has an owner, so that nobody else may change it.
     #[error(
@@ -104,7 +104,7 @@ const MOST_NAMED: usize = 8;
 fn one_line(said: &str) -> String {
     // Where JSON cannot be read, libnftables takes it for its own language and quotes all of it.
     if said.contains("unexpected '{'") {
-        return "libnftables could not read JSON: is it one that is built without it, or memory exhausted?".to_owned();
+        return NO_JSON.to_owned();
     }
     let mut messages: Vec<String> = said
         .lines()
@@ -127,26 +127,48 @@ fn one_line(said: &str) -> String {
 
 /// What to do about it. libnftables tells its reasons in English only (it never calls setlocale),
 /// and as text only: strerror(3) of the kernel's answer.
-fn remedy(said: &str) -> &'static str {
-    const REMEDIES: [(&str, &str); 3] = [
-        (
-            "No such file or directory",
-            " (the kernel may lack a module: `non-masquerade-daemon doctor` names it)",
-        ),
-        (
-            "Operation not permitted",
-            " (is CAP_NET_ADMIN granted in the user namespace that owns this network namespace?)",
-        ),
-        (
-            "Message too long",
-            " (the transaction outgrows the netlink send buffer, which only CAP_NET_ADMIN in the initial user namespace \
-             can raise without bound: run there, raise net.core.wmem_max and net.core.wmem_default, or list fewer CIDRs)",
-        ),
-    ];
-    REMEDIES
-        .iter()
-        .find(|(reason, _)| said.contains(reason))
-        .map_or("", |(_, remedy)| remedy)
+const REMEDIES: [(&str, &str); 6] = [
+    (
+        "No such file or directory",
+        "the kernel may lack a module: `non-masquerade-daemon doctor` names it",
+    ),
+    (
+        "Operation not permitted",
+        "grant CAP_NET_ADMIN in the user namespace that owns this network namespace",
+    ),
+    (
+        "Permission denied",
+        "SELinux, AppArmor or seccomp denies netlink sockets of netfilter: on SELinux, run with the type spc_t \
+         (Kubernetes: securityContext.seLinuxOptions)",
+    ),
+    (
+        "Address family not supported by protocol",
+        "let this process have netlink sockets (systemd: RestrictAddressFamilies)",
+    ),
+    (
+        "Message too long",
+        "the transaction outgrows the netlink send buffer, which only CAP_NET_ADMIN in the initial user namespace \
+         can raise without bound: run there, raise net.core.wmem_max and net.core.wmem_default, or list fewer CIDRs",
+    ),
+    (
+        NO_JSON,
+        "install a libnftables that is built with JSON, or free memory",
+    ),
+];
+
+/// What is said where libnftables reads no JSON.
+const NO_JSON: &str = "libnftables could not read JSON";
+
+/// What mends what is said; `None`: the words do not tell.
+#[must_use]
+pub fn remedy(said: &str) -> Option<&'static str> {
+    let mut remedies = REMEDIES.iter();
+    let (_, remedy) = remedies.find(|(reason, _)| said.contains(reason))?;
+    Some(remedy)
+}
+
+fn hint(said: &str) -> String {
+    remedy(said).map_or_else(String::new, |remedy| format!(" ({remedy})"))
 }
 
 /// The first ones, one behind the other.
@@ -168,8 +190,8 @@ mod tests {
         );
         assert_eq!(
             error.to_string(),
-            "adding the set: Could not process rule: Operation not permitted (is CAP_NET_ADMIN granted in the \
-             user namespace that owns this network namespace?)"
+            "adding the set: Could not process rule: Operation not permitted (grant CAP_NET_ADMIN in the \
+             user namespace that owns this network namespace)"
         );
         assert_eq!(
             KernelError::refused("x".to_owned(), "\n").to_string(),
@@ -182,7 +204,7 @@ mod tests {
         let said = "internal:0:0-0: Error: syntax error, unexpected '{'\n{\"nftables\":[]}\n^\n";
         assert_eq!(
             KernelError::refused("x".to_owned(), said).to_string(),
-            "x: libnftables could not read JSON: is it one that is built without it, or memory exhausted?"
+            "x: libnftables could not read JSON (install a libnftables that is built with JSON, or free memory)"
         );
     }
 
@@ -202,7 +224,7 @@ mod tests {
     fn what_the_kernel_itself_does_not_permit_has_the_same_remedy() {
         let refused = KernelError::from(io::Error::from_raw_os_error(libc::EPERM)).to_string();
         let remedy =
-            " (is CAP_NET_ADMIN granted in the user namespace that owns this network namespace?)";
+            " (grant CAP_NET_ADMIN in the user namespace that owns this network namespace)";
         assert!(refused.ends_with(remedy), "{refused}");
         let absent = KernelError::from(io::Error::from_raw_os_error(libc::ENOENT)).to_string();
         assert!(!absent.contains("CAP_NET_ADMIN"), "{absent}");

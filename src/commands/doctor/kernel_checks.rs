@@ -11,6 +11,7 @@ use crate::commands::holder::Holder;
 use crate::commands::legacy_nat::LegacyNat;
 use crate::commands::look::{FoundTable, Look};
 use crate::commands::other_nat::{ChainListing, NatChain, Survey, Traffic};
+use crate::kernel::error;
 use crate::policy::Policy;
 use crate::ruleset::{Family, Tables};
 
@@ -51,7 +52,11 @@ pub(super) fn findings(
             findings.extend(table::features("ip", &[features::NF_TABLES]));
             return (findings, enforcement);
         }
-        Err(error) => return unchecked(&error, "free memory or files"),
+        Err(error) => {
+            let said = error.to_string();
+            let remedy = error::remedy(&said).unwrap_or("free memory or files");
+            return unchecked(&said, remedy);
+        }
     };
     let mut examination = Examination {
         look,
@@ -142,6 +147,12 @@ impl Examination<'_> {
         let is_there = observed.is_some();
         let in_step = table::in_step(&name, is_there, differences.as_deref());
         self.found.push(in_step);
+        let Some(version) = version else {
+            let reason = "libnftables tells no version";
+            let remedy = "mend what libnftables says, and look again";
+            let owner = Finding::unchecked(table::OWNER, reason, remedy);
+            return self.found.push(owner);
+        };
         let kernel_takes_it = match self.look.takes_owner(family) {
             Ok(takes) => takes,
             Err(error) => return self.found.push(table::unanswered(table::OWNER, &error)),

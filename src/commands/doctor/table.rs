@@ -5,7 +5,7 @@ use crate::commands::features::Feature;
 use crate::commands::holder::{Holder, HolderKind};
 use crate::daemon::worker::{PROCESS_LIMIT, WorkerError};
 use crate::kernel::difference::Difference;
-use crate::kernel::error;
+use crate::kernel::error::{self, KernelError};
 use crate::kernel::libnftables::{is_too_old, numbers};
 
 pub(super) const LIBRARY: &str = "libnftables";
@@ -30,8 +30,8 @@ pub(super) enum OwnerSupport {
 }
 
 /// What the versions of libnftables and the kernel's answer to a dry run say together.
-pub(super) fn owner_support(version: Option<&str>, kernel_takes_it: bool) -> OwnerSupport {
-    if version.and_then(numbers).is_some_and(|v| v < WITH_FLAGS) {
+pub(super) fn owner_support(version: &str, kernel_takes_it: bool) -> OwnerSupport {
+    if numbers(version).is_some_and(|version| version < WITH_FLAGS) {
         OwnerSupport::LibraryTooOld
     } else if kernel_takes_it {
         OwnerSupport::Possible
@@ -189,13 +189,10 @@ pub(super) fn unanswered(check: &'static str, error: &WorkerError) -> Finding {
             "end processes, or raise the limit (Kubernetes: podPidsLimit of the kubelet; systemd: TasksMax)"
         }
         WorkerError::Start { .. } => "mount -t proc proc /proc",
-        WorkerError::Kernel(refusal) => {
-            return Finding::unchecked(
-                check,
-                refusal,
-                "grant CAP_NET_ADMIN in the user namespace that owns this network namespace; else look at the message",
-            );
-        }
+        // All but a message that tells nothing: the remedy stands in it.
+        WorkerError::Kernel(KernelError::NobodyToAsk(_)) => "see kernel-features",
+        WorkerError::Kernel(refusal) => error::remedy(&refusal.to_string())
+            .unwrap_or("mend what the message says, and look again"),
         WorkerError::Hung { .. } | WorkerError::Stuck { .. } => {
             "look again when the host is less busy"
         }
@@ -233,15 +230,9 @@ mod tests {
         ] {
             assert_eq!(library(Some(version)).result, result, "{version}");
         }
-        assert_eq!(
-            owner_support(Some("1.0.9"), true),
-            OwnerSupport::LibraryTooOld
-        );
-        assert_eq!(owner_support(Some("1.1.3"), true), OwnerSupport::Possible);
-        assert_eq!(
-            owner_support(Some("1.1.3"), false),
-            OwnerSupport::KernelTooOld
-        );
+        assert_eq!(owner_support("1.0.9", true), OwnerSupport::LibraryTooOld);
+        assert_eq!(owner_support("1.1.3", true), OwnerSupport::Possible);
+        assert_eq!(owner_support("1.1.3", false), OwnerSupport::KernelTooOld);
     }
 
     #[test]
