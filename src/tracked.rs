@@ -88,16 +88,22 @@ pub fn judged(policy: &Policy, entry: &Entry, node: &impl Node) -> Judgement {
     judge(policy, connection, node)
 }
 
-/// Ends the connections that contradict the policy `now` and were as `before` wanted them, or contradicted that otherwise:
-/// those that the change has turned. Tells how many.
+/// Ends the connections of the family that the change to the policy `now` has turned, from any of those `before`, for as long
+/// as it `goes_on`. Tells how many.
 ///
 /// # Errors
 /// Where the kernel refuses, or has no ctnetlink.
-pub fn follow(before: &Policy, now: &Policy) -> io::Result<u64> {
+pub fn follow<'a>(
+    family: Family,
+    before: impl Iterator<Item = &'a Policy> + Clone,
+    now: &Policy,
+    goes_on: impl Fn() -> bool,
+) -> io::Result<u64> {
     let node = ThisNode::read()?;
-    conntrack::end(&Filter::default(), |entry| {
-        let contradiction = judged(now, entry, &node).contradiction;
-        contradiction.is_some() && judged(before, entry, &node).contradiction != contradiction
+    conntrack::end(&Filter::of(family), |entry| {
+        let now = judged(now, entry, &node);
+        let is_turned = |before| now.is_turned_from(&judged(before, entry, &node));
+        goes_on() && before.clone().any(is_turned)
     })
 }
 

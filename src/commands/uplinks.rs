@@ -208,6 +208,8 @@ mod tests {
             kind: None,
             is_usable: true,
             is_secondary: false,
+            is_single: false,
+            since: 0,
         };
         let route = Route {
             destination: IPV4.parse().unwrap(),

@@ -70,11 +70,17 @@ impl Configuration {
             self.address_warnings.warn(&warning.to_string());
         }
         let before = self.desired.as_deref();
-        if before.is_some_and(|before| {
-            before.policy == policy
-                && before.config.existing_connections == config.existing_connections
-                && before.config.resync_interval == config.resync_interval
-        }) {
+        if let Some(before) = before
+            && before.policy == policy
+            && before.config.existing_connections == config.existing_connections
+            && before.config.resync_interval == config.resync_interval
+        {
+            // With what there is to be said of the node's other addresses.
+            self.desired = Some(Arc::new(Desired {
+                tables: Arc::clone(&before.tables),
+                policy,
+                config,
+            }));
             return false;
         }
         let desired = Desired {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::configuration::Desired;
@@ -17,21 +18,25 @@ const COUNTS_FOR: Duration = Duration::from_secs(5 * 60);
 /// How many there are, also where that is none. Of a family without a table nothing is told.
 pub(super) type Contradictions = HashMap<(Family, Contradiction), u32>;
 
-/// Counts those that contradict the policy that is in force.
+/// Counts those that contradict what is in force for their family.
 ///
 /// # Errors
 /// Where the kernel refuses, or has no ctnetlink.
-pub(super) fn count(in_force: &Desired) -> io::Result<Contradictions> {
-    let families = in_force.tables.wanted().map(|table| table.family);
-    let kinds = |family| Contradiction::ALL.map(|kind| ((family, kind), 0));
-    let mut counts: Contradictions = families.flat_map(kinds).collect();
-    tracked::judge_all(&in_force.policy, &Filter::default(), |entry, judgement| {
-        let family = Family::of(entry.original.source);
-        let found = judgement.contradiction;
-        if let Some(count) = found.and_then(|kind| counts.get_mut(&(family, kind))) {
-            *count += 1;
-        }
-    })?;
+pub(super) fn count(in_force: &[(Family, Arc<Desired>)]) -> io::Result<Contradictions> {
+    let mut counts = Contradictions::new();
+    let with_table = in_force
+        .iter()
+        .filter(|(family, desired)| desired.tables.of(*family).is_some());
+    for (family, desired) in with_table {
+        let kinds = Contradiction::ALL.map(|kind| ((*family, kind), 0));
+        counts.extend(kinds);
+        tracked::judge_all(&desired.policy, &Filter::of(*family), |_, judgement| {
+            let found = judgement.contradiction;
+            if let Some(count) = found.and_then(|kind| counts.get_mut(&(*family, kind))) {
+                *count += 1;
+            }
+        })?;
+    }
     Ok(counts)
 }
 

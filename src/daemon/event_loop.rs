@@ -16,8 +16,9 @@ use tracing::{info, warn};
 use super::budget::Outcome;
 use super::config_reader::{ConfigReader, Reading, Verdict};
 use super::config_watch::ConfigWatch;
-use super::configuration::{Configuration, Desired};
+use super::configuration::Configuration;
 use super::contradictions::LastCount;
+use super::following::Following;
 use super::http::{self, Question};
 use super::keeper::Keeper;
 use super::ledger::{Ledger, covered};
@@ -27,7 +28,7 @@ use super::repetitions::Repetitions;
 use super::table_state::TableState;
 use super::work::{Order, PassEnd, WorkEvent, work};
 use super::worker::{OWN_PROGRAM, Worker, WorkerError};
-use crate::config::{ExistingConnections, Flags};
+use crate::config::Flags;
 use crate::config_source::{self, Loaded, Origin};
 use crate::kernel::notifications::{Arrived, Notifications};
 use crate::kernel::ownership::TableOwner;
@@ -80,8 +81,14 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
         let (tell, events) = mpsc::channel(1);
         let worker = Worker::new(OWN_PROGRAM.into());
         let children = signal(SignalKind::child()).map_err(StartError::Signals)?;
-        let work = work(worker, settings.table_owner, children, ordered, tell);
-        let event_loop = EventLoop::new(settings, signals, orders, events);
+        let work = work(
+            worker,
+            settings.table_owner,
+            children,
+            ordered,
+            tell.clone(),
+        );
+        let event_loop = EventLoop::new(settings, signals, orders, tell, events);
         tokio::select! {
             () = event_loop.run() => {}
             () = work => {}
@@ -115,14 +122,16 @@ struct EventLoop {
     /// `None`: there is no socket to be had.
     notifications: Option<Notifications>,
     orders: mpsc::Sender<Order>,
+    /// Who does something beside all orders tells by this that it is done.
+    tell: mpsc::Sender<WorkEvent>,
     work_events: mpsc::Receiver<WorkEvent>,
     questions: mpsc::Receiver<Question>,
     watch: ConfigWatch,
     reader: ConfigReader,
     configuration: Configuration,
     addresses: NodeAddresses,
-    /// What the kernel was left with by the last pass that left it with all that was desired.
-    in_force: Option<Arc<Desired>>,
+    /// What is in force, and what becomes of connections.
+    following: Following,
     keeper: Keeper,
     ledger: Ledger,
     tables: [TableState; 2],
@@ -142,6 +151,7 @@ impl EventLoop {
         settings: Settings,
         signals: Signals,
         orders: mpsc::Sender<Order>,
+        tell: mpsc::Sender<WorkEvent>,
         work_events: mpsc::Receiver<WorkEvent>,
     ) -> Self {
         // Before the kernel is read for the first time, so that no change in between is missed.
@@ -153,13 +163,14 @@ impl EventLoop {
             signals,
             notifications: notifications.ok(),
             orders,
+            following: Following::new(tell.clone()),
+            tell,
             work_events,
             questions: http::serve(settings.http_address),
             watch: ConfigWatch::new(&settings.config),
             reader: ConfigReader::new(Instant::now()),
             configuration: Configuration::default(),
-            addresses: NodeAddresses::default(),
-            in_force: None,
+            addresses: NodeAddresses::new(),
             keeper: Keeper::new(),
             ledger: Ledger::default(),
             tables: Family::ALL.map(|family| TableState::new(family, counts_per_cidr)),
@@ -191,7 +202,7 @@ impl EventLoop {
                         self.counted_contradictions(counts);
                         self.asked_for_metrics(reply);
                     }
-                    WorkEvent::Followed(ended) => self.followed(ended),
+                    WorkEvent::Followed(ended) => self.following.ended(ended, self.configuration.desired()),
                     WorkEvent::WorkerEnded => self.keeper.worker_ended(Instant::now()),
                 },
                 _ = self.signals.hangup.recv() => {
@@ -209,7 +220,8 @@ impl EventLoop {
 
     fn deadline(&self) -> Option<Instant> {
         let lines = self.tables.iter().map(TableState::due);
-        let due = [self.reader.due(), self.keeper.due()].into_iter();
+        let pass = self.keeper.due().filter(|_| !self.is_counting);
+        let due = [self.reader.due(), pass].into_iter();
         due.chain(lines).flatten().min()
     }
 
@@ -230,9 +242,13 @@ impl EventLoop {
         let Some(desired) = self.configuration.desired() else {
             return;
         };
-        let is_in_force = |table: &TableState| table.is_in_step(&desired.tables) != Some(false);
-        if self.addresses.are_to_be_examined() && self.tables.iter().all(is_in_force) {
-            self.addresses.end_connections_of_gone_ones();
+        let is_in_force = |table: &&TableState| table.is_in_step(&desired.tables) != Some(false);
+        let in_force = self.tables.iter().filter(is_in_force);
+        let in_force: Vec<Family> = in_force.map(|table| table.family).collect();
+        self.addresses.end_connections_of_gone_ones(&in_force);
+        // A pass is for what is desired when it begins, and not when the counters had to be read first.
+        if self.is_counting {
+            return;
         }
         if let Some(repairs) = self.keeper.next(now) {
             let desired = Arc::clone(desired);
@@ -317,6 +333,7 @@ impl EventLoop {
             let (families, now) = (Family::ALL.to_vec(), Instant::now());
             self.keeper
                 .wants(families, desired.config.resync_interval, now);
+            self.following.give_up();
         }
     }
 
@@ -334,33 +351,20 @@ impl EventLoop {
             Ok(report) => self.passed_with(&end.desired.tables, report),
             Err(error) => self.passed_without_answer(&end.desired.tables, &error),
         };
-        if outcomes.iter().all(|(_, outcome)| outcome.is_as_wanted()) {
-            self.follow(end.desired);
-        }
+        // Of a table that is not to be there, and is not, there is no outcome.
+        let is_as_wanted = |family: &Family| {
+            let mut of_family = outcomes.iter().filter(|(its, _)| its == family);
+            of_family.all(|(_, outcome)| outcome.is_as_wanted())
+        };
+        let as_wanted: Vec<Family> = Family::ALL.into_iter().filter(is_as_wanted).collect();
+        let desired = self.configuration.desired();
+        self.following
+            .are_in_force(&as_wanted, &end.desired, desired);
         let now = Instant::now();
         self.keeper.passed(&outcomes, now);
         for table in &mut self.tables {
             let is_contested = self.keeper.is_withheld(table.family, now);
             table.say_whether_it_is_contested(is_contested);
-        }
-    }
-
-    /// Where the policy has changed by this, and is to be followed.
-    fn follow(&mut self, now: Arc<Desired>) {
-        let is_followed = now.config.existing_connections == ExistingConnections::Follow;
-        let before = self.in_force.replace(Arc::clone(&now));
-        if let Some(before) = before.filter(|before| is_followed && before.policy != now.policy) {
-            self.order(Order::Follow { before, now });
-        }
-    }
-
-    fn followed(&mut self, ended: io::Result<u64>) {
-        match ended {
-            Ok(ended) => info!(
-                ended,
-                "existing connections follow the policy: {ended} that it treats otherwise now were ended"
-            ),
-            Err(error) => warn!("existing connections cannot follow the policy: {error}"),
         }
     }
 

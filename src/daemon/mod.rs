@@ -10,6 +10,7 @@ mod configuration;
 mod connections;
 mod contradictions;
 pub mod event_loop;
+mod following;
 mod http;
 mod inherited;
 mod keeper;

@@ -4,10 +4,11 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::repetitions::Repetitions;
 use crate::kernel::conntrack::{self, Filter};
@@ -16,10 +17,10 @@ use crate::kernel::routing;
 use crate::policy::Policy;
 use crate::policy::judgement::{AddressKind, Node};
 use crate::policy::node_address::NodeAddress;
+use crate::ruleset::Family;
 use crate::tracked::ThisNode;
 
 /// The state between two looks.
-#[derive(Default)]
 pub(super) struct NodeAddresses {
     /// `None`: none is asked for, or there is no socket to be had.
     notifications: Option<AddressNotifications>,
@@ -29,16 +30,40 @@ pub(super) struct NodeAddresses {
     found: Vec<NodeAddress>,
     /// Those that connections were given, and that have not left the node.
     given: HashSet<IpAddr>,
-    /// Not so at first: the daemon before may have given any, and some of those may have left.
-    knows_given: bool,
+    /// Of these families it is not known which were given: the daemon before may have given any, and some of those may have
+    /// left.
+    unknown: Vec<Family>,
     /// Some of these may have left since that was looked at.
     may_be_gone: bool,
     /// A thread ends connections.
-    ending: Option<JoinHandle<()>>,
+    ending: Option<Ending>,
     errors: Repetitions,
 }
 
+/// A thread that ends the connections that were given addresses which have left.
+struct Ending {
+    thread: JoinHandle<io::Result<u64>>,
+    /// Those that have left, and have not come back meanwhile.
+    gone: Arc<Mutex<HashSet<IpAddr>>>,
+    /// Of these families it is not known which were given.
+    unknown: Vec<Family>,
+}
+
 impl NodeAddresses {
+    /// Of a daemon that starts.
+    pub(super) fn new() -> Self {
+        Self {
+            notifications: None,
+            watched: Vec::new(),
+            found: Vec::new(),
+            given: HashSet::new(),
+            unknown: Family::ALL.to_vec(),
+            may_be_gone: false,
+            ending: None,
+            errors: Repetitions::default(),
+        }
+    }
+
     /// The policy on the node as it is now. What changes from here on is waited for.
     pub(super) fn look(&mut self, policy: Policy) -> Policy {
         self.watched = policy.snat_cidrs();
@@ -55,6 +80,12 @@ impl NodeAddresses {
             }
         }
         self.may_be_gone = true;
+        if let Some(ending) = &self.ending {
+            let mut gone = locked(&ending.gone);
+            let back = self.found.iter().map(|own| own.address);
+            self.given
+                .extend(back.filter(|address| gone.remove(address)));
+        }
         let policy = policy.on_node(&self.found);
         self.given.extend(policy.chosen_addresses());
         policy
@@ -92,72 +123,89 @@ impl NodeAddresses {
         };
         let ended = async {
             match ending {
-                // That a thread has panicked is told by itself.
-                Some(thread) => drop(thread.await),
+                Some(ending) => (&mut ending.thread).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             () = told => {}
-            () = ended => self.ending = None,
+            ended = ended => self.have_ended(ended.unwrap_or_else(|panic| Err(io::Error::other(panic)))),
         }
     }
 
-    /// [`Self::end_connections_of_gone_ones`] has something to do.
-    pub(super) fn are_to_be_examined(&self) -> bool {
-        self.may_be_gone && self.ending.is_none()
+    /// Where they could not be, the next look tries it again.
+    fn have_ended(&mut self, ended: io::Result<u64>) {
+        let Some(ending) = self.ending.take() else {
+            return;
+        };
+        match ended {
+            Ok(0) => {}
+            Ok(ended) => info!(
+                ended,
+                "connections that were given an address which has left the node are ended ({ended})"
+            ),
+            Err(error) => {
+                self.given.extend(locked(&ending.gone).iter());
+                self.unknown.extend(ending.unknown);
+                let text = format!(
+                    "connections that were given an address which has left the node may go on: {error}"
+                );
+                self.errors.warn(&text);
+            }
+        }
     }
 
-    /// The policy is in force: ends the connections that were given an address that has left the node since. `masquerade` does
-    /// that by itself; what `snat` has given goes on being sent from it. In a thread, one at a time: reading the entries of a
-    /// large table takes the kernel a third of a second.
-    pub(super) fn end_connections_of_gone_ones(&mut self) {
-        self.may_be_gone = false;
-        let there: HashSet<IpAddr> = self.found.iter().map(|own| own.address).collect();
-        let is_gone = |address: &IpAddr| !there.contains(address);
-        let gone: HashSet<IpAddr> = self.given.extract_if(is_gone).collect();
-        let unknown = match std::mem::replace(&mut self.knows_given, true) {
-            true => Vec::new(),
-            false => {
-                self.given.extend(&there);
-                self.watched.clone()
-            }
-        };
-        if gone.is_empty() && unknown.is_empty() {
+    /// The policy is in force for these families: ends the connections that were given an address that has left the node since.
+    /// `masquerade` does that by itself; what `snat` has given goes on being sent from it. In a thread, one at a time: reading
+    /// the entries of a large table takes the kernel a third of a second.
+    pub(super) fn end_connections_of_gone_ones(&mut self, in_force: &[Family]) {
+        if !self.may_be_gone || self.ending.is_some() {
             return;
         }
-        self.ending = Some(spawn_blocking(move || {
-            match end_connections(&gone, &unknown, &there) {
-                Ok(0) => {}
-                Ok(ended) => info!(
-                    ended,
-                    "connections that were given an address which has left the node are ended ({ended})"
-                ),
-                Err(error) => warn!(
-                    "connections that were given an address which has left the node may go on: {error}"
-                ),
-            }
-        }));
+        // Until they are, those of the other family stay as they are.
+        self.may_be_gone = Family::ALL.iter().any(|family| !in_force.contains(family));
+        let is_in_force = |address: IpAddr| in_force.contains(&Family::of(address));
+        let there: HashSet<IpAddr> = self.found.iter().map(|own| own.address).collect();
+        let is_gone = |address: &IpAddr| is_in_force(*address) && !there.contains(address);
+        let gone: HashSet<IpAddr> = self.given.extract_if(is_gone).collect();
+        let is_unknown = |family: &mut Family| in_force.contains(family);
+        let unknown: Vec<Family> = self.unknown.extract_if(.., is_unknown).collect();
+        let of_unknown = |address: IpAddr| unknown.contains(&Family::of(address));
+        let cidrs = self.watched.iter().copied();
+        let may_have_left: Vec<IpNet> = cidrs.filter(|cidr| of_unknown(cidr.addr())).collect();
+        self.given
+            .extend(there.iter().copied().filter(|own| of_unknown(*own)));
+        if gone.is_empty() && may_have_left.is_empty() {
+            return;
+        }
+        let gone = Arc::new(Mutex::new(gone));
+        self.ending = Some(Ending {
+            gone: Arc::clone(&gone),
+            unknown,
+            thread: spawn_blocking(move || end_connections(&gone, &may_have_left, &there)),
+        });
     }
 }
 
-/// Those that were translated to an address that has `gone`, or that lies in `unknown` and is neither `there` nor LOCAL by a
-/// route alone. Tells how many.
+fn locked(gone: &Mutex<HashSet<IpAddr>>) -> MutexGuard<'_, HashSet<IpAddr>> {
+    gone.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Those that were translated to an address that has `gone`, or that lies in `unknown` and is not `there`, but for one that is
+/// LOCAL by a route alone. Tells how many.
 fn end_connections(
-    gone: &HashSet<IpAddr>,
+    gone: &Mutex<HashSet<IpAddr>>,
     unknown: &[IpNet],
     there: &HashSet<IpAddr>,
 ) -> io::Result<u64> {
     let node = ThisNode::read()?;
     let may_have_left = |address: IpAddr| {
-        unknown.iter().any(|cidr| cidr.contains(&address))
-            && !there.contains(&address)
-            && node.kind_of(address) != AddressKind::Local
+        unknown.iter().any(|cidr| cidr.contains(&address)) && !there.contains(&address)
     };
     conntrack::end(&Filter::default(), |entry| {
         let given = entry.reply.destination;
         // In zones of their own, virtual routers (OVN) give addresses that are not the node's.
-        let is_gone = gone.contains(&given) || entry.zone == 0 && may_have_left(given);
-        is_gone && entry.original.source != given
+        let is_gone = locked(gone).contains(&given) || entry.zone == 0 && may_have_left(given);
+        is_gone && entry.original.source != given && node.kind_of(given) != AddressKind::Local
     })
 }

@@ -1,6 +1,5 @@
 //! What is done beside the event loop, one order at a time: passes, which the worker does; and in a thread, for the kernel may
-//! take a second for a long list, readings of the counters and the ending of connections. Connections are counted beside all
-//! that. While there is no order, the end of the worker is waited for.
+//! take a second for a long list, readings of the counters. While there is no order, the end of the worker is waited for.
 
 use std::io;
 use std::sync::Arc;
@@ -12,14 +11,13 @@ use tokio::task::spawn_blocking;
 
 use super::configuration::Desired;
 use super::connections::{self, Counters};
-use super::contradictions::{self, Contradictions};
+use super::contradictions::Contradictions;
 use super::http::Reply;
 use super::inherited;
 use super::worker::{Worker, WorkerError};
 use crate::kernel::ownership::TableOwner;
 use crate::kernel::pass::PassReport;
 use crate::ruleset::{Family, Tables};
-use crate::tracked;
 
 /// What is to be done.
 #[derive(Debug)]
@@ -31,17 +29,6 @@ pub(super) enum Order {
     },
     /// To read what these tables have counted, for a page of metrics.
     Count { tables: Arc<Tables>, reply: Reply },
-    /// To count the connections that contradict what is in force, before a page of metrics. The next order does not wait
-    /// for it: no repair is to come a second late.
-    CountContradictions {
-        in_force: Arc<Desired>,
-        reply: Reply,
-    },
-    /// To end the connections that the change of the policy has turned. No pass changes it meanwhile.
-    Follow {
-        before: Arc<Desired>,
-        now: Arc<Desired>,
-    },
 }
 
 /// What has happened.
@@ -50,7 +37,7 @@ pub(super) enum WorkEvent {
     Passed(PassEnd),
     Counted(io::Result<Vec<Counters>>, Reply),
     CountedContradictions(io::Result<Contradictions>, Reply),
-    /// How many connections were ended.
+    /// Connections follow the policy, and so many were ended for it; or that was given up.
     Followed(io::Result<u64>),
     /// The worker ended while nothing was asked of it.
     WorkerEnded,
@@ -93,20 +80,6 @@ pub(super) async fn work(
                     let read = in_a_thread(move || connections::read(&tables)).await;
                     WorkEvent::Counted(read, reply)
                 }
-                Some(Order::CountContradictions { in_force, reply }) => {
-                    let events = events.clone();
-                    tokio::spawn(async move {
-                        let count = move || contradictions::count(&in_force);
-                        let counted = in_a_thread(count).await;
-                        // Nobody listens any more where the daemon ends.
-                        let _ = events.send(WorkEvent::CountedContradictions(counted, reply)).await;
-                    });
-                    continue;
-                }
-                Some(Order::Follow { before, now }) => {
-                    let follow = move || tracked::follow(&before.policy, &now.policy);
-                    WorkEvent::Followed(in_a_thread(follow).await)
-                }
             },
             () = worker.ended() => WorkEvent::WorkerEnded,
             _ = children.recv() => continue,
@@ -115,6 +88,19 @@ pub(super) async fn work(
             return;
         }
     }
+}
+
+/// Has a thread do what no order is to wait for, for a table of connections takes the kernel up to a second, and tells its end.
+pub(super) fn beside_all_orders<T: Send + 'static>(
+    events: &mpsc::Sender<WorkEvent>,
+    task: impl FnOnce() -> io::Result<T> + Send + 'static,
+    event: impl FnOnce(io::Result<T>) -> WorkEvent + Send + 'static,
+) {
+    let events = events.clone();
+    tokio::spawn(async move {
+        // Nobody listens any more where the daemon ends.
+        let _ = events.send(event(in_a_thread(task).await)).await;
+    });
 }
 
 async fn in_a_thread<T: Send + 'static>(

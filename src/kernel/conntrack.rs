@@ -10,7 +10,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::errno::Errno;
 use nix::libc::{self, c_int};
 use nix::sys::socket::{SockFlag, setsockopt, sockopt};
@@ -62,6 +62,19 @@ pub struct Events {
 }
 
 impl Filter {
+    /// All of one family.
+    #[must_use]
+    pub fn of(family: Family) -> Self {
+        let any = match family {
+            Family::Ip => IpNet::V4(Ipv4Net::default()),
+            Family::Ip6 => IpNet::V6(Ipv6Net::default()),
+        };
+        Self {
+            from: Some(any),
+            ..Self::default()
+        }
+    }
+
     /// Whether it asks for the entry.
     #[must_use]
     pub fn admits(&self, entry: &Entry) -> bool {
@@ -204,14 +217,15 @@ pub fn end(filter: &Filter, mut to_end: impl FnMut(&Entry) -> bool) -> io::Resul
     let (reader, deleter) = (Conntrack::open()?, Conntrack::open()?);
     let (mut ended, mut refusal) = (0, None);
     for family in Family::ALL {
-        reader.dump(family, filter, |entry| {
+        let dumped = reader.dump(family, filter, |entry| {
             if to_end(&entry) {
                 match deleter.delete(&entry) {
                     Ok(is_ended) => ended += u64::from(is_ended),
                     Err(error) => refusal = Some(error),
                 }
             }
-        })?;
+        });
+        refusal = dumped.err().or(refusal);
     }
     refusal.map_or(Ok(ended), Err)
 }

@@ -294,6 +294,8 @@ struct Told {
     near: IpAddr,
     length: u8,
     own: Option<IpAddr>,
+    /// In hundredths of a second since the node was booted.
+    since: u32,
 }
 
 impl Told {
@@ -309,6 +311,10 @@ impl Told {
             near: value_in(attributes, libc::IFA_ADDRESS).and_then(ip)?,
             length,
             own: value_in(attributes, libc::IFA_LOCAL).and_then(ip),
+            // `cstamp` of struct ifa_cacheinfo.
+            since: value_in(attributes, libc::IFA_CACHEINFO)
+                .and_then(|times| number(times.get(8..)))
+                .unwrap_or_default(),
         })
     }
 
@@ -333,6 +339,8 @@ impl Told {
             kind: kind(self.interface),
             is_usable: self.may_be_sent_from() && !self.has(IFA_F_DEPRECATED),
             is_secondary: self.has(IFA_F_SECONDARY),
+            is_single: self.length == IpNet::from(self.near).max_prefix_len(),
+            since: self.since,
         })
     }
 }

@@ -247,6 +247,27 @@ pub struct Judgement {
     pub contradiction: Option<Contradiction>,
 }
 
+impl Judgement {
+    /// A policy that judged so came after one that judged as `before`, and treats a new connection otherwise: this one
+    /// contradicts it in a way that it did not contradict the other, or is masqueraded as that one wanted it, where such
+    /// traffic is left alone now.
+    #[must_use]
+    pub fn is_turned_from(&self, before: &Self) -> bool {
+        let is_left_alone = matches!(
+            self.became,
+            Became::NotLookedAt(_) | Became::NotJudged(Unknown::OutputInterface)
+        );
+        match self.contradiction {
+            Some(contradiction) => before.contradiction != Some(contradiction),
+            None => {
+                is_left_alone
+                    && before.became == Became::Masqueraded
+                    && before.contradiction.is_none()
+            }
+        }
+    }
+}
+
 /// Judges a connection by the policy [on this node](Policy::on_node).
 pub fn judge(policy: &Policy, connection: Connection, node: &impl Node) -> Judgement {
     let Connection {

@@ -32,6 +32,12 @@ pub struct NodeAddress {
     /// Of IPv4 it shares its network with an earlier one, of IPv6 it is a temporary one (RFC 8981).
     #[serde(skip)]
     pub is_secondary: bool,
+    /// It stands there without a network (`/32`, `/128`), as virtual addresses mostly do.
+    #[serde(skip)]
+    pub is_single: bool,
+    /// When it came, in hundredths of a second since the node was booted.
+    #[serde(skip)]
+    pub since: u32,
 }
 
 /// Names of interfaces are anyone's to choose.
@@ -41,14 +47,24 @@ impl fmt::Display for NodeAddress {
     }
 }
 
-/// The source address that masqueraded connections of one family get.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The source address that masqueraded connections of one family get. Two are equal that mean the same address, whatever others
+/// there are.
+#[derive(Debug, Clone, Default)]
 pub struct SnatAddress {
     /// In the order of the file; none: the address of the interface by which they leave is asked for.
     cidrs: Vec<IpNet>,
     /// Those that the first CIDR holds which holds any usable one, the chosen one first.
     candidates: Vec<NodeAddress>,
 }
+
+impl PartialEq for SnatAddress {
+    fn eq(&self, other: &Self) -> bool {
+        let meant = |of: &Self| of.chosen().map(|own| (own.address, own.interface.clone()));
+        self.cidrs == other.cidrs && meant(self) == meant(other)
+    }
+}
+
+impl Eq for SnatAddress {}
 
 impl SnatAddress {
     /// One that lies in any of `cidrs`, which are of one family.
@@ -60,8 +76,9 @@ impl SnatAddress {
         }
     }
 
-    /// Chooses on a node that has these addresses: of the first CIDR that holds a usable one, the first, primary ones before
-    /// secondary ones.
+    /// Chooses on a node that has these addresses: of the first CIDR that holds a usable one, the one that has been there
+    /// longest, primary ones before secondary ones, and those before single ones. So an address that comes beside it, a
+    /// virtual one say, changes nothing; rtnetlink tells of the newest of IPv6 first.
     pub(super) fn choose(&mut self, addresses: &[NodeAddress]) {
         let usable_in = |cidr: &IpNet| -> Vec<NodeAddress> {
             let is_in_it = |own: &&NodeAddress| own.is_usable && cidr.contains(&own.address);
@@ -72,7 +89,8 @@ impl SnatAddress {
             .into_iter()
             .find(|found| !found.is_empty())
             .unwrap_or_default();
-        self.candidates.sort_by_key(|own| own.is_secondary);
+        self.candidates
+            .sort_by_key(|own| (own.is_secondary, own.is_single, own.since));
     }
 
     /// The CIDRs of the family, in the order of the file; none: no address is asked for.
@@ -174,7 +192,8 @@ mod tests {
 
     use super::*;
 
-    /// `192.0.2.1 eth0` and what else there is to say of it: `dummy`, `secondary`, `unusable`.
+    /// `192.0.2.1 eth0` and what else there is to say of it: `dummy`, `secondary`, `unusable`, `single`, and since when it has
+    /// been there.
     fn own(text: &str) -> NodeAddress {
         let words: Vec<&str> = text.split(' ').collect();
         let kind = words
@@ -186,6 +205,8 @@ mod tests {
             kind: kind.map(ToString::to_string),
             is_usable: !words.contains(&"unusable"),
             is_secondary: words.contains(&"secondary"),
+            is_single: words.contains(&"single"),
+            since: words.iter().find_map(|word| word.parse().ok()).unwrap_or(0),
         }
     }
 
@@ -209,6 +230,10 @@ mod tests {
             "198.51.100.1 eth1",
             "2001:db8::9 eth0 secondary",
             "2001:db8::1 eth0",
+            // The newest of IPv6 first, as rtnetlink tells of them.
+            "2001:db8:1::3 eth0 30",
+            "2001:db8:1::2 eth0 20",
+            "2001:db8:1::1 lo single 10",
         ];
         for (cidrs, expected) in [
             (&["192.0.2.0/24"][..], "192.0.2.1 of eth0"),
@@ -217,7 +242,9 @@ mod tests {
             // It holds none that is usable.
             (&["192.0.2.8/29", "0.0.0.0/0"], "192.0.2.1 of eth0"),
             (&["192.0.2.7/32", "192.0.2.0/24"], "192.0.2.7 of eth0"),
-            (&["2001:db8::/32"], "2001:db8::1 of eth0"),
+            (&["2001:db8::/48"], "2001:db8::1 of eth0"),
+            (&["2001:db8:1::/48"], "2001:db8:1::2 of eth0"),
+            (&["2001:db8:1::1/128"], "2001:db8:1::1 of lo"),
             (&["127.0.0.0/8"], NONE),
             (&["203.0.113.0/24"], NONE),
             (&[], NONE),
@@ -233,24 +260,27 @@ mod tests {
         #[test]
         fn whatever_a_node_has_the_choice_is_usable_and_no_better_one_is_left(
             cidrs in prop::collection::vec((0_u8..8, 29_u8..=32), 0..4),
-            own in prop::collection::vec((0_u8..8, any::<bool>(), any::<bool>()), 0..6),
+            own in prop::collection::vec((0_u8..8, any::<[bool; 3]>(), 0_u32..3), 0..6),
         ) {
             let cidrs = cidrs.iter().map(|(last, length)| {
                 let address = IpAddr::from([192, 0, 2, *last]);
                 IpNet::new(address, *length).unwrap().trunc()
             });
             let cidrs: Vec<IpNet> = cidrs.collect();
-            let own = own.into_iter().map(|(last, is_usable, is_secondary)| NodeAddress {
+            let own = own.into_iter().map(|(last, [is_usable, is_secondary, is_single], since)| NodeAddress {
                 address: IpAddr::from([192, 0, 2, last]),
                 interface: "eth0".to_owned(),
                 kind: None,
                 is_usable,
                 is_secondary,
+                is_single,
+                since,
             });
             let own: Vec<NodeAddress> = own.collect();
             let rank = |of: &NodeAddress| {
                 let first = cidrs.iter().position(|cidr| cidr.contains(&of.address));
-                first.filter(|_| of.is_usable).map(|first| (first, of.is_secondary))
+                let first = first.filter(|_| of.is_usable)?;
+                Some((first, of.is_secondary, of.is_single, of.since))
             };
             let best = own.iter().filter(|of| rank(of).is_some()).min_by_key(|of| rank(of));
             let mut address = SnatAddress::within(cidrs.clone());

@@ -121,6 +121,8 @@ fn addresses_of_node() -> [NodeAddress; 2] {
         kind: Some("veth".to_owned()),
         is_usable: true,
         is_secondary: false,
+        is_single: false,
+        since: 0,
     })
 }
 

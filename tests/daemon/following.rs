@@ -11,7 +11,10 @@ use crate::support::judged::Judged;
 use crate::support::lab::Lab;
 use crate::support::nft::{Nft, TABLE};
 use crate::support::probe::{Probe, Protocol};
+use crate::support::wait_until;
 
+/// Generous: only a test that fails waits so long.
+const LIMIT: Duration = Duration::from_secs(5);
 const LINE: &str = "existing connections follow the policy";
 const BEFORE: &str = "nonMasqueradeCIDRs: [10.0.0.0/8, 172.16.0.0/12]\n";
 /// 172.16.0.0/12 is exempt no more, and 1.0.0.0/8 is.
@@ -21,14 +24,27 @@ fn start(existing_connections: &str) -> Judged {
     let configuration = format!("{BEFORE}existingConnections: {existing_connections}\n");
     let judged = Judged::start(DAEMON, &configuration, &[]).unwrap();
     judged.daemon.wait_for_log("applied and read back").unwrap();
-    // What is exempt before and after, what is masqueraded before and after, and what becomes the other.
-    let probe = Probe::from_pod(&judged.lab).unwrap();
+    begin_connections(&judged.lab);
+    judged
+}
+
+/// To what is exempt before and after, what is masqueraded before and after, and what becomes the other.
+fn begin_connections(lab: &Lab) {
+    let probe = Probe::from_pod(lab).unwrap();
     for to in [[10, 1, 0, 1], [8, 8, 8, 8], [172, 20, 0, 1], [1, 1, 1, 1]] {
         for protocol in Protocol::ALL {
             probe.seen_source(protocol, IpAddr::from(to)).unwrap();
         }
     }
-    judged
+}
+
+/// Waits until the last line says that so many were ended.
+#[track_caller]
+fn wait_until_ended(judged: &Judged, lines_before: usize, number: usize) {
+    let said = format!("{LINE}: {number} that it treats otherwise now were ended");
+    let is_said = || lines(judged) > lines_before && judged.daemon.log().contains(&said);
+    let waited = wait_until(LIMIT, is_said);
+    assert!(waited.is_ok(), "{number}: {}", judged.daemon.log());
 }
 
 /// Those that were there before: nothing of them is another entry's.
@@ -83,6 +99,40 @@ fn what_a_change_turns_is_ended_and_nothing_else() {
     assert_eq!(unchanged.map(|to| entries(lab, to)), before);
     judged.assert_comes_to_follow(AFTER);
     assert_eq!(lines(&judged), 1);
+}
+
+#[test]
+fn what_was_masqueraded_and_is_left_alone_now_is_ended() {
+    let judged = start("follow");
+    let kept = [[10, 1, 0, 1], [172, 20, 0, 1]];
+    let before = kept.map(|to| entries(&judged.lab, to));
+    let other_sources = "sourceCIDRs: [10.9.0.0/16]\nexistingConnections: follow\n";
+    judged.change(&format!("{BEFORE}{other_sources}")).unwrap();
+    wait_until_ended(&judged, 0, 2 * Protocol::ALL.len());
+    for masqueraded in [[8, 8, 8, 8], [1, 1, 1, 1]] {
+        assert_eq!(entries(&judged.lab, masqueraded), []);
+    }
+    assert_eq!(kept.map(|to| entries(&judged.lab, to)), before);
+}
+
+/// The other family's table is never what the file asks for.
+#[test]
+fn connections_follow_while_the_table_of_the_other_family_is_owned_by_another() {
+    let judged = start("follow");
+    let mut owner = Nft::host().session(&judged.lab.node).unwrap();
+    let table = format!("add table ip6 {TABLE} {{ flags owner; }}");
+    owner.say(&table).unwrap();
+    let with_ipv6 = "enableIPv6: true\nexistingConnections: follow\n";
+    let turned = 2 * Protocol::ALL.len();
+    for (number, list) in [AFTER, BEFORE].into_iter().enumerate() {
+        judged.change(&format!("{list}{with_ipv6}")).unwrap();
+        wait_until_ended(&judged, number, turned);
+        for to in [[172, 20, 0, 1], [1, 1, 1, 1]] {
+            assert_eq!(entries(&judged.lab, to), []);
+        }
+        begin_connections(&judged.lab);
+    }
+    owner.end().unwrap();
 }
 
 #[test]

@@ -82,6 +82,8 @@ fn addresses() -> [NodeAddress; 2] {
         kind: None,
         is_usable: true,
         is_secondary: false,
+        is_single: false,
+        since: 0,
     })
 }
 

@@ -187,11 +187,15 @@ impl Times {
     fn longest(&self) -> Duration {
         *self.0.last().unwrap()
     }
+
+    fn middle(&self) -> Duration {
+        self.0[self.0.len() / 2]
+    }
 }
 
 impl fmt::Display for Times {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (longest, middle) = (self.longest(), self.0[self.0.len() / 2]);
+        let (longest, middle) = (self.longest(), self.middle());
         write!(
             f,
             "{} changes of the choice; from an address's notification to the commit {longest:.1?} at most, {middle:.1?} in the middle",
@@ -334,7 +338,7 @@ fn judged(
 
 #[test]
 fn addresses_that_come_and_go_mistreat_no_flow_from_the_commit_on() {
-    let (late, times) = assert_followed(&ONE_AT_A_TIME);
+    let (late, times) = assert_followed(&ONE_AT_A_TIME, "");
     // That takes a machine without other work.
     assert!(late * 10 <= CHANGES, "{late} of them are late: {times}");
 }
@@ -342,13 +346,20 @@ fn addresses_that_come_and_go_mistreat_no_flow_from_the_commit_on() {
 #[test]
 fn of_several_changes_within_20_ms_the_last_state_counts_from_the_commit_on() {
     // The pass for the first of them may have to end before.
-    assert_followed(&BURSTS);
+    assert_followed(&BURSTS, "");
+}
+
+/// Connections are ended for each change meanwhile, tens of thousands of them: no pass waits for that.
+#[test]
+fn nor_does_one_while_existing_connections_follow() {
+    let (_, times) = assert_followed(&ONE_AT_A_TIME, "existingConnections: follow\n");
+    assert!(times.middle() < GRACE * time_factor(), "{times}");
 }
 
 /// From the commit on, whenever that is. Tells how many came later than 20 ms after the notification.
-fn assert_followed(bursts: &[&[Step]]) -> (usize, Times) {
+fn assert_followed(bursts: &[&[Step]], more: &str) -> (usize, Times) {
     let _turn = one_at_a_time();
-    let daemon = Judged::start(DAEMON, CONFIGURATION, &[]).unwrap();
+    let daemon = Judged::start(DAEMON, &format!("{CONFIGURATION}{more}"), &[]).unwrap();
     let lab = &daemon.lab;
     let parsed = |prefixes: [&str; 2]| prefixes.map(|prefix| prefix.parse().unwrap()).to_vec();
     let flows = Flows {

@@ -279,6 +279,8 @@ masqueradeCIDRs: [32.0.0.0/4, 128.0.0.0/5, '2000::/4']
             kind: None,
             is_usable: true,
             is_secondary: false,
+            is_single: false,
+            since: 0,
         });
         let mut config = file.config.clone();
         let cidrs = own.iter().map(|own| own.address.into());

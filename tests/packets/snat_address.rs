@@ -259,6 +259,34 @@ fn of_several_the_primary_one_is_taken_and_the_others_are_warned_of() {
     assert_comes_to_be(&judged, Family::V4, uplink);
 }
 
+/// The kernel tells of those on `lo` first, and of the newest of IPv6.
+#[test]
+fn a_virtual_address_beside_the_node_s_own_changes_nothing() {
+    let judged = start_in(lab(), "");
+    let node = &judged.lab.node;
+    for (family, virtual_address) in Family::BOTH
+        .into_iter()
+        .zip(["192.0.2.200", "2001:db8::200"])
+    {
+        let own = judged.lab.addresses_of(family).node_uplink;
+        let before = generation(node).unwrap();
+        for interface in ["lo", "uplink0"] {
+            address(node, "add", parsed(virtual_address), interface, "");
+            let is_said = || {
+                judged
+                    .daemon
+                    .log()
+                    .contains(&format!("{virtual_address} of {interface} too"))
+            };
+            wait_until(LIMIT, is_said).unwrap();
+            assert_eq!(source(&judged.lab, family), own);
+            address(node, "delete", parsed(virtual_address), interface, "");
+        }
+        assert_eq!(generation(node).unwrap(), before);
+    }
+    assert_eq!(judged.daemon.log().matches(" policy: ").count(), 1);
+}
+
 #[test]
 fn by_either_uplink_connections_leave_with_the_chosen_address() {
     let lab = lab();

@@ -8,10 +8,10 @@ use hyper::StatusCode;
 
 use super::EventLoop;
 use crate::daemon::connections::Counters;
-use crate::daemon::contradictions::Contradictions;
+use crate::daemon::contradictions::{self, Contradictions};
 use crate::daemon::http::{self, Answer, Page, Question, Reply};
 use crate::daemon::metrics;
-use crate::daemon::work::Order;
+use crate::daemon::work::{Order, WorkEvent, beside_all_orders};
 
 impl EventLoop {
     pub(super) fn asked(&mut self, question: Question) {
@@ -44,13 +44,12 @@ impl EventLoop {
     /// During a pass they tell what was read last: sets may be about to go, whose counts the pass tells.
     pub(super) fn asked_for_metrics(&mut self, reply: Reply) {
         let now = Instant::now();
-        if let Some(in_force) = self
-            .in_force
-            .clone()
-            .filter(|_| self.last_count.is_outdated(now))
-        {
+        let in_force = self.following.in_force();
+        if !in_force.is_empty() && self.last_count.is_outdated(now) {
             self.last_count.begins(now);
-            return self.order(Order::CountContradictions { in_force, reply });
+            let count = move || contradictions::count(&in_force);
+            let event = move |counts| WorkEvent::CountedContradictions(counts, reply);
+            return beside_all_orders(&self.tell, count, event);
         }
         match self.configuration.desired() {
             Some(desired) if !self.keeper.is_under_way() && !self.is_counting => {

@@ -93,6 +93,8 @@ fn judged_with(
         kind: None,
         is_usable: true,
         is_secondary: false,
+        is_single: false,
+        since: 0,
     });
     let cidrs = chosen.iter().map(|own| own.address.into());
     config.snat_address_cidrs = cidrs.collect();

@@ -222,6 +222,8 @@ fn the_address_of_this_machine_is_said_of_each_family_that_asks_for_one() {
         kind: None,
         is_usable: true,
         is_secondary: false,
+        is_single: false,
+        since: 0,
     };
     let nowhere = Policy::new(&config);
     let here = nowhere.clone().on_node(&[own]);

@@ -52,6 +52,8 @@ fn a_chosen_address_takes_the_place_of_masquerading_in_every_rule() {
         kind: None,
         is_usable: true,
         is_secondary: false,
+        is_single: false,
+        since: 0,
     };
     for mut config in every_shape() {
         let without = chains_of(&config);

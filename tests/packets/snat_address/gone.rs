@@ -7,7 +7,8 @@ use non_masquerade_daemon::kernel::conntrack::{Conntrack, Entry, Filter};
 use non_masquerade_daemon::ruleset;
 
 use super::*;
-use crate::support::nft::Nft;
+use crate::support::daemon::Daemon;
+use crate::support::nft::{Nft, TABLE};
 use crate::support::probe::{Flow, PROBE_PORT};
 
 /// Others give addresses too that lie in the first CIDR: one that is LOCAL by AnyIP, and in a zone one that is nobody's.
@@ -240,4 +241,24 @@ fn connections_end_with_the_address_that_the_daemon_before_gave_them() {
             .unwrap();
         delete_first_choices(judged);
     });
+}
+
+#[test]
+fn connections_end_while_the_table_of_the_other_family_is_owned_by_another() {
+    let lab = lab();
+    let mut owner = Nft::host().session(&lab.node).unwrap();
+    let table = format!("add table ip6 {TABLE} {{ flags owner; }}");
+    owner.say(&table).unwrap();
+    let mut daemon = Daemon::start(DAEMON, &lab.node, CONFIGURATION, &[]).unwrap();
+    daemon.wait_for_table_of(Family::V4, LIMIT).unwrap();
+    let judged = Judged::of(daemon, lab, &[]);
+    let (lab, first) = (&judged.lab, first_choice(Family::V4));
+    Nft::host().apply(&lab.outside, NO_RESETS).unwrap();
+    address(&lab.node, "add", first, "uplink0", "");
+    assert_comes_to_be(&judged, Family::V4, first);
+    let mut lasting = Lasting::begin(lab, Family::V4);
+    lasting.assert_have(lab, first);
+    address(&lab.node, "delete", first, "uplink0", "");
+    lasting.assert_have(lab, lab.addresses_of(Family::V4).node_uplink);
+    owner.end().unwrap();
 }
