@@ -310,7 +310,7 @@ pub struct Connections {
     #[arg(long, value_name = "PROTOCOL", value_parser = protocol::number)]
     pub protocol: Option<u8>,
     /// At most so many are listed or ended
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
     /// text: for people; json: an object, with --watch one a line
     #[arg(long, value_name = "FORMAT", default_value = "text")]

@@ -83,6 +83,7 @@ pub fn judged(policy: &Policy, entry: &Entry, node: &impl Node) -> Judgement {
         source: original.source,
         destination: reply.source,
         is_translated: original.destination != reply.source || is_other_port,
+        is_beside: entry.zone != 0 && !entry.has_met_source_nat(),
         seen_source: reply.destination,
     };
     judge(policy, connection, node)

@@ -24,7 +24,7 @@ mod status;
 mod terminal;
 mod uplinks;
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use tracing::{error, warn};
 
@@ -138,9 +138,14 @@ fn print_notes(notes: &[String]) {
 
 /// Prints a value as JSON.
 fn print_json(value: &impl serde::Serialize) -> ExitStatus {
-    match serde_json::to_string_pretty(value) {
-        Ok(text) => print(&format!("{text}\n")),
-        Err(error) => failed(&format!("the answer cannot be written as JSON: {error}")),
+    let mut output = BufWriter::new(io::stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut output, value).map_err(io::Error::from);
+    match written
+        .and_then(|()| output.write_all(b"\n"))
+        .and_then(|()| output.flush())
+    {
+        Ok(()) => ExitStatus::Done,
+        Err(error) => failed(&format!("standard output cannot be written: {error}")),
     }
 }
 

@@ -191,8 +191,8 @@ impl Conntrack {
         answered.map_err(unsupported)
     }
 
-    /// Deletes this very entry, and no other that has taken its place: the connection's next packet meets the rules anew.
-    /// False: it has gone already.
+    /// Deletes the entry: the connection's next packet meets the rules anew. One that has taken its place since is deleted in
+    /// its stead where it lies at the same place in memory, of which the kernel makes the id. False: it has gone already.
     ///
     /// # Errors
     /// Where the kernel refuses.

@@ -130,6 +130,9 @@ pub struct Connection {
     pub destination: IpAddr,
     /// It was sent to another address or port than it goes to.
     pub is_translated: bool,
+    /// It is in a zone of its own, and no source NAT has looked at it there. Others (Open vSwitch, bridges) keep such an entry
+    /// of a connection beside the one that the node's NAT has.
+    pub is_beside: bool,
     /// The source that its destination sees.
     pub seen_source: IpAddr,
 }
@@ -177,6 +180,8 @@ pub enum Unknown {
     SharedDestination,
     /// By which interface it left: today's route leads by none of `outputInterfaces`.
     OutputInterface,
+    /// What the node's NAT does with it, of which another entry tells.
+    ZoneWithoutNat,
 }
 
 impl fmt::Display for Became {
@@ -191,6 +196,9 @@ impl fmt::Display for Became {
             }
             Self::NotJudged(Unknown::OutputInterface) => {
                 f.write_str("not judged: by today's route it leaves by none of outputInterfaces")
+            }
+            Self::NotJudged(Unknown::ZoneWithoutNat) => {
+                f.write_str("not judged: in a zone of conntrack where no source NAT has seen it")
             }
         }
     }
@@ -286,6 +294,7 @@ pub fn judge(policy: &Policy, connection: Connection, node: &impl Node) -> Judge
     let became = match decision.reason {
         Some(reason) => Became::NotLookedAt(reason),
         None if connection.is_translated => Became::Service,
+        None if connection.is_beside => Became::NotJudged(Unknown::ZoneWithoutNat),
         None if kind == AddressKind::Shared => Became::NotJudged(Unknown::SharedDestination),
         None if !may_leave_by(&policy.output_interfaces, destination, node) => {
             Became::NotJudged(Unknown::OutputInterface)

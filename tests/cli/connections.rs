@@ -318,6 +318,7 @@ fn what_cannot_be_done_is_said_with_its_exit_code() {
         ("--end --watch", 2),
         ("--protocol tpc", 2),
         ("--from 10.0.0.1/8", 2),
+        ("--contradicting --limit 0", 2),
         ("--end --yes", 0),
     ] {
         let outcome = connections(node(), nowhere, arguments);

@@ -200,6 +200,38 @@ fn what_services_translate_and_what_the_node_sends_contradicts_nothing() {
     assert_eq!(said["contradicting"], json!([]));
 }
 
+/// Older than any NAT chain. In zone 7 it stands for what Open vSwitch keeps beside the node's own entry.
+#[test]
+fn what_no_nat_has_seen_contradicts_in_the_node_s_zone_alone() {
+    let lab = Lab::new().unwrap();
+    let zones = "
+        table ip other {
+            chain zones {
+                type filter hook prerouting priority raw;
+                ip daddr 8.8.8.8 ct original zone set 7
+            }
+        }";
+    Nft::host().apply(&lab.node, zones).unwrap();
+    let probe = Probe::from_pod(&lab).unwrap();
+    let (of_zone, of_node) = ("8.8.8.8", "1.1.1.1");
+    for to in [of_zone, of_node] {
+        let to: IpAddr = to.parse().unwrap();
+        probe.seen_source(Protocol::Udp, to).unwrap();
+    }
+    drop(probe);
+    let judged = Judged::start_in(lab, DAEMON, CONFIGURATION, &[]).unwrap();
+    let beside = json!({ "verdict": "not_judged", "reason": "zone_without_nat", "connections": 1 });
+    assert_eq!(
+        said(&judged, of_zone),
+        (json!([beside]), contradictions(0, 0))
+    );
+    let kept = json!({ "verdict": "kept", "connections": 1 });
+    assert_eq!(
+        said(&judged, of_node),
+        (json!([kept]), contradictions(0, 1))
+    );
+}
+
 #[test]
 fn connections_older_than_a_changed_list_contradict_it_until_they_are_ended() {
     let judged = Judged::start(DAEMON, CONFIGURATION, &[]).unwrap();
@@ -310,6 +342,7 @@ masqueradeCIDRs: [32.0.0.0/4, 128.0.0.0/5, '2000::/4']
             source,
             destination,
             is_translated,
+            is_beside: false,
             seen_source,
         };
         let judgement = judge(&policy_that_chooses(chosen), connection, &Sixteenth);

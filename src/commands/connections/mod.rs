@@ -5,6 +5,7 @@ mod line;
 mod summary;
 mod watch;
 
+use std::collections::HashSet;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::net::IpAddr;
 
@@ -19,10 +20,10 @@ use super::{
 use crate::cli::{Connections, Options, OutputFormat};
 use crate::config_source::Origin;
 use crate::in_words;
-use crate::kernel::conntrack::{Conntrack, Entry, Filter};
+use crate::kernel::conntrack::{self, Entry, Filter};
 use crate::policy::Policy;
 use crate::policy::judgement::Judgement;
-use crate::tracked;
+use crate::tracked::{self, ThisNode};
 pub(super) use line::Line;
 use summary::{JudgedBy, Summary};
 
@@ -36,7 +37,7 @@ struct Answer {
     contradicting: Option<Vec<Line>>,
     /// With `--end`: how many of them were ended. The others had ended by themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
-    ended: Option<usize>,
+    ended: Option<u64>,
 }
 
 /// Says what became of the connections that are asked for; with `--end`, ends those that contradict the policy.
@@ -63,7 +64,7 @@ pub(super) fn connections(options: &Options, asked: &Connections) -> ExitStatus 
         Err(error) => return failed(&format!("conntrack cannot be read: {error}")),
     };
     if asked.end {
-        return end(asked, summary, &contradicting);
+        return end(&in_force.policy, asked, summary, &contradicting);
     }
     let is_any = asked.contradicting && !contradicting.is_empty();
     let printed = match asked.format {
@@ -72,7 +73,9 @@ pub(super) fn connections(options: &Options, asked: &Connections) -> ExitStatus 
             contradicting: asked.contradicting.then(|| lines(&contradicting)),
             ended: None,
         }),
-        OutputFormat::Text if asked.contradicting => print(&listed(&contradicting)),
+        OutputFormat::Text if asked.contradicting => {
+            print(&listed(&contradicting, summary.contradicting()))
+        }
         OutputFormat::Text => {
             let told = summary.told(Terminal::of_standard_output());
             print(&format!("{told}\n{}\n", in_force.origin))
@@ -169,11 +172,15 @@ fn lines(contradicting: &[(Entry, Judgement)]) -> Vec<Line> {
     contradicting.iter().map(line).collect()
 }
 
-/// A line for each, and where to look for the cause.
-fn listed(contradicting: &[(Entry, Judgement)]) -> String {
+/// A line for each of those that are listed out of so many, and where to look for the cause.
+fn listed(contradicting: &[(Entry, Judgement)], out_of: u64) -> String {
     let mut text = String::new();
     for line in lines(contradicting) {
         text += &format!("{line}\n");
+    }
+    let listed = contradicting.len() as u64;
+    if listed < out_of {
+        text += &format!("These are {listed} of {out_of} (--limit).\n");
     }
     match contradicting {
         [] => "No connection contradicts the configuration.\n".to_owned(),
@@ -189,17 +196,23 @@ fn causes(source: IpAddr, destination: IpAddr) -> String {
     )
 }
 
-fn end(asked: &Connections, summary: Summary, contradicting: &[(Entry, Judgement)]) -> ExitStatus {
+fn end(
+    policy: &Policy,
+    asked: &Connections,
+    summary: Summary,
+    contradicting: &[(Entry, Judgement)],
+) -> ExitStatus {
     let is_text = asked.format == OutputFormat::Text;
-    if is_text && print(&listed(contradicting)) != ExitStatus::Done {
+    let listed = listed(contradicting, summary.contradicting());
+    if is_text && print(&listed) != ExitStatus::Done {
         return ExitStatus::Failed;
     }
     if !contradicting.is_empty() && !asked.yes && !agrees(contradicting.len()) {
         return failed("None was ended.");
     }
-    let ended = match ended(contradicting) {
+    let ended = match ended(policy, asked, contradicting) {
         Ok(ended) => ended,
-        Err(error) => return failed(&format!("a connection cannot be ended: {error}")),
+        Err(error) => return failed(&format!("not all could be ended: {error}")),
     };
     match asked.format {
         OutputFormat::Text => print(&format!("{ended} ended.\n")),
@@ -219,12 +232,23 @@ fn agrees(connections: usize) -> bool {
     ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str())
 }
 
-/// How many there still were.
-fn ended(contradicting: &[(Entry, Judgement)]) -> io::Result<usize> {
-    let conntrack = Conntrack::open()?;
-    let mut ended = 0;
-    for (entry, _) in contradicting {
-        ended += usize::from(conntrack.delete(entry)?);
-    }
-    Ok(ended)
+/// Those that still contradict the policy: while it was asked, one may have ended, and another one, of the same addresses and
+/// ports, may have taken its place. The id does not tell them apart, for the kernel makes it of where the entry lies in memory.
+fn ended(
+    policy: &Policy,
+    asked: &Connections,
+    contradicting: &[(Entry, Judgement)],
+) -> io::Result<u64> {
+    let node = ThisNode::read()?;
+    let place = |entry: &Entry| (entry.protocol, entry.original, entry.zone);
+    let were_listed: HashSet<_> = contradicting
+        .iter()
+        .map(|(entry, _)| place(entry))
+        .collect();
+    conntrack::end(&filter(asked), |entry| {
+        were_listed.contains(&place(entry))
+            && tracked::judged(policy, entry, &node)
+                .contradiction
+                .is_some()
+    })
 }

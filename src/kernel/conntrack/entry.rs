@@ -38,7 +38,7 @@ pub(super) const fn of_conntrack(message: c_int) -> c_int {
 }
 
 /// Where packets of one direction come from and go to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tuple {
     /// Their source.
     pub source: IpAddr,
@@ -75,6 +75,12 @@ impl Entry {
     #[must_use]
     pub fn is_answered(&self) -> bool {
         self.status & 2 != 0
+    }
+
+    /// `IPS_SRC_NAT_DONE`: it has come to where source NAT is done, whether it was translated there or not.
+    #[must_use]
+    pub fn has_met_source_nat(&self) -> bool {
+        self.status & 0x80 != 0
     }
 
     pub(super) fn identity(&self) -> &[u8] {

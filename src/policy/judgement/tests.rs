@@ -84,6 +84,7 @@ fn judged_with(
         source: address(from),
         destination: address(to),
         is_translated,
+        is_beside: false,
         seen_source: address(seen),
     };
     let mut config = config.clone();
