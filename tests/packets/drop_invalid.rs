@@ -13,6 +13,7 @@ use crate::support::{time_factor, wait_until};
 use stray::Packet::Segment;
 use stray::{ACK, FIN, PORT, PSH, RST, SYN, URG};
 
+mod in_progress;
 mod stray;
 
 pub(super) use stray::{INVALID, Packet, Way, seen};
