@@ -75,6 +75,8 @@ pub struct Decision {
     pub reason: Option<Reason>,
     /// The longest configured prefix that contains the destination, also where the traffic is left alone.
     pub decided_by: Option<Entry>,
+    /// What belongs to no connection is dropped (`dropInvalid`), unless the node itself sends it.
+    pub drops_invalid: bool,
 }
 
 /// What happens to traffic to `destination`, from `source` where that is given; both are of one family.
@@ -96,6 +98,7 @@ pub fn decide(
         verdict,
         reason,
         decided_by,
+        drops_invalid: policy.drop_invalid && verdict == Verdict::Masqueraded && !locality.source,
     }
 }
 

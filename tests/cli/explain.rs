@@ -161,6 +161,33 @@ fn each_reason_to_leave_traffic_alone_is_told_for_its_source() {
     assert_eq!(conditions, json!([]));
 }
 
+/// The chain `drop-invalid` accepts what has a LOCAL source, whatever `masqNodeTraffic` says.
+#[test]
+fn that_invalid_packets_are_dropped_is_told_of_what_is_forwarded_to_be_masqueraded() {
+    let host = Host::new("dropInvalid: true\nsourceCIDRs: [10.244.0.0/16, 192.0.2.0/24]\n");
+    host.namespace
+        .ip("address add 192.0.2.1/32 dev lo")
+        .unwrap();
+    for (arguments, is_dropped) in [
+        ("1.1.1.1", true),
+        ("--from 10.244.0.1 1.1.1.1", true),
+        ("--from 192.0.2.2 1.1.1.1", true),
+        // The node's own, an exempt destination, a LOCAL one, and a source that is not listed.
+        ("--from 192.0.2.1 1.1.1.1", false),
+        ("--from 10.244.0.1 10.1.2.3", false),
+        ("--from 10.244.0.1 192.0.2.1", false),
+        ("--from 10.245.0.1 1.1.1.1", false),
+    ] {
+        let answer = host.answer(arguments);
+        assert_eq!(answer["invalid_is_dropped"], is_dropped, "{answer}");
+        let told = host.daemon(&format!("explain {arguments}")).output;
+        let line = "  invalid      forwarded packets that belong to no connection are dropped (dropInvalid: true)\n";
+        assert_eq!(told.contains(line), is_dropped, "{told}");
+    }
+    fs::write(host.config(), "").unwrap();
+    assert_eq!(host.answer("1.1.1.1")["invalid_is_dropped"], false);
+}
+
 #[test]
 fn what_the_kernel_has_agrees_until_someone_changes_it() {
     let host = Host::new(CONFIGURATION);

@@ -1,67 +1,25 @@
 //! `dropInvalid`: what belongs to no connection does not leave with the pod's address, by packets of TCP, SCTP and ICMP of
 //! each kind.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-
-use nix::errno::Errno;
-use nix::libc;
-use nix::sys::socket::{
-    MsgFlags, SockaddrStorage, bind, recvfrom, sendto, setsockopt, sockopt::ReceiveTimeout,
-};
-use nix::sys::time::{TimeVal, TimeValLike};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use crate::DAEMON;
 use crate::support::judged::Judged;
 use crate::support::lab::{Family, Lab};
 use crate::support::nft::Nft;
 use crate::support::outcome::Outcome;
-use crate::support::wire::{behind_ipv4_header, internet_checksum, sctp};
+use crate::support::{time_factor, wait_until};
+use stray::Packet::Segment;
+use stray::{ACK, FIN, PORT, PSH, RST, SYN, URG};
 
-/// Flags of a segment (RFC 9293, section 3.1).
-const FIN: u8 = 1;
-const SYN: u8 = 2;
-const RST: u8 = 4;
-const ACK: u8 = 16;
+mod in_progress;
+mod stray;
 
-/// A packet, by what a connection is begun or gone on with.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Packet {
-    /// A segment of TCP with these flags.
-    Segment(u8),
-    /// The one chunk of a packet of SCTP, by its type, behind this verification tag (RFC 9260, section 3.2).
-    Chunk(u8, u32),
-    /// An INIT of SCTP with a wrong checksum.
-    DamagedInit,
-    /// The answer to an echo request that nobody sent.
-    EchoReply,
-    /// That a packet is not delivered which nobody sent.
-    Unreachable,
-    EchoRequest,
-}
-
-use Packet::{Chunk, DamagedInit, EchoReply, EchoRequest, Segment, Unreachable};
-
-const INIT: Packet = Chunk(1, 0);
-
-/// What begins no connection and belongs to none, of each protocol, and what begins one.
-pub(super) const INVALID: [(&[Packet], Packet); 3] = [
-    (TCP, Segment(SYN)),
-    // An ABORT and an INIT that names an association.
-    (&[Chunk(6, 7), Chunk(1, 7), DamagedInit], INIT),
-    (&[EchoReply, Unreachable], EchoRequest),
-];
+pub(super) use stray::{INVALID, Packet, Way, seen};
 
 /// Of all protocols.
 const KINDS: usize = 9;
-
-const TCP: &[Packet] = &[
-    Segment(RST),
-    Segment(RST | ACK),
-    Segment(FIN | ACK),
-    Segment(SYN | ACK),
-];
 
 const CONFIGURATION: &str = "
 enableIPv6: true
@@ -83,179 +41,11 @@ fn destination(family: Family, is_exempt: bool) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// A segment of TCP without data, whose sequence number is its mark: masquerading changes the port.
-fn segment(from: SocketAddr, to: SocketAddr, flags: u8, mark: u32) -> Vec<u8> {
-    let mut segment = Vec::new();
-    segment.extend(from.port().to_be_bytes());
-    segment.extend(to.port().to_be_bytes());
-    segment.extend(mark.to_be_bytes());
-    segment.extend(1_u32.to_be_bytes());
-    // Five words of header, then the flags, the window, checksum and urgent pointer.
-    segment.extend([5 << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
-    // Conntrack takes a segment with a wrong checksum for invalid, whatever it is.
-    let mut summed = match (from.ip(), to.ip()) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => [from.octets(), to.octets()].concat(),
-        (IpAddr::V6(from), IpAddr::V6(to)) => [from.octets(), to.octets()].concat(),
-        _ => unreachable!("two addresses of one family"),
-    };
-    summed.extend([0, 6, 0, 20]);
-    summed.extend(&segment);
-    let sum = internet_checksum(&summed).to_be_bytes();
-    segment[16..18].copy_from_slice(&sum);
-    segment
-}
-
-impl Packet {
-    fn protocol(self, family: Family) -> i32 {
-        match (self, family) {
-            (Segment(_), _) => libc::IPPROTO_TCP,
-            (Chunk(..) | DamagedInit, _) => libc::IPPROTO_SCTP,
-            (EchoReply | Unreachable | EchoRequest, Family::V4) => libc::IPPROTO_ICMP,
-            (EchoReply | Unreachable | EchoRequest, Family::V6) => libc::IPPROTO_ICMPV6,
-        }
-    }
-
-    /// With the mark at its end, but for a segment.
-    fn bytes(self, from: SocketAddr, to: SocketAddr, mark: u32) -> Vec<u8> {
-        let family = Family::of(from.ip());
-        let marked = |head: &[u8]| [head, &mark.to_be_bytes()].concat();
-        let types = match family {
-            Family::V4 => [0, 3, 8],
-            Family::V6 => [129, 1, 128],
-        };
-        let [echo_reply, unreachable, echo_request] = types;
-        let [high, low] = from.port().to_be_bytes();
-        match self {
-            Segment(flags) => segment(from, to, flags, mark),
-            Chunk(kind, tag) => {
-                // As long as an INIT, whose first sequence number comes last.
-                let head = [kind, 0, 0, 20, 0, 0, 0, 1, 0, 0, 255, 255, 0, 1, 0, 1];
-                sctp(from.port(), to.port(), tag, &marked(&head))
-            }
-            DamagedInit => {
-                let mut packet = INIT.bytes(from, to, mark);
-                packet[8] ^= 1;
-                packet
-            }
-            EchoReply => icmp(family, &marked(&[echo_reply, 0, 0, 0, high, low, 0, 1])),
-            EchoRequest => icmp(family, &marked(&[echo_request, 0, 0, 0, high, low, 0, 1])),
-            Unreachable => {
-                let head = [unreachable, 0, 0, 0, 0, 0, 0, 0].to_vec();
-                let head = [head, datagram_head(to, from)].concat();
-                icmp(family, &marked(&head))
-            }
-        }
-    }
-}
-
-/// In IPv6 the kernel adds the checksum (RFC 3542, section 3.1).
-fn icmp(family: Family, message: &[u8]) -> Vec<u8> {
-    let mut message = message.to_vec();
-    if family == Family::V4 {
-        let sum = internet_checksum(&message).to_be_bytes();
-        message[2..4].copy_from_slice(&sum);
-    }
-    message
-}
-
-/// The headers of IP and UDP of a datagram with four bytes.
-fn datagram_head(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
-    let [[f1, f2], [t1, t2]] = [from, to].map(|end| end.port().to_be_bytes());
-    let udp = [f1, f2, t1, t2, 0, 12, 0, 0];
-    match (from.ip(), to.ip()) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let head = [0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0];
-            let mut head = [&head[..], &from.octets(), &to.octets()].concat();
-            let sum = internet_checksum(&head).to_be_bytes();
-            head[10..12].copy_from_slice(&sum);
-            [head, udp.to_vec()].concat()
-        }
-        (IpAddr::V6(from), IpAddr::V6(to)) => {
-            let head = [0x60, 0, 0, 0, 0, 12, 17, 64];
-            [&head[..], &from.octets(), &to.octets(), &udp].concat()
-        }
-        _ => unreachable!("two addresses of one family"),
-    }
-}
-
-fn raw_socket(family: Family, protocol: i32) -> io::Result<OwnedFd> {
-    let domain = match family {
-        Family::V4 => libc::AF_INET,
-        Family::V6 => libc::AF_INET6,
-    };
-    // SAFETY: no pointer is passed.
-    let socket = unsafe { libc::socket(domain, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
-    // SAFETY: the descriptor is new, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(Errno::result(socket)?) })
-}
-
-/// Who sends.
-#[derive(Clone, Copy)]
-pub(super) enum Sender {
-    Pod,
-    Node,
-}
-
-/// Sends each of these packets of one protocol, none of a connection that is there, and `last`, which begins one. Gives the
-/// source that the receiver saw of each; `None`: it did not arrive, although the one behind it did.
-pub(super) fn seen(
-    lab: &Lab,
-    sender: Sender,
-    to: IpAddr,
-    packets: &[Packet],
-    last: Packet,
-) -> Vec<Option<IpAddr>> {
-    let family = Family::of(to);
-    let own = lab.addresses_of(family);
-    let (namespace, source) = match sender {
-        Sender::Pod => (&lab.pod, own.pod),
-        Sender::Node => (&lab.node, own.node_uplink),
-    };
-    let protocol = last.protocol(family);
-    let receiver = lab.outside.run(|| raw_socket(family, protocol)).unwrap();
-    setsockopt(&receiver, ReceiveTimeout, &TimeVal::seconds(5)).unwrap();
-    let to = SocketAddr::new(to, 7_001);
-    let first_mark = u32::from(lab.unused_port()) << 16;
-    let all: Vec<Packet> = packets.iter().copied().chain([last]).collect();
-    namespace.run(|| {
-        let socket = raw_socket(family, protocol).unwrap();
-        let portless = |address| SockaddrStorage::from(SocketAddr::new(address, 0));
-        bind(socket.as_raw_fd(), &portless(source)).unwrap();
-        for (mark, packet) in (first_mark..).zip(&all) {
-            let from = SocketAddr::new(source, lab.unused_port());
-            let bytes = packet.bytes(from, to, mark);
-            let to = portless(to.ip());
-            sendto(socket.as_raw_fd(), &bytes, &to, MsgFlags::empty()).unwrap();
-        }
-    });
-    let mut sources = vec![None; all.len()];
-    let mut packet = [0; 256];
-    while sources.last() == Some(&None) {
-        let (bytes, from) = recvfrom::<SockaddrStorage>(receiver.as_raw_fd(), &mut packet).unwrap();
-        let packet = match family {
-            Family::V4 => behind_ipv4_header(&packet[..bytes]).unwrap(),
-            Family::V6 => &packet[..bytes],
-        };
-        let mark = match last {
-            Segment(_) => packet[4..8].try_into().unwrap(),
-            _ => *packet.last_chunk().unwrap(),
-        };
-        let index = u32::from_be_bytes(mark).wrapping_sub(first_mark) as usize;
-        if let Some(seen) = sources.get_mut(index) {
-            let from = from.unwrap();
-            let v4 = from.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-            *seen = v4.or_else(|| from.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())));
-        }
-    }
-    assert!(sources.pop().unwrap().is_some());
-    sources
-}
-
 /// The same of what is invalid, of each protocol.
-fn invalid_seen(lab: &Lab, sender: Sender, to: IpAddr) -> Vec<Option<IpAddr>> {
+fn invalid_seen(lab: &Lab, way: Way<'_>) -> Vec<Option<IpAddr>> {
     let of_protocols = INVALID.iter();
     of_protocols
-        .flat_map(|(packets, last)| seen(lab, sender, to, packets, *last))
+        .flat_map(|(packets, last)| seen(lab, way, packets, *last))
         .collect()
 }
 
@@ -265,7 +55,10 @@ fn without_it_each_kind_leaves_with_the_pod_s_address() {
     for family in Family::BOTH {
         let pod = judged.lab.addresses_of(family).pod;
         for is_exempt in [false, true] {
-            let seen = invalid_seen(&judged.lab, Sender::Pod, destination(family, is_exempt));
+            let seen = invalid_seen(
+                &judged.lab,
+                Way::from_pod(&judged.lab, destination(family, is_exempt)),
+            );
             assert_eq!(seen, [Some(pod); KINDS], "{family}");
         }
     }
@@ -277,15 +70,12 @@ fn with_it_none_leaves_for_masqueraded_destinations_and_all_for_exempt_ones() {
     for family in Family::BOTH {
         let own = judged.lab.addresses_of(family);
         let to = |is_exempt| destination(family, is_exempt);
-        let of_pod = |is_exempt| invalid_seen(&judged.lab, Sender::Pod, to(is_exempt));
+        let of_pod =
+            |is_exempt| invalid_seen(&judged.lab, Way::from_pod(&judged.lab, to(is_exempt)));
         assert_eq!(of_pod(false), [None; KINDS], "{family}");
         assert_eq!(of_pod(true), [Some(own.pod); KINDS], "{family}");
-        let of_node = invalid_seen(&judged.lab, Sender::Node, to(false));
+        let of_node = invalid_seen(&judged.lab, Way::from_node(&judged.lab, to(false)));
         assert_eq!(of_node, [Some(own.node_uplink); KINDS], "{family}");
-        // What begins a connection, or goes on with one that conntrack has lost, is masqueraded as ever.
-        let valid = [Segment(SYN), Segment(ACK)];
-        let valid = seen(&judged.lab, Sender::Pod, to(false), &valid, Segment(SYN));
-        assert_eq!(valid, [Some(own.node_uplink); 2], "{family}");
     }
     judged.assert_follows(CONFIGURATION);
     let mut status = judged.lab.node.command(DAEMON);
@@ -304,18 +94,139 @@ fn with_it_none_leaves_for_masqueraded_destinations_and_all_for_exempt_ones() {
     );
 }
 
-/// With nf_conntrack_tcp_loose conntrack takes a plain segment for the middle of a connection that it has not seen.
+/// Whether conntrack begins a connection with a segment of these flags; otherwise the segment is invalid. PSH and URG make no
+/// difference. Where it is loose, it takes a plain ACK for the middle of a connection that it has not seen.
+fn begins_a_connection(flags: u8, is_loose: bool) -> bool {
+    match flags & !(PSH | URG) {
+        SYN => true,
+        ACK => is_loose,
+        _ => false,
+    }
+}
+
+/// Through the node in either direction, and from the node itself: to a destination that is exempt, and to another.
+fn ways(lab: &Lab, family: Family) -> [Way<'_>; 6] {
+    let own = lab.addresses_of(family);
+    let [exempt, masqueraded] = [true, false].map(|is_exempt| destination(family, is_exempt));
+    [
+        Way::from_pod(lab, exempt),
+        Way::from_pod(lab, masqueraded),
+        Way::from_node(lab, exempt),
+        Way::from_node(lab, masqueraded),
+        Way::from_client(lab, own.pod),
+        Way::from_client(lab, own.second_pod),
+    ]
+}
+
+/// What begins a connection gets the source that the policy gives. What is invalid is dropped with the key where it would
+/// have to be masqueraded, so that none leaves with the pod's address; it passes unchanged everywhere else.
 #[test]
-fn a_connection_that_conntrack_has_lost_goes_on_as_the_kernel_is_set() {
-    for (is_on, loose, is_seen) in [(true, "1", true), (true, "0", false), (false, "0", true)] {
-        let judged = start(&format!("dropInvalid: {is_on}\n"));
-        let sysctl = "net/netfilter/nf_conntrack_tcp_loose";
-        judged.lab.node.sysctl(sysctl, loose).unwrap();
+fn each_combination_of_flags_is_treated_as_conntrack_takes_it() {
+    let flags = 0..=FIN | SYN | RST | PSH | ACK | URG;
+    let segments: Vec<Packet> = flags.clone().map(Segment).collect();
+    for is_on in [false, true] {
+        // The second pod's address is not exempt.
+        let configuration = format!(
+            "enableIPv6: true\nnonMasqueradeCIDRs: [10.0.0.0/8, 'fd00::/8']\n\
+             masqueradeCIDRs: [10.245.0.0/16, 'fd00:10:245::/48']\ndropInvalid: {is_on}\n"
+        );
+        let judged = Judged::start(DAEMON, &configuration, &[]).unwrap();
+        let (lab, oracle) = (&judged.lab, judged.oracle(&configuration).unwrap());
+        for is_loose in [true, false] {
+            set_loose(lab, is_loose);
+            for way in Family::BOTH.iter().flat_map(|family| ways(lab, *family)) {
+                let Way { from, to, .. } = way;
+                let seen = seen(lab, way, &segments, Segment(SYN));
+                for (flags, seen) in flags.clone().zip(seen) {
+                    let expected = if begins_a_connection(flags, is_loose) {
+                        Some(oracle.expected_source(lab, from, to))
+                    } else {
+                        (!oracle.drops_invalid(lab, from, to)).then_some(from)
+                    };
+                    assert_eq!(
+                        seen, expected,
+                        "flags {flags:#08b} from {from} to {to}, dropInvalid: {is_on}, loose: {is_loose}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn set_loose(lab: &Lab, is_loose: bool) {
+    let value = if is_loose { "1" } else { "0" };
+    let sysctl = "net/netfilter/nf_conntrack_tcp_loose";
+    lab.node.sysctl(sysctl, value).unwrap();
+}
+
+/// The pod's second address counts as no pod's then.
+const PODS: &str = "sourceCIDRs: [10.244.0.0/16, 'fd00:10:244::/48']\n";
+
+/// What a client sent to the VIP came to its server by another way, so that the node sees the answers alone. The pod's second
+/// address is the VIP.
+#[test]
+fn direct_server_return_to_a_client_outside_needs_source_cidrs() {
+    for (is_on, sources) in [(false, ""), (true, ""), (false, PODS), (true, PODS)] {
+        let judged = start(&format!("dropInvalid: {is_on}\n{sources}"));
+        let lab = &judged.lab;
         for family in Family::BOTH {
-            let to = destination(family, false);
-            let seen = seen(&judged.lab, Sender::Pod, to, &[Segment(ACK)], Segment(SYN));
-            let [seen] = seen.try_into().unwrap();
-            assert_eq!(seen.is_some(), is_seen, "{family}, {is_on}, {loose}");
+            let own = lab.addresses_of(family);
+            let vip = own.second_pod;
+            let way = Way {
+                from: vip,
+                ..Way::from_pod(lab, own.client)
+            };
+            let seen = seen(lab, way, &[Segment(SYN | ACK), Segment(ACK)], Segment(SYN));
+            let expected = match (is_on, sources) {
+                (_, PODS) => [Some(vip), Some(vip)],
+                // Masqueraded, what follows is of no use to the client.
+                (false, _) => [Some(vip), Some(own.node_uplink)],
+                (true, _) => [None, Some(own.node_uplink)],
+            };
+            assert_eq!(seen, expected, "{family}, {is_on}, {sources}");
+        }
+    }
+}
+
+/// The node answers clients in the name of a server behind it, before the server hears of them. It knows them again by the
+/// cookie in their ACK, which comes to the rule where conntrack takes it for invalid.
+const SYNPROXY: &str = "
+table inet guard {
+    chain prerouting {
+        type filter hook prerouting priority raw;
+        iifname uplink0 tcp dport 7001 tcp flags syn notrack
+    }
+    chain forward {
+        type filter hook forward priority filter;
+        tcp dport 7001 ct state invalid,untracked synproxy mss 1460 wscale 7 timestamp sack-perm
+    }
+}";
+
+#[test]
+fn synproxy_before_a_server_that_is_no_pod_needs_source_cidrs() {
+    for (is_on, sources, connects) in [
+        (false, "", true),
+        (true, "", false),
+        (false, PODS, true),
+        (true, PODS, true),
+    ] {
+        let judged = start(&format!("dropInvalid: {is_on}\n{sources}"));
+        let lab = &judged.lab;
+        set_loose(lab, false);
+        Nft::host().apply(&lab.node, SYNPROXY).unwrap();
+        let any = (Ipv6Addr::UNSPECIFIED, PORT);
+        let _server = lab.pod.run(|| TcpListener::bind(any)).unwrap();
+        for family in Family::BOTH {
+            let server = SocketAddr::new(lab.addresses_of(family).second_pod, PORT);
+            let limit = Duration::from_secs(2) * time_factor();
+            let connected = lab
+                .outside
+                .run(|| TcpStream::connect_timeout(&server, limit));
+            assert_eq!(
+                connected.is_ok(),
+                connects,
+                "{family}, {is_on}, {sources}: {connected:?}"
+            );
         }
     }
 }
@@ -329,13 +240,19 @@ fn it_is_narrowed_by_sources_and_interfaces_as_masquerading_is() {
         let judged = start(&format!("dropInvalid: true\n{more}"));
         for family in Family::BOTH {
             let pod = judged.lab.addresses_of(family).pod;
-            let seen = invalid_seen(&judged.lab, Sender::Pod, destination(family, false));
+            let seen = invalid_seen(
+                &judged.lab,
+                Way::from_pod(&judged.lab, destination(family, false)),
+            );
             assert_eq!(seen, [Some(pod); KINDS], "{family}, {more}");
         }
     }
     let judged = start("dropInvalid: true\noutputInterfaces: [eth*, uplink*]\n");
     for family in Family::BOTH {
-        let seen = invalid_seen(&judged.lab, Sender::Pod, destination(family, false));
+        let seen = invalid_seen(
+            &judged.lab,
+            Way::from_pod(&judged.lab, destination(family, false)),
+        );
         assert_eq!(seen, [None; KINDS], "{family}");
     }
 }
@@ -350,8 +267,11 @@ fn it_goes_on_and_off_at_run_time() {
             .unwrap();
         let table = || nft.list_table_text(&judged.lab.node, "non-masquerade-daemon");
         let is_as_wanted = || table().is_ok_and(|table| table.contains("drop-invalid") == is_on);
-        crate::support::wait_until(std::time::Duration::from_secs(5), is_as_wanted).unwrap();
-        let seen = invalid_seen(&judged.lab, Sender::Pod, destination(Family::V4, false));
+        wait_until(Duration::from_secs(5), is_as_wanted).unwrap();
+        let seen = invalid_seen(
+            &judged.lab,
+            Way::from_pod(&judged.lab, destination(Family::V4, false)),
+        );
         assert_eq!(seen.iter().all(Option::is_none), is_on, "{seen:?}");
         judged.assert_comes_to_follow(CONFIGURATION);
     }

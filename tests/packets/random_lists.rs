@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::drop_invalid::{INVALID, Packet, Sender, seen};
+use super::drop_invalid::{INVALID, Packet, Way, seen};
 use crate::DAEMON;
 use crate::support::judged::Judged;
 use crate::support::lab::Family;
@@ -183,7 +183,7 @@ fn mistakes_with_invalid(
     for to in edges.iter().filter(outside).take(INVALID_EDGES) {
         let pod = lab.addresses_of(Family::of(*to)).pod;
         let expected = (!oracle.drops_invalid(lab, pod, *to)).then_some(pod);
-        let seen = seen(lab, Sender::Pod, *to, packets, last);
+        let seen = seen(lab, Way::from_pod(lab, *to), packets, last);
         if seen.iter().any(|seen| *seen != expected) {
             mistakes.push(format!(
                 "{packets:?} to {to} came from {seen:?}, not from {expected:?}"

@@ -25,7 +25,7 @@ pub(super) struct Answer {
     pub(super) masqueraded_as: Option<Taken>,
     /// What else must hold for the verdict: of the interface, and where no source was given.
     pub(super) conditions: Vec<String>,
-    /// Packets to it that belong to no connection are dropped (`dropInvalid`).
+    /// Forwarded packets to it that belong to no connection are dropped (`dropInvalid`).
     pub(super) invalid_is_dropped: bool,
     pub(super) kernel: Option<KernelAnswer>,
     /// In the order in which they run.

@@ -152,7 +152,7 @@ fn answer_to(
             Verdict::LeftAlone => Vec::new(),
             _ => conditions(policy, traffic.source, destination),
         },
-        invalid_is_dropped: policy.drop_invalid && decision.verdict == Verdict::Masqueraded,
+        invalid_is_dropped: decision.drops_invalid,
         kernel: Some(match seen {
             Some(seen) => seen.answer(policy, traffic.source, destination),
             None => KernelAnswer::only(TableState::NotPermitted),

@@ -50,7 +50,7 @@ fn one(answer: &Answer, table: &str, terminal: Terminal) -> String {
     if answer.invalid_is_dropped {
         line(
             "invalid",
-            "packets that belong to no connection are dropped (dropInvalid: true)",
+            "forwarded packets that belong to no connection are dropped (dropInvalid: true)",
         );
     }
     if let Some(kernel) = &answer.kernel {
