@@ -189,7 +189,6 @@ pub(super) fn unanswered(check: &'static str, error: &WorkerError) -> Finding {
             "end processes, or raise the limit (Kubernetes: podPidsLimit of the kubelet; systemd: TasksMax)"
         }
         WorkerError::Start { .. } => "mount -t proc proc /proc",
-        // All but a message that tells nothing: the remedy stands in it.
         WorkerError::Kernel(KernelError::NobodyToAsk(_)) => "see kernel-features",
         WorkerError::Kernel(refusal) => error::remedy(&refusal.to_string())
             .unwrap_or("mend what the message says, and look again"),
@@ -199,7 +198,13 @@ pub(super) fn unanswered(check: &'static str, error: &WorkerError) -> Finding {
         death if death.is_a_crash() => WORKER_REMEDY,
         _ => "free memory or files, and look again",
     };
-    Finding::failure(check, error.to_string(), remedy)
+    match error {
+        // What the policy needs was tried, and what refused it refuses the daemon, too.
+        WorkerError::Kernel(refusal) if check != FEATURES => {
+            Finding::unchecked(check, refusal, remedy)
+        }
+        _ => Finding::failure(check, error.to_string(), remedy),
+    }
 }
 
 #[cfg(test)]

@@ -238,6 +238,11 @@ fn a_capability_that_counts_elsewhere_only_is_told() {
         "warning",
         &["in the user namespace that owns this network namespace"],
     );
+    report.must_have(
+        "kernel-features",
+        "failure",
+        &["trying tables of family ip", "Operation not permitted"],
+    );
 }
 
 mod needs_root {
