@@ -141,12 +141,16 @@ const OBJECT_REFERENCE: Feature =
 
 fn feature_of(statement: &Statement, family: Family) -> Option<Feature> {
     let (name, option) = match (statement, family) {
-        (Statement::SourceLocal | Statement::DestinationNotLocal, Family::Ip) => {
-            ("fib", "CONFIG_NFT_FIB_IPV4")
-        }
-        (Statement::SourceLocal | Statement::DestinationNotLocal, Family::Ip6) => {
-            ("fib", "CONFIG_NFT_FIB_IPV6")
-        }
+        (
+            Statement::SourceLocal
+            | Statement::DestinationNotLocal
+            | Statement::DestinationMulticast
+            | Statement::DestinationBroadcast,
+            family,
+        ) => match family {
+            Family::Ip => ("fib", "CONFIG_NFT_FIB_IPV4"),
+            Family::Ip6 => ("fib", "CONFIG_NFT_FIB_IPV6"),
+        },
         (Statement::Masquerade { .. }, _) => ("masquerade", "CONFIG_NFT_MASQ"),
         (Statement::Snat { .. } | Statement::SnatToOwnSource, _) => ("snat", "CONFIG_NFT_NAT"),
         (Statement::DestinationTranslated, _) => ("ct status", "CONFIG_NFT_CT"),

@@ -11,7 +11,8 @@ use crate::policy::{FamilyPolicy, Policy, Sources};
 
 /// Protocols whose source ports `toPorts` chooses: TCP, UDP and SCTP, by their numbers (IANA, "Protocol Numbers"). By
 /// number, because libnftables reads names from /etc/protocols, which an image need not have.
-const PROTOCOLS_WITH_PORTS: [u8; 3] = [6, 17, 132];
+const PROTOCOLS_WITH_PORTS: [u8; 3] = [6, UDP, 132];
+const UDP: u8 = 17;
 
 /// All chains of the table, each after those that it jumps to.
 pub(super) fn chains(of_family: &FamilyPolicy, policy: &Policy, masq_chain: &str) -> Vec<Chain> {
@@ -54,7 +55,7 @@ impl Masquerading<'_> {
     /// ```text
     /// chain non-masquerade-daemon {
     ///     ip daddr @non-masquerade-cidrs-1 return comment "keep the source address"
-    ///     …                                                                       # with toPorts: see below
+    ///     …                                                                       # with snatAddressCIDRs, toPorts: see below
     ///     counter name "masqueraded" masquerade fully-random comment "masquerade all other traffic (must be last in chain)"
     /// }
     /// ```
@@ -63,22 +64,58 @@ impl Masquerading<'_> {
             statements: vec![destination_is_exempt(), Statement::Return],
             comment: "keep the source address".into(),
         };
-        let to_ports = PROTOCOLS_WITH_PORTS
+        Chain {
+            name: name.to_owned(),
+            hook: None,
+            rules: [keeps]
+                .into_iter()
+                .chain(self.to_several_hosts())
+                .chain(self.rules(&PROTOCOLS_WITH_PORTS))
+                .collect(),
+        }
+    }
+
+    /// With `snatAddressCIDRs`, what goes to several hosts gets the interface's address all the same, as without the key:
+    ///
+    /// ```text
+    /// fib daddr type multicast counter name "masqueraded" masquerade fully-random comment "to several hosts: with the interface's address"
+    /// fib daddr type broadcast counter name "masqueraded" masquerade fully-random comment "to several hosts: with the interface's address"    # IPv4
+    /// ```
+    ///
+    /// The node itself sends it: OSPF, VRRP, DHCPv6 and other protocols of a link, on which its neighbours know it by that
+    /// address. With `toPorts`, rules for UDP stand before each: no other protocol with ports goes to several hosts.
+    fn to_several_hosts(&self) -> Vec<Rule> {
+        let destinations = match self.address {
+            None => vec![],
+            Some(IpAddr::V4(_)) => vec![
+                Statement::DestinationMulticast,
+                Statement::DestinationBroadcast,
+            ],
+            Some(IpAddr::V6(_)) => vec![Statement::DestinationMulticast],
+        };
+        let by_interface = Self {
+            address: None,
+            ..*self
+        };
+        let rules_to = |destination: Statement| {
+            by_interface.rules(&[UDP]).map(move |rule| Rule {
+                statements: [vec![destination.clone()], rule.statements].concat(),
+                comment: "to several hosts: with the interface's address".into(),
+            })
+        };
+        destinations.into_iter().flat_map(rules_to).collect()
+    }
+
+    /// Those of `toPorts` for these protocols, and the last one for all other traffic.
+    fn rules(&self, protocols: &[u8]) -> impl Iterator<Item = Rule> {
+        let to_ports = protocols
             .iter()
             .flat_map(|&protocol| self.to_ports(protocol));
         let masquerades = Rule {
             statements: self.masquerade(None).into(),
             comment: "masquerade all other traffic (must be last in chain)".into(),
         };
-        Chain {
-            name: name.to_owned(),
-            hook: None,
-            rules: [keeps]
-                .into_iter()
-                .chain(to_ports)
-                .chain([masquerades])
-                .collect(),
-        }
+        to_ports.chain([masquerades])
     }
 
     /// With `toPorts: 1024-29999,32768-65535`, of 28,976 and 32,768 ports:

@@ -287,6 +287,10 @@ pub enum Statement {
     SourceLocal,
     /// `fib daddr type != local`
     DestinationNotLocal,
+    /// `fib daddr type multicast`
+    DestinationMulticast,
+    /// `fib daddr type broadcast`
+    DestinationBroadcast,
     /// `ct status dnat`: another destination was put in place of the one that the sender chose.
     DestinationTranslated,
     /// `ct state != invalid`: it belongs to a connection, begins one, or is not tracked.

@@ -76,6 +76,16 @@ fn check_and_render_say_it_of_this_machine_without_a_privilege() {
     let taken = &explained["destinations"][0]["masqueraded_as"];
     assert_eq!(taken["addresses"][0], "192.0.2.1");
     assert_eq!(taken["is_configured"], true);
+    // Which address of the interface the kernel takes for several hosts, it does not say.
+    let several_hosts = ["224.0.0.5", "255.255.255.255", "192.0.2.255", "ff02::5"];
+    let explain = ["explain", "--config", &file];
+    let told = run(&[&explain[..], &several_hosts].concat()).output;
+    assert_eq!(
+        told.matches("verdict      masqueraded").count(),
+        4,
+        "{told}"
+    );
+    assert!(!told.contains("  as "), "{told}");
 }
 
 #[test]

@@ -436,6 +436,9 @@ const EVERYTHING: &str = r#"table ip6 non-masquerade-daemon {
 
 	chain non-masquerade-daemon {
 		ip6 daddr @non-masquerade-cidrs-1 return comment "keep the source address"
+		fib daddr type multicast meta l4proto udp numgen random mod 61744 < 28976 counter name "masqueraded" masquerade to :1024-29999 fully-random comment "to several hosts: with the interface's address"
+		fib daddr type multicast meta l4proto udp counter name "masqueraded" masquerade to :32768-65535 fully-random comment "to several hosts: with the interface's address"
+		fib daddr type multicast counter name "masqueraded" masquerade fully-random comment "to several hosts: with the interface's address"
 		meta l4proto tcp numgen random mod 61744 < 28976 counter name "masqueraded" snat to [2001:db8::1]:1024-29999 fully-random comment "masquerade to source ports of toPorts"
 		meta l4proto tcp counter name "masqueraded" snat to [2001:db8::1]:32768-65535 fully-random comment "masquerade to source ports of toPorts"
 		meta l4proto udp numgen random mod 61744 < 28976 counter name "masqueraded" snat to [2001:db8::1]:1024-29999 fully-random comment "masquerade to source ports of toPorts"

@@ -16,7 +16,7 @@ use stray::{ACK, FIN, PORT, PSH, RST, SYN, URG};
 mod in_progress;
 mod stray;
 
-pub(super) use stray::{INVALID, Packet, Way, seen};
+pub(super) use stray::{INVALID, Packet, Way, raw_socket, seen};
 
 /// Of all protocols.
 const KINDS: usize = 9;

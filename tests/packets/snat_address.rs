@@ -14,6 +14,7 @@ use crate::support::probe::{Probe, Protocol};
 use crate::support::{time_factor, wait_until};
 
 mod gone;
+mod several_hosts;
 
 /// Generous: only a test that fails waits so long.
 const LIMIT: Duration = Duration::from_secs(4);

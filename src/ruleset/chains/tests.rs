@@ -43,24 +43,29 @@ fn chains_of(config: &Config) -> Vec<Chain> {
     chains(&policy.ipv4, &policy, "masq")
 }
 
-/// With the chosen address in place of the kernel's choice nothing else is another.
-#[test]
-fn a_chosen_address_takes_the_place_of_masquerading_in_every_rule() {
-    let own = NodeAddress {
-        address: "192.0.2.1".parse().unwrap(),
+fn own(address: &str) -> NodeAddress {
+    NodeAddress {
+        address: address.parse().unwrap(),
         interface: "eth0".to_owned(),
         kind: None,
         is_usable: true,
         is_secondary: false,
         is_single: false,
         since: 0,
-    };
+    }
+}
+
+/// What goes to several hosts apart: see the next test.
+#[test]
+fn a_chosen_address_takes_the_place_of_masquerading_in_every_other_rule() {
+    let own = own("192.0.2.1");
     for mut config in every_shape() {
         let without = chains_of(&config);
         config.snat_address_cidrs = vec!["192.0.2.0/24".parse().unwrap()];
         assert_eq!(chains_of(&config), without);
         let policy = Policy::new(&config).on_node(std::slice::from_ref(&own));
         let mut with = chains(&policy.ipv4, &policy, "masq");
+        with[0].rules.retain(|rule| !is_to_several_hosts(rule));
         let rules = with.iter_mut().flat_map(|chain| &mut chain.rules);
         let mut snats = 0;
         for statement in rules.flat_map(|rule| &mut rule.statements) {
@@ -85,6 +90,43 @@ fn a_chosen_address_takes_the_place_of_masquerading_in_every_rule() {
         );
         let ipv6 = policy.ipv6.as_ref().unwrap();
         assert_eq!(chains(ipv6, &policy, "masq")[0], without[0]);
+    }
+}
+
+fn is_to_several_hosts(rule: &Rule) -> bool {
+    matches!(
+        rule.statements.first(),
+        Some(Statement::DestinationMulticast | Statement::DestinationBroadcast)
+    )
+}
+
+/// Of the protocols with ports, UDP alone.
+#[test]
+fn what_goes_to_several_hosts_is_masqueraded_as_without_a_chosen_address() {
+    use Statement::{DestinationBroadcast, DestinationMulticast, Protocol};
+    for mut config in every_shape() {
+        let of_others = |rule: &Rule| matches!(rule.statements[0], Protocol(of) if of != UDP);
+        let mut without = chains_of(&config).swap_remove(0).rules.split_off(1);
+        without.retain(|rule| !of_others(rule));
+        let cidrs = ["192.0.2.0/24", "2001:db8::/64"];
+        config.snat_address_cidrs = cidrs.map(|cidr| cidr.parse().unwrap()).into();
+        let policy = Policy::new(&config).on_node(&[own("192.0.2.1"), own("2001:db8::1")]);
+        for (of_family, destinations) in [
+            (
+                &policy.ipv4,
+                vec![DestinationMulticast, DestinationBroadcast],
+            ),
+            (policy.ipv6.as_ref().unwrap(), vec![DestinationMulticast]),
+        ] {
+            let expected = destinations.iter().flat_map(|to| {
+                let narrowed = |rule: &Rule| [std::slice::from_ref(to), &rule.statements].concat();
+                without.iter().map(narrowed)
+            });
+            let rules = chains(of_family, &policy, "masq").swap_remove(0).rules;
+            let rules = rules.iter().skip(1);
+            let found = rules.take_while(|rule| is_to_several_hosts(rule));
+            assert!(found.map(|rule| rule.statements.clone()).eq(expected));
+        }
     }
 }
 

@@ -61,6 +61,10 @@ fn statement(
         Statement::DestinationNotLocal => {
             matches(address_type(FibFlag::Daddr), Operator::NEQ, text("local"))
         }
+        // fib daddr type multicast
+        Statement::DestinationMulticast => equals(address_type(FibFlag::Daddr), text("multicast")),
+        // fib daddr type broadcast
+        Statement::DestinationBroadcast => equals(address_type(FibFlag::Daddr), text("broadcast")),
         // ct status dnat
         Statement::DestinationTranslated => {
             matches(conntrack("status"), Operator::IN, text("dnat"))
@@ -223,6 +227,14 @@ mod tests {
             (
                 Statement::DestinationNotLocal,
                 r#"{"match":{"left":{"fib":{"flags":["daddr"],"result":"type"}},"op":"!=","right":"local"}}"#,
+            ),
+            (
+                Statement::DestinationMulticast,
+                r#"{"match":{"left":{"fib":{"flags":["daddr"],"result":"type"}},"op":"==","right":"multicast"}}"#,
+            ),
+            (
+                Statement::DestinationBroadcast,
+                r#"{"match":{"left":{"fib":{"flags":["daddr"],"result":"type"}},"op":"==","right":"broadcast"}}"#,
             ),
             (
                 Statement::DestinationTranslated,

@@ -156,7 +156,7 @@ fn datagram_head(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
     }
 }
 
-fn raw_socket(family: Family, protocol: i32) -> io::Result<OwnedFd> {
+pub(in crate::packets) fn raw_socket(family: Family, protocol: i32) -> io::Result<OwnedFd> {
     let domain = match family {
         Family::V4 => libc::AF_INET,
         Family::V6 => libc::AF_INET6,
