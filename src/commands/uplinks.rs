@@ -96,11 +96,10 @@ pub(super) fn of_default_routes(
     Ok(taken)
 }
 
-/// What it takes for packets to this address; `None`: there is no route, or the kernel does not tell.
-pub(super) fn on_the_way_to(destination: IpAddr, chosen: Option<&NodeAddress>) -> Option<Taken> {
-    let route = routing::route_to(destination).ok()??;
-    let addresses = routing::addresses(Family::of(destination)).ok()?;
-    Some(taken_by(&route, &addresses, chosen))
+/// What it takes for packets that go this way; `None`: the kernel does not tell.
+pub(super) fn on_the_way(route: &Route, chosen: Option<&NodeAddress>) -> Option<Taken> {
+    let addresses = routing::addresses(Family::of(route.destination.addr())).ok()?;
+    Some(taken_by(route, &addresses, chosen))
 }
 
 /// `all`: those of the route's family.
