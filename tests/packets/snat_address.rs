@@ -278,7 +278,7 @@ fn by_either_uplink_connections_leave_with_the_chosen_address() {
     let destinations = ["203.0.113.200", "2001:db8:ffff::1"].map(parsed);
     for (family, to) in Family::BOTH.into_iter().zip(destinations) {
         address(&lab.node, "add", first_choice(family), "uplink1", "");
-        let mac = hardware_address(&lab.outside, "eth1");
+        let mac = lab.outside.hardware_address("eth1").unwrap();
         let outside = lab.addresses_of(family).outside;
         lab.node
             .ip(&format!(
@@ -311,16 +311,6 @@ fn by_either_uplink_connections_leave_with_the_chosen_address() {
         assert_comes_to_be(&judged, family, uplink);
     }
     judge(|judged, family| judged.lab.addresses_of(family).node_uplink);
-}
-
-fn hardware_address(namespace: &Namespace, interface: &str) -> String {
-    let mut ip = namespace.command("ip");
-    let listed = succeed(ip.args(["-oneline", "link", "show", "dev", interface])).unwrap();
-    let text = String::from_utf8(listed.stdout).unwrap();
-    let mut words = text
-        .split_whitespace()
-        .skip_while(|word| *word != "link/ether");
-    words.nth(1).unwrap().to_owned()
 }
 
 /// Neither a bad file nor a family without a usable address holds up the other.
