@@ -32,7 +32,7 @@ pub(super) struct Taken {
     /// Whose they are.
     interface: String,
     /// `snatAddressCIDRs` leads to it, whatever the uplink.
-    is_configured: bool,
+    pub(super) is_configured: bool,
 }
 
 impl Taken {

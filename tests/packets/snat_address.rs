@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::DAEMON;
+use crate::support::competitors::Competitor;
 use crate::support::judged::Judged;
 use crate::support::lab::{Family, Lab};
 use crate::support::netlink::generation;
@@ -311,6 +312,24 @@ fn by_either_uplink_connections_leave_with_the_chosen_address() {
         assert_comes_to_be(&judged, family, uplink);
     }
     judge(|judged, family| judged.lab.addresses_of(family).node_uplink);
+}
+
+/// The first chain that translates a connection gives it its address.
+#[test]
+fn what_an_earlier_chain_masquerades_gets_that_chain_s_address() {
+    for more in ["", "enforce: true\n"] {
+        let lab = lab();
+        for family in Family::BOTH {
+            // Of the uplink's, the other chain may take any.
+            address(&lab.node, "add", first_choice(family), "lo", "");
+        }
+        Competitor::Iptables.install(&lab).unwrap();
+        let judged = start_in(lab, more);
+        for family in Family::BOTH {
+            let uplink = judged.lab.addresses_of(family).node_uplink;
+            assert_eq!(source(&judged.lab, family), uplink, "{family} {more}");
+        }
+    }
 }
 
 /// Neither a bad file nor a family without a usable address holds up the other.
