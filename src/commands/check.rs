@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{
     ExitStatus, bad_configuration, failed, load, policy_here, print, print_json, print_warnings,
+    print_warnings_here,
 };
 use crate::cli::{Options, PolicyFormat};
 use crate::config::Config;
@@ -23,7 +24,7 @@ pub(super) fn check(options: &Options, files: &[PathBuf], format: PolicyFormat) 
             print_warnings(&loaded.warnings);
             print_warnings(&silent(&loaded));
             let policy = policy_here(&loaded.config);
-            print_warnings(&policy.warnings());
+            print_warnings_here(&policy);
             let config = loaded.config.normalised();
             match format {
                 PolicyFormat::Text => print(&described(

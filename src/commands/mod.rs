@@ -166,8 +166,20 @@ fn load_here(options: &Options) -> Result<(Loaded, Policy), ExitStatus> {
     let loaded = load(options).map_err(|error| bad_configuration(&error))?;
     print_warnings(&loaded.warnings);
     let policy = policy_here(&loaded.config);
-    print_warnings(&policy.warnings());
+    print_warnings_here(&policy);
     Ok((loaded, policy))
+}
+
+/// Says what is likely not meant by the policy on this machine.
+fn print_warnings_here(policy: &Policy) {
+    print_warnings(&policy.warnings());
+    match uplinks::warnings(policy) {
+        Ok(warnings) => print_warnings(&warnings),
+        Err(error) => {
+            let why = format!("the routes of this machine cannot be read: {error}");
+            print_warnings(&[why]);
+        }
+    }
 }
 
 /// What the configuration means on this machine.

@@ -12,9 +12,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
+use crate::config::Finding;
 use crate::in_words;
 use crate::kernel::routing::{self, Address, Route};
 use crate::policy::Policy;
+use crate::policy::interfaces::Interfaces;
 use crate::policy::node_address::{NodeAddress, SnatAddress};
 use crate::ruleset::Family;
 
@@ -30,7 +32,7 @@ pub(super) struct Taken {
     /// Whose they are.
     interface: String,
     /// `snatAddressCIDRs` leads to it, whatever the uplink.
-    is_configured: bool,
+    pub(super) is_configured: bool,
 }
 
 impl Taken {
@@ -76,6 +78,37 @@ impl fmt::Display for Taken {
     }
 }
 
+/// The families of which anything is looked at, each with its name for people.
+pub(super) fn families(policy: &Policy) -> impl Iterator<Item = (&'static str, Family)> {
+    let both = [("IPv4", Family::Ip), ("IPv6", Family::Ip6)];
+    let is_looked_at = |(_, family): &(_, Family)| snat_address_of(policy, *family).is_some();
+    both.into_iter().filter(is_looked_at)
+}
+
+/// What is likely not meant by `outputInterfaces` on this machine.
+///
+/// # Errors
+/// Where the kernel does not tell.
+pub(super) fn warnings(policy: &Policy) -> io::Result<Vec<Finding>> {
+    let mut warnings = Vec::new();
+    // A node that speaks BGP has many routes to read.
+    if policy.output_interfaces == Interfaces::Any {
+        return Ok(warnings);
+    }
+    for (name, family) in families(policy) {
+        let ways = of_default_routes(family, None)?;
+        warnings.extend(warning(policy, name, &ways));
+    }
+    Ok(warnings)
+}
+
+/// The same of the default routes of one family.
+pub(super) fn warning(policy: &Policy, family: &str, ways: &[Taken]) -> Option<Finding> {
+    let mut uplinks: Vec<&str> = ways.iter().map(|taken| taken.uplink.as_str()).collect();
+    uplinks.dedup();
+    policy.output_interfaces.warning(family, &uplinks)
+}
+
 /// What masquerading takes for each way of the family's default routes. `chosen`: by `snatAddressCIDRs`.
 ///
 /// # Errors
@@ -96,11 +129,10 @@ pub(super) fn of_default_routes(
     Ok(taken)
 }
 
-/// What it takes for packets to this address; `None`: there is no route, or the kernel does not tell.
-pub(super) fn on_the_way_to(destination: IpAddr, chosen: Option<&NodeAddress>) -> Option<Taken> {
-    let route = routing::route_to(destination).ok()??;
-    let addresses = routing::addresses(Family::of(destination)).ok()?;
-    Some(taken_by(&route, &addresses, chosen))
+/// What it takes for packets that go this way; `None`: the kernel does not tell.
+pub(super) fn on_the_way(route: &Route, chosen: Option<&NodeAddress>) -> Option<Taken> {
+    let addresses = routing::addresses(Family::of(route.destination.addr())).ok()?;
+    Some(taken_by(route, &addresses, chosen))
 }
 
 /// `all`: those of the route's family.

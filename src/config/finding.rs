@@ -28,6 +28,19 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// About what a key means on a machine, whichever file gives it.
+    #[must_use]
+    pub fn about_key(key: &str, reason: String, remedy: String) -> Self {
+        Self {
+            file: None,
+            line: None,
+            key: Some(key.to_owned()),
+            value: None,
+            reason,
+            remedy,
+        }
+    }
+
     /// All of the line but the remedy.
     #[must_use]
     pub fn without_remedy(&self) -> String {

@@ -63,14 +63,6 @@ pub struct Address {
     pub is_deprecated: bool,
 }
 
-/// Whether the address is LOCAL in this network namespace.
-///
-/// # Errors
-/// Where the kernel does not answer. An address without a route is not LOCAL.
-pub fn is_local(address: IpAddr) -> io::Result<bool> {
-    Ok(route_to(address)?.is_some_and(|route| route.is_local))
-}
-
 /// The way that the kernel chooses for what this host sends to the address; `None`: there is no route.
 ///
 /// # Errors
@@ -406,7 +398,8 @@ mod tests {
             ("0.0.0.0", false),
             ("::", false),
         ] {
-            let is_local = is_local(address.parse().unwrap()).unwrap();
+            let route = route_to(address.parse().unwrap()).unwrap();
+            let is_local = route.is_some_and(|route| route.is_local);
             assert_eq!(is_local, expected, "{address}");
         }
     }

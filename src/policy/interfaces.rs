@@ -1,5 +1,11 @@
 //! Interfaces by which traffic leaves that is looked at.
 
+use crate::config::Finding;
+use crate::in_words;
+
+/// How many names a warning shows.
+const NAMED: usize = 4;
+
 /// By their names, as `oifname` matches them (nft(8)): an interface that is renamed, or made anew, counts as its name says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Interfaces {
@@ -35,6 +41,29 @@ impl Interfaces {
             Self::Any => true,
             Self::Only(names) => names.iter().any(|name| contains(name, interface)),
         }
+    }
+
+    /// What is likely not meant on a machine whose default routes of a family lead by `uplinks`: the name of a bridge's port
+    /// instead of the bridge's is as good as none.
+    #[must_use]
+    pub fn warning(&self, family: &str, uplinks: &[&str]) -> Option<Finding> {
+        let Self::Only(names) = self else {
+            return None;
+        };
+        if uplinks.is_empty() || uplinks.iter().any(|uplink| self.contain(uplink)) {
+            return None;
+        }
+        let names = in_words::first(names, NAMED, ", ");
+        let uplinks = in_words::first(uplinks, NAMED, ", ");
+        Some(Finding::about_key(
+            "outputInterfaces",
+            format!(
+                "no default route of {family} on this machine leads by {names}, and what leaves by {uplinks} is left alone"
+            ),
+            format!(
+                "name {uplinks} in outputInterfaces, unless that is to be left alone: a bond, bridge, VLAN or tunnel is named, not its port"
+            ),
+        ))
     }
 }
 
@@ -79,5 +108,22 @@ mod tests {
             assert_eq!(some.contain(interface), is_meant, "{interface}");
         }
         assert!(named(&[]).contain("eth0"));
+    }
+
+    #[test]
+    fn that_default_routes_lead_by_others_alone_is_likely_not_meant() {
+        let bond = named(&["bond0", "wg*"]);
+        let said = |uplinks: &[&str]| bond.warning("IPv4", uplinks).map(|it| it.to_string());
+        let told = said(&["eth0", "eth1"]).unwrap();
+        for words in [
+            "outputInterfaces: no default route of IPv4 on this machine leads by bond0, wg*, and what leaves by eth0, eth1 is",
+            "; name eth0, eth1 in outputInterfaces",
+        ] {
+            assert!(told.contains(words), "{told}");
+        }
+        for uplinks in [&["bond0", "eth0"][..], &["wg1"], &[]] {
+            assert_eq!(said(uplinks), None, "{uplinks:?}");
+        }
+        assert_eq!(named(&[]).warning("IPv4", &["eth0"]), None);
     }
 }

@@ -33,6 +33,7 @@ pub enum Reason {
     LocalDestination,
     NodeTraffic,
     SourceNotListed,
+    OutputInterface,
 }
 
 impl fmt::Display for Verdict {
@@ -53,6 +54,7 @@ impl fmt::Display for Reason {
             Self::LocalDestination => "a LOCAL address, one of this host's own",
             Self::NodeTraffic => "the node itself sends it (masqNodeTraffic: false)",
             Self::SourceNotListed => "the source is in none of sourceCIDRs",
+            Self::OutputInterface => "by today's route it leaves by none of outputInterfaces",
         })
     }
 }
@@ -69,7 +71,7 @@ pub struct Locality {
 /// What the policy means for traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
-    /// What happens to it, by whatever interface it leaves.
+    /// What happens to it.
     pub verdict: Verdict,
     /// Why it is left alone.
     pub reason: Option<Reason>,
@@ -79,16 +81,18 @@ pub struct Decision {
     pub drops_invalid: bool,
 }
 
-/// What happens to traffic to `destination`, from `source` where that is given; both are of one family.
+/// What happens to traffic to `destination`, from `source` and by `interface` where these are given; addresses are of one
+/// family.
 #[must_use]
 pub fn decide(
     policy: &Policy,
     source: Option<IpAddr>,
     destination: IpAddr,
     locality: Locality,
+    interface: Option<&str>,
 ) -> Decision {
     let decided_by = policy.decision(destination);
-    let reason = reason_to_leave_alone(policy, source, destination, locality);
+    let reason = reason_to_leave_alone(policy, source, destination, locality, interface);
     let verdict = match (reason, decided_by.map(|entry| entry.origin.verdict())) {
         (Some(_), _) => Verdict::LeftAlone,
         (None, Some(prefix_table::Verdict::NonMasquerade)) => Verdict::KeepsSource,
@@ -107,6 +111,7 @@ fn reason_to_leave_alone(
     source: Option<IpAddr>,
     destination: IpAddr,
     locality: Locality,
+    interface: Option<&str>,
 ) -> Option<Reason> {
     let Some(of_family) = policy.of_family(destination) else {
         return Some(Reason::Ipv6Off);
@@ -119,6 +124,8 @@ fn reason_to_leave_alone(
         Some(Reason::NodeTraffic)
     } else if source.is_some_and(|source| !of_family.sources.contain(source)) {
         Some(Reason::SourceNotListed)
+    } else if interface.is_some_and(|interface| !policy.output_interfaces.contain(interface)) {
+        Some(Reason::OutputInterface)
     } else {
         None
     }
@@ -292,7 +299,8 @@ pub fn judge(policy: &Policy, connection: Connection, node: &impl Node) -> Judge
         source: node.kind_of(source) == AddressKind::Local,
         destination: kind == AddressKind::Local,
     };
-    let decision = decide(policy, Some(source), destination, locality);
+    // Of the interface an entry does not tell.
+    let decision = decide(policy, Some(source), destination, locality, None);
     let is_kept = seen_source == source;
     let became = match decision.reason {
         Some(reason) => Became::NotLookedAt(reason),

@@ -176,14 +176,7 @@ impl fmt::Display for SnatAddress {
 }
 
 fn warning(reason: String, remedy: String) -> Finding {
-    Finding {
-        file: None,
-        line: None,
-        key: Some("snatAddressCIDRs".to_owned()),
-        value: None,
-        reason,
-        remedy,
-    }
+    Finding::about_key("snatAddressCIDRs", reason, remedy)
 }
 
 #[cfg(test)]

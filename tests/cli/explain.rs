@@ -341,6 +341,41 @@ fn other_nat_chains_that_may_decide_are_named_with_when_they_run() {
     );
 }
 
+/// The name of an interface by which nothing leaves is easily written: a port's instead of its bridge's.
+#[test]
+fn what_leaves_by_none_of_output_interfaces_today_is_left_alone() {
+    let host = Host::new("outputInterfaces: [bond0, up1]\ndropInvalid: true\n");
+    for words in [
+        "link add up0 up type bridge",
+        "link add up1 up type bridge",
+        "address add 192.0.2.1/24 dev up0",
+        "address add 198.51.100.1/24 dev up1",
+        "route add default via 192.0.2.254",
+    ] {
+        host.namespace.ip(words).unwrap();
+    }
+    for destination in ["--from 10.244.1.2 1.1.1.1", "1.1.1.1", "10.1.2.3"] {
+        let answer = host.answer(destination);
+        assert_eq!(answer["verdict"], "left_alone", "{answer}");
+        assert_eq!(answer["reason"], "output_interface");
+        assert_eq!(answer["masqueraded_as"], Value::Null);
+        assert_eq!(answer["invalid_is_dropped"], false);
+    }
+    let told = host.daemon("explain --from 10.244.1.2 1.1.1.1").output;
+    let said = "1.1.1.1\n  verdict      left alone: by today's route it leaves by none of outputInterfaces\n  if           \
+                by up0, as today's route leads; what leaves by bond0, up1 (outputInterfaces) is looked at\n  kernel";
+    assert!(told.starts_with(said), "{told}");
+    let by_up1 = host.answer("198.51.100.7");
+    assert_eq!(by_up1["verdict"], "masqueraded", "{by_up1}");
+    assert_eq!(by_up1["masqueraded_as"]["uplink"], "up1");
+    // Where there is no way, nobody knows by which interface it would leave.
+    host.namespace.ip("route delete default").unwrap();
+    let nowhere = host.answer("1.1.1.1");
+    assert_eq!(nowhere["verdict"], "masqueraded", "{nowhere}");
+    let condition = "by bond0, up1 (outputInterfaces); what leaves by others is left alone";
+    assert_eq!(nowhere["conditions"], json!([condition]));
+}
+
 /// As `doctor` judges them, for these addresses.
 #[test]
 fn other_nat_chains_are_judged_by_what_their_rules_are_limited_to() {

@@ -5,6 +5,7 @@ use crate::support::daemon::{Daemon, TemporaryDirectory};
 use crate::support::http;
 use crate::support::json_schema;
 use crate::support::netns::Namespace;
+use crate::support::nft::Nft;
 use crate::support::outcome::{Outcome, without_net_admin};
 
 const FILE: &str = "
@@ -121,6 +122,49 @@ fn the_daemon_status_and_doctor_say_it_and_the_daemon_is_ready() {
     assert_eq!(ready.status, 200);
     assert_says(&ready.body, &["ready\n", IPV4, IPV6, BRIDGE, NONE]);
     assert!(!daemon.has_ended());
+}
+
+/// The first chain that translates a connection gives it its address.
+#[test]
+fn beside_an_earlier_chain_that_masquerades_it_is_said_whose_address_counts() {
+    let (_directory, file) = file();
+    let node = node();
+    let exempt = "exempt destinations may be masqueraded all the same";
+    let address = "what it masquerades gets that chain's address, not that of snatAddressCIDRs";
+    let both = format!("{exempt}, and {address}");
+    let as_chosen = "as           192.0.2.1 of br0 (snatAddressCIDRs)";
+    let as_either = format!("{as_chosen}; where the other NAT decides, that chain's address");
+    // Of IPv6 no address is chosen here.
+    for (family, priority, more, warns, of_ipv4) in [
+        ("ip", 100, "", both.as_str(), as_either.as_str()),
+        ("inet", 110, "", &both, &as_either),
+        ("ip", 100, "enforce: true\n", address, &as_either),
+        ("ip", 120, "", exempt, as_chosen),
+        ("ip6", 100, "", exempt, as_chosen),
+    ] {
+        std::fs::write(&file, format!("{FILE}{more}")).unwrap();
+        let table = format!(
+            "table {family} flannel {{ chain c {{ type nat hook postrouting priority {priority}; masquerade; }}; }}"
+        );
+        Nft::host().apply(&node, &table).unwrap();
+        let run = |arguments: &[&str]| {
+            let mut command = node.command(DAEMON);
+            Outcome::of(command.args(arguments).args(["--config", &file]))
+        };
+        let findings = run(&["doctor", "--format=json"]).json();
+        let mut findings = findings.as_array().unwrap().iter();
+        let found = findings.find(|finding| finding["check"] == "other-nat");
+        let found = found.unwrap();
+        assert_eq!(found["result"], "warning");
+        let said = found["finding"].as_str().unwrap();
+        assert!(said.ends_with(&format!("; {warns}")), "{said}");
+        let is_mended = found["remedy"].to_string().contains("enforce: true");
+        assert_eq!(is_mended, warns == exempt, "{found}");
+        let explained = run(&["explain", "1.1.1.1"]).output;
+        assert!(explained.contains(&format!("{of_ipv4}\n")), "{explained}");
+        let delete = format!("delete table {family} flannel");
+        Nft::host().apply(&node, &delete).unwrap();
+    }
 }
 
 /// `--once` has the choice of its moment.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::DAEMON;
 use crate::support::judged::Judged;
-use crate::support::lab::Family;
+use crate::support::lab::{Family, Lab};
 use crate::support::probe::{Probe, Protocol};
 
 const CONFIGURATION: &str = "
@@ -84,4 +84,32 @@ fn an_interface_counts_as_it_is_called() {
     judged.assert_comes_to_follow(CONFIGURATION);
     rename("wan0", "uplink0").unwrap();
     assert_masquerades(&judged, false);
+}
+
+/// nftables compares the name of the interface to which the route leads, and an interface has one such name.
+#[test]
+fn neither_a_bridge_s_port_nor_another_name_of_the_bridge_counts() {
+    let lab = Lab::new().unwrap();
+    let node = |words: &str| lab.node.ip(words).unwrap();
+    let mac = lab.outside.hardware_address("eth0").unwrap();
+    node("link add br0 up type bridge");
+    node("link property add dev br0 altname wan0");
+    node("address flush dev uplink0 scope global");
+    node("link set dev uplink0 master br0");
+    for (flag, family) in [(4, Family::V4), (6, Family::V6)] {
+        let own = lab.addresses_of(family);
+        let outside = own.outside;
+        let nodad = if flag == 6 { "nodad" } else { "" };
+        node(&format!("address add {} dev br0 {nodad}", own.node_uplink));
+        node(&format!(
+            "neighbour replace {outside} lladdr {mac} dev br0 nud permanent"
+        ));
+        node(&format!(
+            "-{flag} route replace default via {outside} dev br0 onlink"
+        ));
+    }
+    let judged = Judged::start_in(lab, DAEMON, &with("[uplink0, wan0]"), &[]).unwrap();
+    assert_masquerades(&judged, false);
+    judged.change(&with("[br0]")).unwrap();
+    judged.assert_comes_to_follow(CONFIGURATION);
 }

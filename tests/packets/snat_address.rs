@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::DAEMON;
+use crate::support::competitors::Competitor;
 use crate::support::judged::Judged;
 use crate::support::lab::{Family, Lab};
 use crate::support::netlink::generation;
@@ -307,7 +308,7 @@ fn by_either_uplink_connections_leave_with_the_chosen_address() {
     let destinations = ["203.0.113.200", "2001:db8:ffff::1"].map(parsed);
     for (family, to) in Family::BOTH.into_iter().zip(destinations) {
         address(&lab.node, "add", first_choice(family), "uplink1", "");
-        let mac = hardware_address(&lab.outside, "eth1");
+        let mac = lab.outside.hardware_address("eth1").unwrap();
         let outside = lab.addresses_of(family).outside;
         lab.node
             .ip(&format!(
@@ -342,14 +343,22 @@ fn by_either_uplink_connections_leave_with_the_chosen_address() {
     judge(|judged, family| judged.lab.addresses_of(family).node_uplink);
 }
 
-fn hardware_address(namespace: &Namespace, interface: &str) -> String {
-    let mut ip = namespace.command("ip");
-    let listed = succeed(ip.args(["-oneline", "link", "show", "dev", interface])).unwrap();
-    let text = String::from_utf8(listed.stdout).unwrap();
-    let mut words = text
-        .split_whitespace()
-        .skip_while(|word| *word != "link/ether");
-    words.nth(1).unwrap().to_owned()
+/// The first chain that translates a connection gives it its address.
+#[test]
+fn what_an_earlier_chain_masquerades_gets_that_chain_s_address() {
+    for more in ["", "enforce: true\n"] {
+        let lab = lab();
+        for family in Family::BOTH {
+            // Of the uplink's, the other chain may take any.
+            address(&lab.node, "add", first_choice(family), "lo", "");
+        }
+        Competitor::Iptables.install(&lab).unwrap();
+        let judged = start_in(lab, more);
+        for family in Family::BOTH {
+            let uplink = judged.lab.addresses_of(family).node_uplink;
+            assert_eq!(source(&judged.lab, family), uplink, "{family} {more}");
+        }
+    }
 }
 
 /// Neither a bad file nor a family without a usable address holds up the other.

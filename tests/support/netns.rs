@@ -72,6 +72,17 @@ impl Namespace {
         feed(ip.args(["-batch", "-"]), &lines.join("\n")).map(drop)
     }
 
+    /// The MAC address of an interface.
+    pub fn hardware_address(&self, interface: &str) -> io::Result<String> {
+        let mut ip = self.command("ip");
+        let listed = succeed(ip.args(["-oneline", "link", "show", "dev", interface]))?;
+        let text = String::from_utf8_lossy(&listed.stdout);
+        let words = text.split_whitespace();
+        let mut address = words.skip_while(|word| *word != "link/ether").skip(1);
+        let missing = || io::Error::other(format!("{interface} has none"));
+        address.next().map(str::to_owned).ok_or_else(missing)
+    }
+
     /// Writes one value under `/proc/sys`, as this namespace sees it.
     pub fn sysctl(&self, path: &str, value: &str) -> io::Result<()> {
         self.run(|| std::fs::write(format!("/proc/sys/{path}"), value))

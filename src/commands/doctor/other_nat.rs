@@ -11,6 +11,7 @@ use crate::commands::other_nat::{
 use crate::daemon::worker::WorkerError;
 use crate::in_words;
 use crate::policy::NOT_ENFORCED;
+use crate::ruleset::Family;
 use crate::ruleset::names::POSTROUTING_PRIORITY;
 
 pub(super) const CHECK: &str = "other-nat";
@@ -71,6 +72,7 @@ fn of_base_chain(base: &BaseChain, traffic: &Traffic, enforcement: Enforcement) 
             first.writer,
             first.meaning,
             group,
+            traffic,
             enforcement,
         ))
     });
@@ -82,17 +84,22 @@ fn of_rules(
     writer: Option<&Writer>,
     meaning: Meaning,
     rules: &[Judged<'_>],
+    traffic: &Traffic,
     enforcement: Enforcement,
 ) -> Finding {
     let said = described(base, writer, rules);
     let is_enforced = enforcement == Enforcement::On && base.is_enforced();
+    let takes_address = takes_address(&base.chain, traffic);
     let ok = |why: String| Finding::ok(CHECK, format!("{said}; {why}"));
-    let in_the_way = |why: &str, way_out: String| {
+    let in_the_way = |condition: &str, way_out: String| {
         let remedy = match enforcement {
-            Enforcement::Off if base.is_enforced() => format!("{way_out}; or set enforce: true"),
+            Enforcement::Off if base.is_enforced() && !takes_address => {
+                format!("{way_out}; or set enforce: true")
+            }
             _ => way_out,
         };
-        Finding::warning(CHECK, format!("{said}; {why}"), remedy)
+        let harms = harms(!is_enforced, takes_address);
+        Finding::warning(CHECK, format!("{said}; {condition}{harms}"), remedy)
     };
     match meaning {
         Meaning::Nothing => ok("it sees no traffic of pods".to_owned()),
@@ -105,15 +112,14 @@ fn of_rules(
         Meaning::Unclear(Doubt::Hidden { harm: Some(harm) }) if is_enforced => {
             harmed(&said, OF_OTHERS, harm, false)
         }
-        Meaning::Unclear(_) | Meaning::Rival(_) if is_enforced => ok(format!(
+        Meaning::Unclear(_) | Meaning::Rival(_) if is_enforced && !takes_address => ok(format!(
             "our chain enforce comes first, so exempt destinations keep their source, but for {NOT_ENFORCED}"
         )),
-        Meaning::Unclear(doubt) => in_the_way(
-            "if that is traffic of pods, exempt destinations may be masqueraded",
-            clearing(doubt, base, rules),
-        ),
+        Meaning::Unclear(doubt) => {
+            in_the_way("if that is traffic of pods, ", clearing(doubt, base, rules))
+        }
         Meaning::Rival(way_out) => in_the_way(
-            "exempt destinations may be masqueraded all the same",
+            "",
             match way_out {
                 WayOut::Setting(setting) => setting.to_owned(),
                 WayOut::Remains => "see the check ip-masq-agent".to_owned(),
@@ -121,6 +127,24 @@ fn of_rules(
             },
         ),
     }
+}
+
+/// What a chain does against the configuration, in words.
+fn harms(takes_exempt: bool, takes_address: bool) -> String {
+    let harms = [
+        takes_exempt.then_some("exempt destinations may be masqueraded all the same"),
+        takes_address.then_some(
+            "what it masquerades gets that chain's address, not that of snatAddressCIDRs",
+        ),
+    ];
+    in_words::all(harms.into_iter().flatten(), ", and ")
+}
+
+/// What it masquerades does not come to the daemon's chain, which would give it the address that is chosen.
+fn takes_address(chain: &NatChain, traffic: &Traffic) -> bool {
+    let is_seen = |family: &Family| chain.sees(*family);
+    let comes_first = chain.runs(POSTROUTING_PRIORITY) != Order::After;
+    comes_first && traffic.has_chosen_address.iter().any(is_seen)
 }
 
 /// What shows whether the rules concern pods.

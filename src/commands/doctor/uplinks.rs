@@ -1,7 +1,8 @@
 //! Which address masqueraded traffic gets on each uplink, and whether that is the uplink's.
 
 use super::finding::Finding;
-use crate::commands::uplinks::{Taken, of_default_routes, snat_address_of};
+use crate::commands::uplinks::{self, Taken, of_default_routes, snat_address_of};
+use crate::config;
 use crate::policy::Policy;
 use crate::policy::node_address::SnatAddress;
 use crate::ruleset::Family;
@@ -10,31 +11,44 @@ const CHECK: &str = "uplinks";
 
 /// `policy`: none where the configuration is bad.
 pub(super) fn check(policy: Option<&Policy>) -> Vec<Finding> {
-    let has_ipv6 = policy.is_some_and(|policy| policy.ipv6.is_some());
-    let mut found = findings("IPv4", Family::Ip, policy);
-    if has_ipv6 {
-        found.extend(findings("IPv6", Family::Ip6, policy));
-    }
-    let warnings = policy.iter().flat_map(|policy| policy.warnings());
-    found.extend(
-        warnings.map(|warning| Finding::warning(CHECK, warning.without_remedy(), warning.remedy)),
-    );
-    found
+    let Some(policy) = policy else {
+        return findings("IPv4", Family::Ip, None);
+    };
+    let families = uplinks::families(policy);
+    let found = families.flat_map(|(name, family)| findings(name, family, Some(policy)));
+    let warnings = policy.warnings();
+    found.chain(warnings.into_iter().map(warned)).collect()
 }
 
 fn findings(name: &str, family: Family, policy: Option<&Policy>) -> Vec<Finding> {
     let snat_address = policy.and_then(|policy| snat_address_of(policy, family));
     let chosen = snat_address.and_then(SnatAddress::chosen);
-    match of_default_routes(family, chosen) {
-        Ok(uplinks) if uplinks.is_empty() => {
-            vec![Finding::ok(
-                CHECK,
-                format!("there is no default route of {name}"),
-            )]
-        }
-        Ok(uplinks) => uplinks.iter().map(|taken| finding(name, taken)).collect(),
-        Err(error) => vec![Finding::unchecked(CHECK, error, "free memory or files")],
+    let ways = match of_default_routes(family, chosen) {
+        Ok(ways) => ways,
+        Err(error) => return vec![Finding::unchecked(CHECK, error, "free memory or files")],
+    };
+    if ways.is_empty() {
+        let said = format!("there is no default route of {name}");
+        return vec![Finding::ok(CHECK, said)];
     }
+    if let Some(warning) = policy.and_then(|policy| uplinks::warning(policy, name, &ways)) {
+        return vec![warned(warning)];
+    }
+    let is_left_alone = |taken: &Taken| {
+        policy.is_some_and(|policy| !policy.output_interfaces.contain(&taken.uplink))
+    };
+    let found = ways.iter().map(|taken| match is_left_alone(taken) {
+        true => Finding::ok(
+            CHECK,
+            format!("{name} by {}: left alone (outputInterfaces)", taken.uplink),
+        ),
+        false => finding(name, taken),
+    });
+    found.collect()
+}
+
+fn warned(warning: config::Finding) -> Finding {
+    Finding::warning(CHECK, warning.without_remedy(), warning.remedy)
 }
 
 fn finding(family: &str, taken: &Taken) -> Finding {

@@ -22,9 +22,9 @@ use crate::cli::{Options, OutputFormat};
 use crate::config::provenance::{CidrPlace, List, ListedCidr};
 use crate::config_source::Loaded;
 use crate::kernel::capability::{self, NetAdmin};
-use crate::kernel::routing;
+use crate::kernel::routing::{self, Route};
 use crate::policy::Policy;
-use crate::policy::judgement::{Decision, Locality, Verdict, decide};
+use crate::policy::judgement::{Decision, Locality, Reason, Verdict, decide};
 use crate::policy::node_address::SnatAddress;
 use crate::policy::prefix_table::{Entry, Origin};
 use crate::ruleset::{Family, Tables};
@@ -94,15 +94,16 @@ fn answers(
     destinations: &[IpAddr],
     seen: Option<&Seen>,
 ) -> Vec<Answer> {
-    let decisions: Vec<Result<Decision, String>> = destinations
+    let decided: Vec<Result<Decided, String>> = destinations
         .iter()
         .map(|destination| decided(policy, from, *destination))
         .collect();
-    let places = places(loaded, decisions.iter().flatten());
+    let decisions = decided.iter().flatten().map(|decided| &decided.decision);
+    let places = places(loaded, decisions);
     let pods = Traffic::of_pods(Some(policy));
-    let answer = |(destination, decision): (&IpAddr, Result<Decision, String>)| {
-        let decision = match decision {
-            Ok(decision) => decision,
+    let answer = |(destination, decided): (&IpAddr, Result<Decided, String>)| {
+        let decided = match decided {
+            Ok(decided) => decided,
             Err(error) => {
                 return Answer {
                     error: Some(error),
@@ -110,26 +111,34 @@ fn answers(
                 };
             }
         };
-        let decided_by = decision.decided_by;
+        let decided_by = decided.decision.decided_by;
         let decided_by = decided_by.map(|entry| DecidedBy::new(entry, loaded, &places));
         let traffic = Traffic {
             source: from,
             destination: Some(*destination),
             ..pods.clone()
         };
-        answer_to(*destination, decision, decided_by, &traffic, policy, seen)
+        answer_to(*destination, &decided, decided_by, &traffic, policy, seen)
     };
-    destinations.iter().zip(decisions).map(answer).collect()
+    destinations.iter().zip(decided).map(answer).collect()
+}
+
+/// What the policy means for a destination.
+struct Decided {
+    decision: Decision,
+    /// Today's way there; `None`: there is none, or it is not known.
+    way: Option<Route>,
 }
 
 fn answer_to(
     destination: IpAddr,
-    decision: Decision,
+    decided: &Decided,
     decided_by: Option<DecidedBy>,
     traffic: &Traffic,
     policy: &Policy,
     seen: Option<&Seen>,
 ) -> Answer {
+    let Decided { decision, way } = decided;
     let treatment = Treatment {
         verdict: decision.verdict,
         is_enforced: policy.enforce,
@@ -144,13 +153,17 @@ fn answer_to(
         masqueraded_as: match decision.verdict {
             Verdict::Masqueraded => {
                 let snat_address = uplinks::snat_address_of(policy, family);
-                uplinks::on_the_way_to(destination, snat_address.and_then(SnatAddress::chosen))
+                let chosen = snat_address.and_then(SnatAddress::chosen);
+                way.as_ref()
+                    .and_then(|way| uplinks::on_the_way(way, chosen))
             }
             Verdict::KeepsSource | Verdict::LeftAlone => None,
         },
-        conditions: match decision.verdict {
-            Verdict::LeftAlone => Vec::new(),
-            _ => conditions(policy, traffic.source, destination),
+        conditions: match decision.reason {
+            None | Some(Reason::OutputInterface) => {
+                conditions(policy, traffic.source, destination, way.as_ref())
+            }
+            Some(_) => Vec::new(),
         },
         invalid_is_dropped: decision.drops_invalid,
         kernel: Some(match seen {
@@ -194,7 +207,7 @@ fn places<'a>(
 
 /// # Errors
 /// Where no packet has these two addresses.
-fn decided(policy: &Policy, from: Option<IpAddr>, to: IpAddr) -> Result<Decision, String> {
+fn decided(policy: &Policy, from: Option<IpAddr>, to: IpAddr) -> Result<Decided, String> {
     if let Some(from) = from
         && from.is_ipv4() != to.is_ipv4()
     {
@@ -202,19 +215,23 @@ fn decided(policy: &Policy, from: Option<IpAddr>, to: IpAddr) -> Result<Decision
             "no packet goes from {from} to {to}: give --from an address of the same family"
         ));
     }
+    let way = way(to);
+    let is_local = |way: &Route| way.is_local;
     let locality = Locality {
-        source: from.is_some_and(is_local),
-        destination: is_local(to),
+        source: from.and_then(self::way).as_ref().is_some_and(is_local),
+        destination: way.as_ref().is_some_and(is_local),
     };
-    Ok(decide(policy, from, to, locality))
+    let interface = way.as_ref().map(|way| way.interface.as_str());
+    Ok(Decided {
+        decision: decide(policy, from, to, locality, interface),
+        way,
+    })
 }
 
-fn is_local(address: IpAddr) -> bool {
-    routing::is_local(address).unwrap_or_else(|error| {
-        warn!(
-            "whether {address} is LOCAL is not known, so it is taken for another host's: {error}"
-        );
-        false
+fn way(to: IpAddr) -> Option<Route> {
+    routing::route_to(to).unwrap_or_else(|error| {
+        warn!("the way to {to} is not known, so it is taken for another host's: {error}");
+        None
     })
 }
 

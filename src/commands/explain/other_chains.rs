@@ -36,7 +36,7 @@ pub(super) struct OtherChain {
     /// It decides over nothing but [`crate::policy::NOT_ENFORCED`].
     only_translated: bool,
     /// It may decide over such traffic; false: as far as is known, over that of others only.
-    is_rival: bool,
+    pub(super) is_rival: bool,
     /// The rules that decide, with what a packet must be like; none where they cannot be listed.
     rules: Vec<String>,
     /// Why they cannot.

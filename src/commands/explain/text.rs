@@ -42,7 +42,16 @@ fn one(answer: &Answer, table: &str, terminal: Terminal) -> String {
         }
     }
     if let Some(masqueraded_as) = &answer.masqueraded_as {
-        line("as", &masqueraded_as.to_string());
+        let has_rival = answer.other_chains.iter().any(|chain| chain.is_rival);
+        line(
+            "as",
+            &match masqueraded_as.is_configured && has_rival {
+                true => {
+                    format!("{masqueraded_as}; where the other NAT decides, that chain's address")
+                }
+                false => masqueraded_as.to_string(),
+            },
+        );
     }
     for condition in &answer.conditions {
         line("if", condition);

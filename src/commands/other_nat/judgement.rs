@@ -8,7 +8,9 @@ use super::limit::{Limit, Sense, Subject, Value};
 use super::writers::{Role, Writer};
 use super::{BaseChain, SourceNatRule};
 use crate::commands::pods::{self, PodSources};
+use crate::commands::uplinks::snat_address_of;
 use crate::policy::Policy;
+use crate::ruleset::Family;
 
 /// Whose traffic is meant.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +23,8 @@ pub(in crate::commands) struct Traffic {
     pub(in crate::commands) pods: PodSources,
     /// `masqNodeTraffic: false`
     pub(in crate::commands) spares_node: bool,
+    /// The families of which `snatAddressCIDRs` chooses the address that masqueraded connections get.
+    pub(in crate::commands) has_chosen_address: Vec<Family>,
 }
 
 /// A rule, and what it means.
@@ -194,9 +198,15 @@ fn is_only_to(rule: &SourceNatRule, values: &[Value]) -> bool {
 impl Traffic {
     /// All that pods send. `policy`: none where the configuration is bad.
     pub(in crate::commands) fn of_pods(policy: Option<&Policy>) -> Self {
+        let has_chosen_address = |family: &Family| {
+            let snat_address = policy.and_then(|policy| snat_address_of(policy, *family));
+            snat_address.is_some_and(|address| address.chosen().is_some())
+        };
+        let families = Family::ALL.into_iter();
         Self {
             pods: PodSources::read(policy),
             spares_node: policy.is_some_and(|policy| !policy.masq_node_traffic),
+            has_chosen_address: families.filter(has_chosen_address).collect(),
             ..Self::default()
         }
     }

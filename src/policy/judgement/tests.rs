@@ -6,7 +6,8 @@ use crate::policy::node_address::NodeAddress;
 
 fn decided(config: &Config, source: Option<&str>, to: &str, locality: Locality) -> Decision {
     let source = source.map(|source| source.parse().unwrap());
-    decide(&Policy::new(config), source, to.parse().unwrap(), locality)
+    let policy = Policy::new(config);
+    decide(&policy, source, to.parse().unwrap(), locality, Some("eth0"))
 }
 
 #[test]
@@ -46,6 +47,11 @@ fn each_reason_to_leave_traffic_alone_is_told() {
     assert_eq!(listed, None);
     let none = reason(&config, None, "fd00::1", nowhere);
     assert_eq!(none, Some(Reason::NoSourceOfFamily));
+    for (name, expected) in [("eth*", None), ("wg0", Some(Reason::OutputInterface))] {
+        config.output_interfaces = vec![name.to_owned()];
+        let by_eth0 = reason(&config, Some("10.244.0.1"), "1.1.1.1", nowhere);
+        assert_eq!(by_eth0, expected);
+    }
 }
 
 /// A node with two addresses of its own that sends what begins with 198 by wg0.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::report::Report;
 use crate::DAEMON;
+use crate::support::daemon::TemporaryDirectory;
 use crate::support::lab::{Family, Lab};
 use crate::support::netns::{Namespace, succeed};
 use crate::support::outcome::Outcome;
@@ -128,8 +129,7 @@ fn a_node_without_addresses_or_default_routes_is_told_as_that() {
 }
 
 /// Two uplinks that share the traffic: either may be the one.
-#[test]
-fn each_next_hop_of_a_default_route_is_told() {
+fn node_with_two_uplinks() -> Namespace {
     let namespace = Namespace::new().unwrap();
     for (uplink, ipv4, ipv6) in [
         ("up0", "192.0.2.1/24", "2001:db8::1/64"),
@@ -151,7 +151,12 @@ fn each_next_hop_of_a_default_route_is_told() {
     ] {
         namespace.ip(words).unwrap();
     }
-    let report = Report::on(&namespace, BOTH_FAMILIES);
+    namespace
+}
+
+#[test]
+fn each_next_hop_of_a_default_route_is_told() {
+    let report = Report::on(&node_with_two_uplinks(), BOTH_FAMILIES);
     for told in [
         "IPv4 by up0: masqueraded traffic gets 192.0.2.1 of up0",
         "IPv4 by up1: masqueraded traffic gets 198.51.100.1 of up1",
@@ -160,6 +165,80 @@ fn each_next_hop_of_a_default_route_is_told() {
     ] {
         report.must_have("uplinks", "ok", &[told]);
     }
+}
+
+#[test]
+fn of_an_uplink_that_output_interfaces_does_not_name_it_is_told_that_it_is_left_alone() {
+    let namespace = node_with_two_uplinks();
+    let report = Report::on(&namespace, "outputInterfaces: [up1, bond0]\n");
+    let uplinks = report.of_check("uplinks");
+    let said = |said: &str| ("ok", format!("{said} -> "));
+    assert_eq!(
+        uplinks,
+        [
+            said("IPv4 by up0: left alone (outputInterfaces)"),
+            said("IPv4 by up1: masqueraded traffic gets 198.51.100.1 of up1"),
+        ]
+    );
+}
+
+/// Then nothing is masqueraded, and all other checks find the node well.
+#[test]
+fn that_output_interfaces_names_no_uplink_of_a_family_is_warned_of() {
+    let namespace = node_with_two_uplinks();
+    // A name that `ip link` shows too, and that nftables does not know.
+    namespace
+        .ip("link property add dev up0 altname wan0")
+        .unwrap();
+    namespace.ip("-6 route delete default").unwrap();
+    namespace
+        .ip("-6 route add default via 2001:db8:1::f dev up1")
+        .unwrap();
+    let warning = |names: &str, family: &str, uplinks: &str| {
+        [
+            format!(
+                "outputInterfaces: no default route of {family} on this machine leads by {names}, and what leaves by {uplinks} is left alone"
+            ),
+            format!(
+                "name {uplinks} in outputInterfaces, unless that is to be left alone: a bond, bridge, VLAN or tunnel is named, not its port"
+            ),
+        ]
+    };
+    for (interfaces, expected) in [
+        (
+            "[far-up0, wan0]",
+            vec![
+                warning("far-up0, wan0", "IPv4", "up0, up1"),
+                warning("far-up0, wan0", "IPv6", "up1"),
+            ],
+        ),
+        ("[up0]", vec![warning("up0", "IPv6", "up1")]),
+        ("[up*]", vec![]),
+    ] {
+        let configuration = format!("{BOTH_FAMILIES}outputInterfaces: {interfaces}\n");
+        let report = Report::on(&namespace, &configuration);
+        let mut warnings = report.of_check("uplinks");
+        warnings.retain(|(result, _)| *result == "warning");
+        let told = |[said, remedy]: &[String; 2]| ("warning", format!("{said} -> {remedy}"));
+        assert_eq!(warnings, expected.iter().map(told).collect::<Vec<_>>());
+        let checked = checked(&namespace, &configuration);
+        let lines = checked
+            .lines()
+            .filter(|line| line.contains("outputInterfaces"));
+        let told = |[said, remedy]: &[String; 2]| format!("warning: {said}; {remedy}");
+        let expected: Vec<String> = expected.iter().map(told).collect();
+        assert_eq!(lines.collect::<Vec<_>>(), expected);
+    }
+}
+
+/// What `check` says on standard error.
+fn checked(node: &Namespace, configuration: &str) -> String {
+    let directory = TemporaryDirectory::new().unwrap();
+    let file = directory.path().join("config");
+    std::fs::write(&file, configuration).unwrap();
+    let checked = Outcome::of(node.command(DAEMON).arg("check").arg(&file));
+    checked.assert_code(0);
+    checked.errors
 }
 
 /// As kube-vip's, which is not to be the source of what the node sends.
