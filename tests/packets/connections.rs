@@ -79,6 +79,20 @@ fn other_chains(lab: &Lab) {
     }
 }
 
+/// Some are forgotten within seconds, in which an emulated machine does not come to the end of a test.
+fn make_entries_last(lab: &Lab) {
+    for timeout in [
+        "sctp_timeout_cookie_wait",
+        "sctp_timeout_closed",
+        "icmp_timeout",
+        "icmpv6_timeout",
+        "udp_timeout",
+    ] {
+        let name = format!("net/netfilter/nf_conntrack_{timeout}");
+        lab.node.sysctl(&name, "600").unwrap();
+    }
+}
+
 fn connections(judged: &Judged, arguments: &str) -> Outcome {
     let arguments = format!("connections {arguments}");
     let mut command = words(judged.lab.node.command(DAEMON), &arguments);
@@ -105,10 +119,7 @@ fn contradictions(exempt: usize, kept: usize) -> Value {
 fn what_became_of_each_protocol_of_each_family_is_told() {
     let judged = Judged::start(DAEMON, CONFIGURATION, &[]).unwrap();
     let lab = &judged.lab;
-    // An unanswered INIT is forgotten after three seconds, in which an emulated machine does not come to the end of this.
-    lab.node
-        .sysctl("net/netfilter/nf_conntrack_sctp_timeout_cookie_wait", "600")
-        .unwrap();
+    make_entries_last(lab);
     other_chains(lab);
     let all = Protocol::ALL.len();
     let (through, to_node) = (
@@ -235,6 +246,7 @@ fn what_no_nat_has_seen_contradicts_in_the_node_s_zone_alone() {
 #[test]
 fn connections_older_than_a_changed_list_contradict_it_until_they_are_ended() {
     let judged = Judged::start(DAEMON, CONFIGURATION, &[]).unwrap();
+    make_entries_last(&judged.lab);
     let probe = Probe::from_pod(&judged.lab).unwrap();
     for to in [PLAIN, PUBLIC].concat() {
         for protocol in Protocol::ALL {
