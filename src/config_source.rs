@@ -289,11 +289,9 @@ impl Reading {
         Ok(Self { files, unread })
     }
 
-    /// Since the first file was read, none has come, gone or changed. A single file is whole by itself.
+    /// Since the first file was read, none has come, gone or changed. One that is written anew in place meanwhile may give
+    /// what it held, cut where it ends now: also a single read(2) does (tmpfs, Linux 6.18).
     fn is_of_one_moment(&self, paths: &[PathBuf]) -> Result<bool, ReadError> {
-        if self.files.len() <= 1 {
-            return Ok(true);
-        }
         let mut now = paths::files(paths)?;
         now.retain(|path| !matches!(path.try_exists(), Ok(false)));
         let now = now.iter().map(|path| (path, identity(path)));

@@ -173,6 +173,18 @@ fn what_parses_counts_at_once_also_while_someone_has_it_open_for_writing() {
     );
 }
 
+/// It may have given what it held, cut where it ends now.
+#[test]
+fn a_file_that_is_written_anew_in_place_while_it_is_read_is_read_again() {
+    let directory = Directory::new();
+    let path = directory.file(list("10.0.0.0/8").as_bytes());
+    let paths = [path.clone()];
+    let reading = Reading::of(&paths).unwrap();
+    assert!(reading.is_of_one_moment(&paths).unwrap());
+    fs::write(&path, list("172.16.0.0/12")).unwrap();
+    assert!(!reading.is_of_one_moment(&paths).unwrap());
+}
+
 #[test]
 fn a_command_waits_for_what_is_half_written_and_no_longer_than_it_must() {
     let directory = Directory::new();
