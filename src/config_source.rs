@@ -89,8 +89,8 @@ pub struct LoadError {
 /// Why files could not be read.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// Several files change faster than they can be read together.
-    #[error("the configuration files change faster than they can be read together")]
+    /// A file changes while it is read, or one of several while the others are, each time.
+    #[error("the configuration files change faster than they can be read")]
     Changing,
     /// A file that was named for its own sake is not there.
     #[error("there is no file {}", path.display())]
@@ -289,8 +289,8 @@ impl Reading {
         Ok(Self { files, unread })
     }
 
-    /// Since the first file was read, none has come, gone or changed. One that is written anew in place meanwhile may give
-    /// what it held, cut where it ends now: also a single read(2) does (tmpfs, Linux 6.18).
+    /// Since the first file was read, none has come, gone or changed. A single file counts too: of one that is written anew in
+    /// place meanwhile, even a single read(2) may give the old contents cut where the new ones end (tmpfs, Linux 6.18).
     fn is_of_one_moment(&self, paths: &[PathBuf]) -> Result<bool, ReadError> {
         let mut now = paths::files(paths)?;
         now.retain(|path| !matches!(path.try_exists(), Ok(false)));

@@ -167,3 +167,58 @@ impl OfFamily {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::policy::Policy;
+    use crate::ruleset::{ChosenNames, Tables};
+
+    /// With this list of IPv4 CIDRs, and IPv6 on.
+    fn desired(cidr: &str, existing_connections: ExistingConnections) -> Arc<Desired> {
+        let config = Config {
+            enable_ipv6: true,
+            non_masquerade_cidrs: vec![cidr.parse().unwrap()],
+            existing_connections,
+            ..Config::default()
+        };
+        let policy = Policy::new(&config);
+        Arc::new(Desired {
+            tables: Arc::new(Tables::new(&policy, &ChosenNames::default())),
+            policy,
+            config,
+        })
+    }
+
+    /// How many policies its connections have been under that the one in force turns, after each of these.
+    fn turned(family: Family, policies: &[&Arc<Desired>]) -> Vec<usize> {
+        let mut of_family = OfFamily {
+            family,
+            in_force: None,
+            before: Vec::new(),
+        };
+        let counts = policies.iter().map(|now| {
+            of_family.is_in_force(now);
+            of_family.before.len()
+        });
+        counts.collect()
+    }
+
+    #[test]
+    fn neither_a_start_nor_a_repair_turns_connections_and_what_was_not_followed_yet_counts_once() {
+        use ExistingConnections::{Follow, Keep};
+        let [a, b, c] = ["10.0.0.0/8", "11.0.0.0/8", "12.0.0.0/8"].map(|it| desired(it, Follow));
+        let keeps = desired("13.0.0.0/8", Keep);
+        for (policies, expected) in [
+            (vec![&a, &a], vec![0, 0]),
+            (vec![&a, &b, &b, &c], vec![0, 1, 1, 2]),
+            (vec![&a, &b, &a, &b, &a], vec![0, 1, 2, 2, 2]),
+            (vec![&a, &b, &keeps, &a], vec![0, 1, 0, 1]),
+        ] {
+            assert_eq!(turned(Family::Ip, &policies), expected);
+            // Of IPv6 nothing changes.
+            assert_eq!(turned(Family::Ip6, &policies), vec![0; policies.len()]);
+        }
+    }
+}

@@ -205,7 +205,7 @@ impl fmt::Display for Became {
                 f.write_str("not judged: to several hosts, the node among them or not")
             }
             Self::NotJudged(Unknown::OutputInterface) => {
-                f.write_str("not judged: by today's route it leaves by none of outputInterfaces")
+                write!(f, "not judged: {}", Reason::OutputInterface)
             }
             Self::NotJudged(Unknown::ZoneWithoutNat) => {
                 f.write_str("not judged: in a zone of conntrack where no source NAT has seen it")
@@ -266,9 +266,9 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// A policy that judged so came after one that judged as `before`, and treats a new connection otherwise: this one
-    /// contradicts it in a way that it did not contradict the other, or is masqueraded as that one wanted it, where such
-    /// traffic is left alone now.
+    /// Whether a change of policy has turned the connection, of which the policy before judged as `before`. It has where the
+    /// connection contradicts the new policy and did not contradict the one before in the same way; and where it is masqueraded,
+    /// as the one before wanted it, and the new one leaves such traffic alone.
     #[must_use]
     pub fn is_turned_from(&self, before: &Self) -> bool {
         let is_left_alone = matches!(

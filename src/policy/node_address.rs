@@ -47,8 +47,8 @@ impl fmt::Display for NodeAddress {
     }
 }
 
-/// The source address that masqueraded connections of one family get. Two are equal that mean the same address, whatever others
-/// there are.
+/// The source address that masqueraded connections of one family get. Two are equal that mean the same address of the same
+/// interface, whatever other candidates there are.
 #[derive(Debug, Clone, Default)]
 pub struct SnatAddress {
     /// In the order of the file; none: the address of the interface by which they leave is asked for.
@@ -59,14 +59,18 @@ pub struct SnatAddress {
 
 impl PartialEq for SnatAddress {
     fn eq(&self, other: &Self) -> bool {
-        let meant = |of: &Self| of.chosen().map(|own| (own.address, own.interface.clone()));
-        self.cidrs == other.cidrs && meant(self) == meant(other)
+        self.cidrs == other.cidrs && self.meant() == other.meant()
     }
 }
 
 impl Eq for SnatAddress {}
 
 impl SnatAddress {
+    fn meant(&self) -> Option<(IpAddr, &str)> {
+        let own = self.chosen()?;
+        Some((own.address, &own.interface))
+    }
+
     /// One that lies in any of `cidrs`, which are of one family.
     #[must_use]
     pub(super) fn within(cidrs: Vec<IpNet>) -> Self {
@@ -76,9 +80,10 @@ impl SnatAddress {
         }
     }
 
-    /// Chooses on a node that has these addresses: of the first CIDR that holds a usable one, the one that has been there
-    /// longest, primary ones before secondary ones, and those before single ones. So an address that comes beside it, a
-    /// virtual one say, changes nothing; rtnetlink tells of the newest of IPv6 first.
+    /// Chooses on a node that has these addresses, within the first CIDR that holds a usable one: primary addresses come
+    /// before secondary ones; of these, ones with a network before single ones; and of those, the one that has been there
+    /// longest. So a virtual address that comes beside the node's own changes nothing. The order in which rtnetlink tells of
+    /// them is of no use: of IPv6 the newest comes first.
     pub(super) fn choose(&mut self, addresses: &[NodeAddress]) {
         let usable_in = |cidr: &IpNet| -> Vec<NodeAddress> {
             let is_in_it = |own: &&NodeAddress| own.is_usable && cidr.contains(&own.address);

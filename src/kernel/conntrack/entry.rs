@@ -29,6 +29,9 @@ const CTA_PROTO_DST_PORT: u16 = 3;
 const CTA_PROTO_ICMP_ID: u16 = 4;
 const CTA_PROTO_ICMPV6_ID: u16 = 7;
 const CTA_TIMESTAMP_START: u16 = 1;
+/// Bits of the status, linux/netfilter/nf_conntrack_common.h.
+const IPS_SEEN_REPLY: u32 = 1 << 1;
+const IPS_SRC_NAT_DONE: u32 = 1 << 7;
 /// `NLA_F_NESTED`, linux/netlink.h: the attribute consists of attributes.
 pub(super) const NESTED: u16 = 1 << 15;
 
@@ -71,16 +74,16 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// `IPS_SEEN_REPLY`: the other end has answered.
+    /// The other end has answered.
     #[must_use]
     pub fn is_answered(&self) -> bool {
-        self.status & 2 != 0
+        self.status & IPS_SEEN_REPLY != 0
     }
 
-    /// `IPS_SRC_NAT_DONE`: it has come to where source NAT is done, whether it was translated there or not.
+    /// It has come to where source NAT is done, whether it was translated there or not.
     #[must_use]
     pub fn has_met_source_nat(&self) -> bool {
-        self.status & 0x80 != 0
+        self.status & IPS_SRC_NAT_DONE != 0
     }
 
     pub(super) fn identity(&self) -> &[u8] {
