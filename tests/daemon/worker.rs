@@ -341,6 +341,21 @@ fn a_set_that_crashes_libnftables_is_named_and_the_daemon_heals_when_it_is_gone(
     assert!(daemon.terminate().unwrap().success());
 }
 
+/// libnftables before 1.1.0 frees such a flag before it prints the table in JSON (`table_flags_json` in its src/json.c).
+#[test]
+fn tables_of_others_that_have_one_flag_corrupt_no_worker() {
+    let namespace = Namespace::new().unwrap();
+    for number in 0..60 {
+        let asleep = format!(
+            "table ip t{number} {{ flags dormant; chain c {{ ip daddr 10.1.2.3 masquerade; }}; }}"
+        );
+        Nft::host().apply(&namespace, &asleep).unwrap();
+    }
+    let mut daemon = Daemon::start(DAEMON, &namespace, "", &[]).unwrap();
+    daemon.wait_for_table().unwrap();
+    assert!(!daemon.log().contains("the worker"), "{}", daemon.log());
+}
+
 /// In a user namespace of its own, libnftables cannot send so much at once (EMSGSIZE), and there is no other user.
 mod needs_root {
     use std::process::Command;
