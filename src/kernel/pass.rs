@@ -131,9 +131,9 @@ impl Kernel {
         self.memories.entry(family).or_default()
     }
 
-    /// Each listing in JSON begins with the version. This one holds nothing else, for no flowtable is of this family, and
-    /// has libnftables read no rules and no elements from 1.0.2 on. A listing of tables had it read all of them before
-    /// 1.1.0, and free the only flag of a table before it printed it (`table_flags_json`, src/json.c).
+    /// Each listing in JSON begins with the version. This one holds nothing else, because no flowtable is of this family,
+    /// and libnftables from 1.0.1 on reads neither rules nor elements for it. For a listing of tables it reads all of both
+    /// before 1.1.0, and frees the only flag of a table before it prints it (`table_flags_json`, src/json.c).
     pub(super) fn version(&mut self) -> Option<String> {
         if self.libnftables.is_none() {
             let nothing = c"{\"nftables\":[{\"list\":{\"flowtables\":{\"family\":\"arp\"}}}]}";

@@ -341,7 +341,8 @@ fn a_set_that_crashes_libnftables_is_named_and_the_daemon_heals_when_it_is_gone(
     assert!(daemon.terminate().unwrap().success());
 }
 
-/// libnftables before 1.1.0 frees such a flag before it prints the table in JSON (`table_flags_json` in its src/json.c).
+/// Where a table has one flag, libnftables before 1.1.0 frees it before it prints the table in JSON (`table_flags_json`,
+/// src/json.c): beside so many, a worker that listed tables was killed each time, and nothing was programmed.
 #[test]
 fn tables_of_others_that_have_one_flag_corrupt_no_worker() {
     let namespace = Namespace::new().unwrap();
