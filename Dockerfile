@@ -1,15 +1,15 @@
-# The image of the daemon: `make container`. Each stage runs on the platform that it is built for, and no path names an
-# architecture. linux/amd64 is tested (`make test-image`); linux/arm64 is meant to build as well, but nobody has tested it.
+# The image of the daemon: `make container`.
 
 # Rust with the C compiler that it links by, on the Debian whose libraries the image holds.
 ARG RUST_IMAGE=docker.io/library/rust:1-trixie
 ARG DEBIAN_IMAGE=docker.io/library/debian:trixie-slim
 
-FROM ${RUST_IMAGE} AS build
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libnftables-dev \
-    && rm -rf /var/lib/apt/lists/*
+# On the platform that builds, whichever the image is for: in an emulator, this stage takes hours.
+FROM --platform=${BUILDPLATFORM} ${RUST_IMAGE} AS build
+ARG TARGETARCH
 WORKDIR /source
+COPY .image/install-build-tools .image/
+RUN .image/install-build-tools ${TARGETARCH}
 # The crates come in a layer of their own, which is made again only where these two files change.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src \
@@ -25,14 +25,15 @@ RUN touch src/main.rs src/lib.rs \
 
 # For `make all-build`, which takes the program out.
 FROM scratch AS program
-COPY --from=build /source/target/release/non-masquerade-daemon /
+COPY --from=build /source/target/*/release/non-masquerade-daemon /
 
-FROM ${DEBIAN_IMAGE} AS root
+# Said although it is what is meant without: buildah 1.28 goes on with the platform of the stage before.
+FROM --platform=${TARGETPLATFORM} ${DEBIAN_IMAGE} AS root
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libcap2-bin libnftables1 \
     && rm -rf /var/lib/apt/lists/*
 COPY .image LICENSE /source/.image/
-COPY --from=build /source/target/release/non-masquerade-daemon /source/
+COPY --from=build /source/target/*/release/non-masquerade-daemon /source/
 COPY --from=build /licences /root-file-system/usr/share/doc/non-masquerade-daemon/crates
 RUN /source/.image/root-file-system /source/non-masquerade-daemon /root-file-system \
     # Permitted, not effective: where the capability is not granted, exec(2) of a program that has it effective fails,

@@ -24,6 +24,10 @@ CONTAINER_TOOL ?= $(or $(firstword $(notdir $(shell command -v docker podman bui
 # More words for its `build`, such as --no-cache, and for its `push`.
 CONTAINER_BUILD_FLAGS ?=
 CONTAINER_PUSH_FLAGS ?=
+# The Dockerfile asks on which platform it is built, which buildah 1.28 does not tell it.
+BUILD_IMAGE = $(CONTAINER_TOOL) build --build-arg BUILDPLATFORM=linux/$(HOST_ARCH)
+# docker's builder that knows of platforms is the one taken without this only from version 23 on.
+export DOCKER_BUILDKIT := 1
 # Empty for buildah and podman.
 IS_DOCKER := $(filter docker,$(notdir $(firstword $(CONTAINER_TOOL))))
 # More words for `cosign sign`, such as --key=cosign.key.
@@ -156,12 +160,12 @@ install-test-packages:
 version:
 	@echo '$(VERSION)'
 
-# Said where a build for an architecture fails that the host has not.
+# Said where an image of an architecture fails that the host has not.
 hint_if_foreign = $(if $(filter $(HOST_ARCH),$1),,|| { echo 'Programs of $1 run on $(HOST_ARCH) by QEMU \
 	(binfmt_misc). If that is missing: apt-get install qemu-user-static, on Debian' >&2; exit 1; })
 
 container: install-container-tool
-	$(CONTAINER_TOOL) build --platform $(OS)/$(ARCH) --tag $(IMAGE):$(TAG) \
+	$(BUILD_IMAGE) --platform $(OS)/$(ARCH) --tag $(IMAGE):$(TAG) \
 		--label $(LABEL).version=$(VERSION) --label $(LABEL).revision=$(REVISION) --label $(LABEL).source=$(SOURCE_URL) \
 		--label $(LABEL).created=$(CREATED) \
 		$(if $(IS_DOCKER),,--timestamp $(SOURCE_DATE_EPOCH)) $(CONTAINER_BUILD_FLAGS) . $(call hint_if_foreign,$(ARCH))
@@ -184,8 +188,8 @@ sign: name-a-registry
 # A platform's `/` is a `_` here, because a pattern of make takes no `/`.
 build-%: install-container-tool
 	mkdir -p $(TARGET_DIR)/$*
-	$(CONTAINER_TOOL) build --platform $(subst _,/,$*) --target program --output type=local,dest=$(TARGET_DIR)/$* \
-		$(CONTAINER_BUILD_FLAGS) . $(call hint_if_foreign,$(lastword $(subst _, ,$*)))
+	$(BUILD_IMAGE) --platform $(subst _,/,$*) --target program --output type=local,dest=$(TARGET_DIR)/$* \
+		$(CONTAINER_BUILD_FLAGS) .
 
 container-%:
 	@$(MAKE) --no-print-directory container OS=$(firstword $(subst _, ,$*)) ARCH=$(lastword $(subst _, ,$*)) \
