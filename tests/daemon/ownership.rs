@@ -10,7 +10,7 @@ use crate::support::foreign_hands::{are_undone_and_named, foreign_hands, on_the_
 use crate::support::netlink::generation;
 use crate::support::netns::{Namespace, succeed};
 use crate::support::nft::{Nft, TABLE, without_set_numbers};
-use crate::support::wait_until;
+use crate::support::{time_factor, wait_until};
 use nix::sys::signal::{Signal, kill};
 
 /// Generous: the promise is milliseconds, the resync interval a minute.
@@ -224,7 +224,7 @@ mod needs_root {
         assert!(first.terminate().unwrap().success());
         let ended = Instant::now();
         second.wait_for_log(OWNED).unwrap();
-        assert!(ended.elapsed() < Duration::from_millis(1_500));
+        assert!(ended.elapsed() < Duration::from_millis(1_500) * time_factor());
         assert!(text(&namespace).contains("192.0.2.0/24"));
     }
 
