@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::kernel::error::KernelError;
 use crate::kernel::libnftables::{Mode, Said};
@@ -265,9 +265,7 @@ impl Worker {
             match process.child.try_wait().map_err(WorkerError::Wait)? {
                 None if process.is_killed => return Err(process.stuck()),
                 Some(status) => {
-                    if !process.is_killed {
-                        say_that_it_ended(status);
-                    }
+                    process.say_that_it_ended(status);
                     self.process = None;
                 }
                 None => {}
@@ -292,7 +290,7 @@ impl Worker {
             return std::future::pending().await;
         };
         match process.child.wait().await {
-            Ok(status) => say_that_it_ended(status),
+            Ok(status) => process.say_that_it_ended(status),
             Err(error) => warn!("{}", WorkerError::Wait(error)),
         }
         self.process = None;
@@ -352,6 +350,16 @@ impl Process {
         timeout(ENDING, self.child.wait()).await.is_ok()
     }
 
+    /// Nothing was asked of it, so nothing has failed.
+    fn say_that_it_ended(&self, status: ExitStatus) {
+        if self.is_killed {
+            info!("the worker that was stuck in the kernel has ended; it is replaced");
+        } else {
+            let how = how_it_ended(status);
+            warn!("the worker {how} while it was idle; it is replaced");
+        }
+    }
+
     fn stuck(&self) -> WorkerError {
         WorkerError::Stuck {
             process_id: self.child.id().unwrap_or_default(),
@@ -371,12 +379,6 @@ impl Process {
 
 fn of_another_kind(answer: &Answer) -> WorkerError {
     WorkerError::Answer(format!("it is to another: {answer:?}"))
-}
-
-/// Nothing was asked of it, so nothing has failed.
-fn say_that_it_ended(status: ExitStatus) {
-    let how = how_it_ended(status);
-    warn!("the worker {how} while it was idle; it is replaced");
 }
 
 fn why_it_did_not_start(error: &io::Error) -> &'static str {

@@ -172,6 +172,13 @@ fn the_next_worker_waits_and_all_goes_on(stuck: Stuck, configuration: &str) {
     drop(held);
     let ready = wait_until(RECOVERY, || status(&judged, "/readyz") == 200);
     assert!(ready.is_ok(), "{}", judged.daemon.log());
+    // It was the daemon itself that killed it.
+    let log = judged.daemon.log();
+    assert!(
+        log.contains("stuck in the kernel has ended; it is replaced"),
+        "{log}"
+    );
+    assert!(!log.contains("while it was idle"), "{log}");
     judged.assert_family_comes_to_follow(configuration, &[Family::V4]);
     assert!(
         judged
