@@ -4,7 +4,7 @@
 ARG RUST_IMAGE=docker.io/library/rust:1-trixie
 ARG DEBIAN_IMAGE=docker.io/library/debian:trixie-slim
 
-# On the platform that builds, whichever the image is for: in an emulator, this stage takes hours.
+# Runs on the host's own platform, whichever the image is for: in an emulator, it takes hours.
 FROM --platform=${BUILDPLATFORM} ${RUST_IMAGE} AS build
 ARG TARGETARCH
 WORKDIR /source
@@ -27,8 +27,10 @@ RUN touch src/main.rs src/lib.rs \
 FROM scratch AS program
 COPY --from=build /source/target/*/release/non-masquerade-daemon /
 
-# Said although it is what is meant without: buildah 1.28 goes on with the platform of the stage before.
+# The default, but buildah (seen in 1.28 to 1.39) keeps the platform of the stage before.
 FROM --platform=${TARGETPLATFORM} ${DEBIAN_IMAGE} AS root
+# Before 1.37, buildah takes it in FROM from the host where no ARG names it.
+ARG TARGETPLATFORM
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libcap2-bin libnftables1 \
     && rm -rf /var/lib/apt/lists/*

@@ -24,12 +24,12 @@ CONTAINER_TOOL ?= $(or $(firstword $(notdir $(shell command -v docker podman bui
 # More words for its `build`, such as --no-cache, and for its `push`.
 CONTAINER_BUILD_FLAGS ?=
 CONTAINER_PUSH_FLAGS ?=
-# The Dockerfile asks on which platform it is built, which buildah 1.28 does not tell it.
-BUILD_IMAGE = $(CONTAINER_TOOL) build --build-arg BUILDPLATFORM=linux/$(HOST_ARCH)
-# docker's builder that knows of platforms is the one taken without this only from version 23 on.
-export DOCKER_BUILDKIT := 1
 # Empty for buildah and podman.
 IS_DOCKER := $(filter docker,$(notdir $(firstword $(CONTAINER_TOOL))))
+# Debian 12's buildah does not tell the Dockerfile on which platform it builds. docker does, also of an engine elsewhere.
+BUILD_IMAGE = $(CONTAINER_TOOL) build $(if $(IS_DOCKER),,--build-arg BUILDPLATFORM=linux/$(HOST_ARCH))
+# The Dockerfile needs BuildKit, which docker before 23 takes only with this.
+export DOCKER_BUILDKIT := 1
 # More words for `cosign sign`, such as --key=cosign.key.
 COSIGN_FLAGS ?=
 
@@ -160,7 +160,7 @@ install-test-packages:
 version:
 	@echo '$(VERSION)'
 
-# Said where an image of an architecture fails that the host has not.
+# Said where the build of an image for a foreign architecture fails.
 hint_if_foreign = $(if $(filter $(HOST_ARCH),$1),,|| { echo 'Programs of $1 run on $(HOST_ARCH) by QEMU \
 	(binfmt_misc). If that is missing: apt-get install qemu-user-static, on Debian' >&2; exit 1; })
 
