@@ -128,13 +128,19 @@ fn look_again(
             break;
         }
         sleep(wait);
-        commits.extend(notifications.into_iter().flat_map(all_of));
+        let mut back = Vec::new();
         for table in std::mem::take(&mut removal.removed) {
             match look.found(table.family, &table.name)? {
                 None => removal.removed.push(table),
-                Some(back) => removal.failures.push(put_back(&back, &commits)),
+                Some(table) => back.push(table),
             }
         }
+        // After the look, or a table that has come between the two would be put down to whoever wrote before. The kernel
+        // tells of a commit a moment after its table is there (`nf_tables_commit`, net/netfilter/nf_tables_api.c).
+        sleep(LOOK_INTERVAL);
+        commits.extend(notifications.into_iter().flat_map(all_of));
+        let failures = back.iter().map(|table| put_back(table, &commits));
+        removal.failures.extend(failures);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `cleanup`: the daemon's tables go, others stay, and what is put back is told.
 
-use std::process::Command;
 use std::sync::atomic::AtomicBool;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -198,23 +198,40 @@ fn no_table_is_listed_to_find_the_daemon_s() {
     );
 }
 
-#[test]
-fn whoever_else_puts_it_back_is_named_too() {
-    let namespace = Namespace::new().unwrap();
-    apply(&namespace, "");
+/// Has this command clean up, and nft put the table back so long after it has gone; `pause` is for sleep(1).
+fn assert_names_who_puts_it_back(namespace: &Namespace, pause: &str, cleanup: &mut Command) {
     let waits = format!(
-        "while nft list table ip {TABLE} > /dev/null 2>&1; do sleep 0.01; done; exec nft add table ip {TABLE}"
+        "while nft list table ip {TABLE} > /dev/null 2>&1; do sleep 0.01; done; sleep {pause}; exec nft add table ip {TABLE}"
     );
     let mut restorer = namespace
         .command("sh")
         .args(["-c", &waits])
         .spawn()
         .unwrap();
-    let failed = daemon(&namespace, "cleanup");
+    let failed = Outcome::of(cleanup);
     restorer.wait().unwrap();
     failed.assert_code(1);
     let expected = format!("is back: nft (pid {} of the host)", restorer.id());
     assert!(failed.errors.contains(&expected), "{}", failed.errors);
+}
+
+#[test]
+fn whoever_else_puts_it_back_is_named_too() {
+    let namespace = Namespace::new().unwrap();
+    apply(&namespace, "");
+    let cleanup = &mut words(namespace.command(DAEMON), "cleanup");
+    assert_names_who_puts_it_back(&namespace, "0", cleanup);
+}
+
+/// Each request takes 700 ms: the table comes back when the first look, 200 ms after its end, is on its way.
+#[test]
+fn whoever_else_puts_it_back_during_a_look_is_named_too() {
+    let namespace = Namespace::new().unwrap();
+    apply(&namespace, "");
+    let mut strace = namespace.command("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null"]);
+    strace.args(["-e", "inject=sendto:delay_enter=700000", DAEMON, "cleanup"]);
+    assert_names_who_puts_it_back(&namespace, "0.5", &mut strace);
 }
 
 #[test]
