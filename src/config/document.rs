@@ -315,9 +315,20 @@ impl<'a, 'n> Reader<'a, 'n> {
             }
             _ => {
                 let info = error.info();
-                let reason = format!("not valid YAML: {}", shown_message(info));
-                // `[*]` and `- *0`: names of interfaces may begin so.
-                let remedy = if info.contains("anchor") {
+                // A key that lacks its colon, or the space behind that, goes on in the next line that says something.
+                let is_of_keys = ["simple key", "mapping values"]
+                    .iter()
+                    .any(|words| info.contains(words));
+                let place = if is_of_keys {
+                    ", here or in a line before"
+                } else {
+                    ""
+                };
+                let reason = format!("not valid YAML{place}: {}", shown_message(info));
+                let remedy = if is_of_keys {
+                    "write each key on a line of its own, with a colon and a space behind it"
+                } else if info.contains("anchor") {
+                    // `[*]` and `- *0`: names of interfaces may begin so.
                     "quote what begins with * or &, as in \"*\""
                 } else {
                     remedy

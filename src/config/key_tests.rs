@@ -170,13 +170,14 @@ fn integers_in_the_forms_of_go_s_reader_are_taken_with_a_warning() {
 
 #[test]
 fn ipv6_without_an_exempt_prefix_is_warned_of() {
-    let said = "nonMasqueradeCIDRs: IPv6 is on and no IPv6 CIDR is listed, so that all IPv6 traffic between pods is \
+    let said = "nonMasqueradeCIDRs: IPv6 is on and no IPv6 CIDR of pods is listed, so that all IPv6 traffic between pods is \
                 masqueraded; add the IPv6 CIDRs of pods and nodes";
     for text in [
         "enableIPv6: true",
         "enableIPv6: true\nnonMasqueradeCIDRs: [10.0.0.0/8]",
         "enableIPv6: true\nsourceCIDRs: ['::/0', '0.0.0.0/0']",
         "enableIPv6: true\nmasqueradeCIDRs: [fd00::/8]",
+        "enableIPv6: true\nnonMasqueradeCIDRs: ['ff00::/8', 'fe80::/10']",
     ] {
         assert_eq!(warnings(text), [said], "{text}");
     }

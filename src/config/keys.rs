@@ -40,6 +40,7 @@ pub(super) const MASQUERADE_CIDRS: &str = "masqueradeCIDRs";
 pub(super) const SOURCE_CIDRS: &str = "sourceCIDRs";
 pub(super) const ENABLE_IPV6: &str = "enableIPv6";
 pub(super) const TO_PORTS: &str = "toPorts";
+pub(super) const OUTPUT_INTERFACES: &str = "outputInterfaces";
 pub(super) const CIDR_LIMIT: &str = "cidrLimit";
 
 /// The known keys. A new one is a row here, a field of [`Config`] with its default, and a property in the schema of the chart's values;
@@ -55,7 +56,7 @@ pub(super) const KEYS: [Key; 16] = [
     ),
     key(SOURCE_CIDRS, Cidrs(|c| &mut c.source_cidrs, ANY_SOURCE)),
     key(
-        "outputInterfaces",
+        OUTPUT_INTERFACES,
         Names(|c| &mut c.output_interfaces, ANY_INTERFACE),
     ),
     key(

@@ -151,9 +151,18 @@ fn nearest(plain: &str) -> Option<String> {
 /// How many slips lie between a name and a known one; none where they are not alike, or are of different things.
 fn distance(plain: &str, key: &Key) -> Option<usize> {
     let known = self::plain(key.name);
-    let is_of_the_same = ["src", "source", "v4", "v6"]
-        .iter()
-        .all(|word| plain.contains(word) == known.contains(word));
+    let is_of_the_same = [
+        "src",
+        "source",
+        "v4",
+        "v6",
+        "input",
+        "dnat",
+        "pod",
+        "dropvalid",
+    ]
+    .iter()
+    .all(|word| plain.contains(word) == known.contains(word));
     let short = |name: &str| name.replace("masquerade", "masq");
     if !is_of_the_same || plain.len().abs_diff(known.len()) > MAX_NAME_BYTES {
         return None;
@@ -166,7 +175,7 @@ fn distance(plain: &str, key: &Key) -> Option<usize> {
 }
 
 fn is_negated(plain: &str) -> bool {
-    let negations = ["non", "not", "nomasq", "un", "dis", "skip"];
+    let negations = ["no", "un", "de", "dis", "skip"];
     negations.iter().any(|start| plain.starts_with(start))
 }
 

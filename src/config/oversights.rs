@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::finding::Advice;
-use super::keys::{NON_MASQUERADE_CIDRS, SOURCE_CIDRS, TO_PORTS};
+use super::keys::{NON_MASQUERADE_CIDRS, OUTPUT_INTERFACES, SOURCE_CIDRS, TO_PORTS};
 use super::{Config, Finding, PortRange};
 use crate::in_words;
 
@@ -23,6 +23,9 @@ const FEW_PORTS: usize = 1_000;
 /// the same.
 const PORTS_FOR_EACH_VXLAN_PORT: usize = 10_000;
 
+/// How many names of interfaces are warned of.
+const MOST_NAMES: usize = 4;
+
 /// Warnings about what all files and flags say together.
 pub(super) fn oversights(config: &Config) -> Vec<Finding> {
     let is_ipv4 = |cidr: &IpNet| matches!(cidr, IpNet::V4(_));
@@ -38,16 +41,46 @@ pub(super) fn oversights(config: &Config) -> Vec<Finding> {
     if ipv6_is_left_alone {
         warnings.push(left_alone("IPv6", "turn IPv6 off if that is meant"));
     }
-    let exempts_ipv6 = config.non_masquerade_cidrs.iter().any(is_ipv6);
+    let exempts_ipv6 = config.non_masquerade_cidrs.iter().any(may_be_of_pods);
     if config.enable_ipv6 && !exempts_ipv6 && !ipv6_is_left_alone {
         warnings.push(warning(
             NON_MASQUERADE_CIDRS,
-            "IPv6 is on and no IPv6 CIDR is listed, so that all IPv6 traffic between pods is masqueraded".into(),
+            "IPv6 is on and no IPv6 CIDR of pods is listed, so that all IPv6 traffic between pods is masqueraded".into(),
             "add the IPv6 CIDRs of pods and nodes".into(),
         ));
     }
     warnings.extend(of_ports(&config.to_ports));
+    warnings.extend(of_interfaces(&config.output_interfaces));
     warnings
+}
+
+/// Whether an IPv6 CIDR is one that pods can have addresses of: ff00::/8 and fe80::/10 are listed for other reasons.
+fn may_be_of_pods(cidr: &IpNet) -> bool {
+    match cidr {
+        IpNet::V4(_) => false,
+        IpNet::V6(cidr) => !cidr.addr().is_multicast() && !cidr.addr().is_unicast_link_local(),
+    }
+}
+
+/// Names as other programs write them, which the kernel would allow: iptables' `vlan+`, and `eth0.100@eth0` of ip(8).
+fn of_interfaces(names: &[String]) -> Vec<Finding> {
+    let of = |name: &String| {
+        let (reason, meant) = match (name.strip_suffix('+'), name.split_once('@')) {
+            (Some(start), _) => (
+                "a + stands for itself, and is no wildcard",
+                format!("{start}*"),
+            ),
+            (None, Some((name, _))) => (
+                "what ip(8) shows behind @ is no part of a name",
+                name.into(),
+            ),
+            (None, None) => return None,
+        };
+        let reason = format!("\"{name}\": {reason}");
+        let remedy = format!("write {meant}, unless the interface is called {name}");
+        Some(warning(OUTPUT_INTERFACES, reason, remedy))
+    };
+    names.iter().filter_map(of).take(MOST_NAMES).collect()
 }
 
 /// What is likely not meant by the source ports of masqueraded connections. That they are also those which the node's own sockets take

@@ -239,11 +239,9 @@ fn port_ranges(node: &Node<'_>) -> Result<Value, Advice> {
             Ok(ranges) => Ok(Value::Ports(ranges)),
             Err(error) => Err(Advice::new(error.to_string(), error.remedy())),
         },
-        Some(Scalar::Number(port)) if port.is_u64() => Err(wrong_type(
-            node,
-            "a string",
-            format!("write \"{port}\", in quotes"),
-        )),
+        Some(Scalar::Number(port)) if parse_port_ranges(&port.to_string()).is_ok() => Err(
+            wrong_type(node, "a string", format!("write \"{port}\", in quotes")),
+        ),
         _ => {
             let remedy = "write a string such as 1024-29999,32768-65535";
             Err(wrong_type(node, "a string", remedy))

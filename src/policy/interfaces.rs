@@ -1,5 +1,7 @@
 //! Interfaces by which traffic leaves that is looked at.
 
+use std::collections::BTreeSet;
+
 use crate::config::Finding;
 use crate::in_words;
 
@@ -26,10 +28,14 @@ impl Interfaces {
         let mut names = names.to_vec();
         names.sort_unstable();
         names.dedup();
+        // By a look at each beginning of a name, not at each other name: a file has room for 100,000.
         let all = names.clone();
+        let beginnings: BTreeSet<&str> = all.iter().filter_map(|name| beginning(name)).collect();
         names.retain(|name| {
-            !all.iter()
-                .any(|other| other != name && contains(other, name))
+            let own = beginning(name);
+            !(0..=name.len())
+                .filter_map(|end| name.get(..end))
+                .any(|start| own != Some(start) && beginnings.contains(start))
         });
         Self::Only(names)
     }
@@ -67,11 +73,16 @@ impl Interfaces {
     }
 }
 
-/// Whether what `name` means contains `other`, which is a name with or without a `*` itself.
-fn contains(name: &str, other: &str) -> bool {
-    match name.strip_suffix('*') {
-        Some(beginning) => other.starts_with(beginning),
-        None => name == other,
+/// What stands before the `*` at the end.
+fn beginning(name: &str) -> Option<&str> {
+    name.strip_suffix('*')
+}
+
+/// Whether `name` means this interface.
+fn contains(name: &str, interface: &str) -> bool {
+    match beginning(name) {
+        Some(beginning) => interface.starts_with(beginning),
+        None => name == interface,
     }
 }
 
@@ -94,6 +105,7 @@ mod tests {
         assert_eq!(named(&["wg0", "eth0", "wg0"]), only(&["eth0", "wg0"]));
         assert_eq!(named(&["eth0", "eth*", "eth", "et"]), only(&["et", "eth*"]));
         assert_eq!(named(&["eth1*", "eth*", "e*h"]), only(&["e*h", "eth*"]));
+        assert_eq!(named(&["eth*", "eth#", "eth~1*"]), only(&["eth*"]));
     }
 
     #[test]

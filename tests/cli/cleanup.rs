@@ -1,7 +1,7 @@
 //! `cleanup`: the daemon's tables go, others stay, and what is put back is told.
 
-use std::sync::atomic::AtomicBool;
 use std::process::Command;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
