@@ -88,6 +88,8 @@ fn contains(name: &str, interface: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn named(names: &[&str]) -> Interfaces {
@@ -106,6 +108,15 @@ mod tests {
         assert_eq!(named(&["eth0", "eth*", "eth", "et"]), only(&["et", "eth*"]));
         assert_eq!(named(&["eth1*", "eth*", "e*h"]), only(&["e*h", "eth*"]));
         assert_eq!(named(&["eth*", "eth#", "eth~1*"]), only(&["eth*"]));
+    }
+
+    /// Compared each with each, they take minutes.
+    #[test]
+    fn as_many_names_as_a_file_has_room_for_are_compared_in_time() {
+        let names: Vec<String> = (0..100_000).map(|number| format!("e{number:06}")).collect();
+        let started = Instant::now();
+        assert_eq!(Interfaces::named(&names), Interfaces::Only(names));
+        assert!(started.elapsed() < Duration::from_secs(5));
     }
 
     #[test]

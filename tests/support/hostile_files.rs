@@ -80,8 +80,6 @@ pub(crate) const HOSTILE: &[Hostile] = hostile! {
     "good list, block" => |n| numbered(BLOCK, n, |i| format!("- 10.{}.{}.0/24\n", i / 256 % 256, i % 256)),
     "good list, flow, one line" => |n| numbered(FLOW, n - 1, |i| format!("10.{}.{}.0/24,", i / 256 % 256, i % 256)) + "]",
     "good list, JSON" => |n| numbered("{\"nonMasqueradeCIDRs\":[", n - 14, |i| format!("\"10.{}.{}.0/24\",", i / 256 % 256, i % 256)) + "\"10.0.0.0/8\"]}",
-    "interfaces" => |n| numbered("outputInterfaces:\n", n, |i| format!("- e{i}\n")),
-    "interfaces that begin so" => |n| numbered("outputInterfaces:\n", n, |i| format!("- e{i:06}*\n- e{i:06}1\n")),
     "items of one character, block" => |n| fill(BLOCK, "- a\n", n),
     "items of one character, flow" => |n| around(FLOW, "a,", "]", n),
     "items of one character, 255 brackets" => |n| around(&format!("{FLOW}{}", "[".repeat(255)), "a,", &"]".repeat(256), n),
@@ -256,4 +254,6 @@ pub(crate) const HOSTILE: &[Hostile] = hostile! {
     "integer of underscores" => |n| fill("cidrLimit: 1", "_", n),
     "integer of zeros" => |n| fill("cidrLimit: 0", "0", n),
     "yes" => |n| fill("masqLinkLocal: yes\nmasqLinkLocalIPv6: ", "\n", n - 3) + "on",
+    "interfaces" => |n| numbered("outputInterfaces:\n", n, |i| format!("- e{i}\n")),
+    "interfaces that begin so" => |n| numbered("outputInterfaces:\n", n, |i| format!("- e{i:06}*\n- e{i:06}1\n")),
 };
