@@ -29,7 +29,7 @@ COPY --from=build /source/target/*/release/non-masquerade-daemon /
 
 # The default, but buildah (seen in 1.28 to 1.39) keeps the platform of the stage before.
 FROM --platform=${TARGETPLATFORM} ${DEBIAN_IMAGE} AS root
-# Before 1.37, buildah takes it in FROM from the host where no ARG names it.
+# buildah before 1.37 gives FROM the host's platform unless an ARG names this one.
 ARG TARGETPLATFORM
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libcap2-bin libnftables1 \

@@ -1,7 +1,5 @@
 //! Interfaces by which traffic leaves that is looked at.
 
-use std::collections::BTreeSet;
-
 use crate::config::Finding;
 use crate::in_words;
 
@@ -25,18 +23,14 @@ impl Interfaces {
         if names.is_empty() || names.iter().any(|name| name == "*") {
             return Self::Any;
         }
+        // What begins as a name with a `*` does comes right behind it, so that each is compared with one other: a file has room
+        // for 100,000.
         let mut names = names.to_vec();
-        names.sort_unstable();
-        names.dedup();
-        // By a look at each beginning of a name, not at each other name: a file has room for 100,000.
-        let all = names.clone();
-        let beginnings: BTreeSet<&str> = all.iter().filter_map(|name| beginning(name)).collect();
-        names.retain(|name| {
-            let own = beginning(name);
-            !(0..=name.len())
-                .filter_map(|end| name.get(..end))
-                .any(|start| own != Some(start) && beginnings.contains(start))
+        names.sort_by_cached_key(|name| match name.strip_suffix('*') {
+            Some(beginning) => (beginning.to_owned(), false),
+            None => (name.clone(), true),
         });
+        names.dedup_by(|name, kept| contains(kept, name));
         Self::Only(names)
     }
 
@@ -73,16 +67,11 @@ impl Interfaces {
     }
 }
 
-/// What stands before the `*` at the end.
-fn beginning(name: &str) -> Option<&str> {
-    name.strip_suffix('*')
-}
-
-/// Whether `name` means this interface.
-fn contains(name: &str, interface: &str) -> bool {
-    match beginning(name) {
-        Some(beginning) => interface.starts_with(beginning),
-        None => name == interface,
+/// Whether what `name` means contains `other`, which is a name with or without a `*` itself.
+fn contains(name: &str, other: &str) -> bool {
+    match name.strip_suffix('*') {
+        Some(beginning) => other.starts_with(beginning),
+        None => name == other,
     }
 }
 
