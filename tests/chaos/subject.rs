@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use non_masquerade_daemon::config::{self, Flags};
 
 use crate::DAEMON;
 use crate::dice::Dice;
@@ -141,7 +142,7 @@ impl Subject {
             Way::Swap => self.swap(bytes),
             Way::InPlace => {
                 let mut writer = File::create(&file)?;
-                let (first, second) = bytes.split_at(within_a_string(bytes));
+                let (first, second) = bytes.split_at(where_the_beginning_is_bad(bytes));
                 writer.write_all(first)?;
                 std::thread::sleep(dice.milliseconds(0..60));
                 writer.write_all(second)
@@ -198,13 +199,16 @@ impl Drop for Second {
     }
 }
 
-/// About the middle. A reading in the pause finds what does not parse, and is not to count; what parses counts, whoever is
-/// still writing.
-fn within_a_string(bytes: &[u8]) -> usize {
-    let quotes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'"');
-    let opening = quotes.step_by(2).map(|(at, _)| at + 1);
-    let before_the_middle = opening.take_while(|at| *at <= bytes.len() / 2);
-    before_the_middle.last().unwrap_or(bytes.len() / 2)
+/// About the middle, where no configuration can be read from what comes before: what parses counts, whoever is still writing,
+/// so that a reading in the pause is not to find the half of a bad file that is good.
+fn where_the_beginning_is_bad(bytes: &[u8]) -> usize {
+    let middle = bytes.len() / 2;
+    let is_bad = |end: &usize| {
+        let beginning = &bytes[..*end];
+        config::judge("config", beginning, &Flags::default()).is_err()
+    };
+    let mut places = (0..=middle).rev().chain(middle..=bytes.len());
+    places.find(is_bad).unwrap_or(0)
 }
 
 fn rename_into_place(file: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
