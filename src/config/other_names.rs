@@ -26,7 +26,7 @@ const ELSEWHERE: &[(&[&str], &str, &str)] = &[
         "list all other sources in sourceCIDRs, which are the only ones that are masqueraded",
     ),
     (
-        &["masqueradesrccidrs", "masqueradesourcecidrs"],
+        &["masqueradesrccidrs", "masqueradesourcecidrs", "srccidrs"],
         "sources that are masqueraded",
         "write sourceCIDRs",
     ),
@@ -47,13 +47,21 @@ const ELSEWHERE: &[(&[&str], &str, &str)] = &[
     (
         &[
             "clustercidr",
+            "clustercidrs",
             "podcidr",
+            "podcidrs",
             "network",
             "ipv6network",
             "servicecidr",
+            "servicecidrs",
         ],
         "the range of a cluster, as flannel and kube-proxy have it",
         "list it in nonMasqueradeCIDRs",
+    ),
+    (
+        &["excludesnatcidrs", "awsvpck8scniexcludesnatcidrs"],
+        "the key of AWS's VPC CNI: ranges that are not masqueraded",
+        "list them in nonMasqueradeCIDRs",
     ),
     (
         &[
