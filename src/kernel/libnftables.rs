@@ -17,6 +17,9 @@ use super::netlink::Netlink;
 /// any port for `masquerade to` (`NF_NAT_RANGE_PROTO_SPECIFIED`), and 0.9.2 cannot fill each set of intervals.
 const OLDEST: [u32; 3] = [0, 9, 4];
 
+/// The first that writes the counter of a set by JSON.
+const WITH_COUNTERS: [u32; 3] = [1, 0, 6];
+
 /// One libnftables context with its netlink socket, JSON in and JSON out.
 ///
 /// Neither `Send` nor `Sync` (it holds a pointer): libnftables keeps state in statics.
@@ -145,6 +148,13 @@ pub fn numbers(version: &str) -> Option<[u32; 3]> {
 #[must_use]
 pub fn is_too_old(version: &str) -> bool {
     numbers(version).is_some_and(|numbers| numbers < OLDEST)
+}
+
+/// Whether this version writes the counter of a set. Before 1.0.6, libnftables passes over it in JSON without a word; that a
+/// distribution may have mended an older one does no harm, for sets with counters are right as well.
+#[must_use]
+pub fn writes_counters(version: &str) -> bool {
+    numbers(version).is_none_or(|numbers| numbers >= WITH_COUNTERS)
 }
 
 /// The descriptors of this process's netlink sockets.

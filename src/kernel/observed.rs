@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::netlink::TableHeader;
 use crate::ruleset::{AddressField, Family, Set, in_words, names};
 pub use object::Object;
-pub(super) use reading::{NFT_OBJECT_COUNTER, rules, set_counts};
+pub(super) use reading::{NFT_OBJECT_COUNTER, rules};
 
 /// A flag of a set, linux/netfilter/nf_tables.h.
 const NFT_SET_INTERVAL: u32 = 4;

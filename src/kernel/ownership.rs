@@ -39,8 +39,8 @@ impl fmt::Display for Protection {
         f.write_str(match self {
             Self::Owned => "the table is owned: other processes cannot change it",
             Self::FoundPlain => {
-                "the table was made without an owner and stays so until it is made anew (reboot, or delete it while the \
-                 daemon is stopped); what others change in it is undone"
+                "the table was made without an owner and stays so until it is made anew, by Linux 6.9 and libnftables 1.1.0 \
+                 or later; what others change in it is undone"
             }
             Self::Unsupported => {
                 "the table has no owner, which takes Linux 6.9 and libnftables 1.1.0; what others change in it is undone"

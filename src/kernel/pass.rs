@@ -12,7 +12,7 @@ use nix::sys::socket::SockFlag;
 
 use super::difference::{Comparison, Difference};
 use super::error::KernelError;
-use super::libnftables::{Context, Mode, Said};
+use super::libnftables::{Context, Mode, Said, writes_counters};
 use super::memory::Memory;
 use super::netlink::Netlink;
 use super::observed::Observed;
@@ -31,8 +31,6 @@ pub struct Kernel {
     pub(super) reader: Netlink,
     pub(super) form: Form,
     pub(super) claims: Claims,
-    /// Whether libnftables writes the counter of a set: before 1.0.6 it drops it without a word. `None`: no set was made yet.
-    pub(super) writes_counters: Option<bool>,
     /// They may have met the rules before the last ones.
     pub(super) packets_may_be_under_way: bool,
     tables: Option<Tables>,
@@ -80,7 +78,6 @@ impl Kernel {
             reader,
             form: Form::Typeof,
             claims: Claims::new(TableOwner::Auto),
-            writes_counters: None,
             packets_may_be_under_way: false,
             tables: None,
             memories: HashMap::new(),
@@ -113,6 +110,9 @@ impl Kernel {
                 None if may_write => self.remove(family, &tables.ip),
                 None => Ok(None),
             };
+            if matches!(result, Err(KernelError::Netlink(_))) {
+                self.open_reader_anew();
+            }
             passes.extend(result.transpose().map(|result| TablePass {
                 family,
                 result,
@@ -124,6 +124,14 @@ impl Kernel {
             tables: passes,
             port: self.context.socket().port().ok(),
             libnftables: self.version(),
+        }
+    }
+
+    /// What is left of an answer that was not read to its end would be taken for the answer to the next request.
+    fn open_reader_anew(&mut self) {
+        // Without a new one it stays as it is: the next pass fails as well, and tries this again.
+        if let Ok(reader) = Netlink::open(0, SockFlag::empty()) {
+            self.reader = reader;
         }
     }
 
@@ -194,7 +202,8 @@ impl Kernel {
         let observed = self.observe(ruleset)?;
         let standing = self.standing(ruleset.family, observed.as_ref())?;
         let table = observed.unwrap_or_default();
-        let may_lack_counters = self.writes_counters == Some(false);
+        let version = self.version();
+        let may_lack_counters = version.is_some_and(|version| !writes_counters(&version));
         let memory = self.memory(ruleset.family);
         let comparison = Comparison::new(ruleset, &table, may_lack_counters, |chain, set_names| {
             memory.rules_are(chain, set_names, &table)

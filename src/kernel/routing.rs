@@ -85,7 +85,15 @@ pub fn route_to(address: IpAddr) -> io::Result<Option<Route>> {
     });
     match answered.as_ref().err().and_then(io::Error::raw_os_error) {
         // The families' words for: there is no route.
-        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES | libc::EINVAL) => Ok(None),
+        Some(
+            libc::ENETUNREACH
+            | libc::EHOSTUNREACH
+            | libc::EACCES
+            | libc::EINVAL
+            // A kernel without the family, as by ipv6.disable=1.
+            | libc::EOPNOTSUPP
+            | libc::EAFNOSUPPORT,
+        ) => Ok(None),
         _ => answered.map(|()| found),
     }
 }

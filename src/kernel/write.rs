@@ -42,7 +42,7 @@ impl Kernel {
         }
         if !comparison.sets_to_make.is_empty() {
             let sets = comparison.sets_to_make.iter().copied();
-            self.make_sets(&transaction(sets.map(Command::AddSet).collect()))?;
+            self.apply(&transaction(sets.map(Command::AddSet).collect()))?;
         }
         if comparison.rules_are_to_be_written {
             // The kernel keeps two generations of a chain, and the next transaction overwrites the last one. A packet
@@ -70,30 +70,6 @@ impl Kernel {
         let owner = header.and_then(|header| header.owner);
         if owner != Some(self.context.socket().port()?) {
             self.claims.give_up();
-        }
-        Ok(())
-    }
-
-    /// The first set that is to count shows whether sets do.
-    fn make_sets(&mut self, transaction: &Transaction<'_>) -> Result<(), KernelError> {
-        let ruleset = transaction.ruleset;
-        let counting = transaction
-            .commands
-            .iter()
-            .find_map(|command| match command {
-                Command::AddSet(set) if set.counts => Some(set),
-                _ => None,
-            });
-        let Some(set) = counting.filter(|_| self.writes_counters.is_none()) else {
-            return self.apply(transaction);
-        };
-        let before = self.reader.generation()?;
-        self.apply(transaction)?;
-        let name = transaction.set_names.of(set.field);
-        let counts = observed::set_counts(&self.reader, ruleset.family, &ruleset.table, name)?;
-        // After another commit it may be anyone's set.
-        if self.reader.generation()? == before.wrapping_add(1) {
-            self.writes_counters = counts;
         }
         Ok(())
     }
@@ -221,9 +197,12 @@ impl Kernel {
             ..ruleset.clone()
         };
         let set_names = SetNames::first();
-        let with_flags = vec![Command::AddTable(TableFlags::OwnerPersist)];
-        let probe = probe.transaction(&set_names, with_flags);
-        if !self.run(&probe, Mode::DryRun)?.succeeded {
+        let mut is_taken = |flags| {
+            let probe = probe.transaction(&set_names, vec![Command::AddTable(flags)]);
+            self.run(&probe, Mode::DryRun).map(|said| said.succeeded)
+        };
+        // What refuses a table without them too, a family that the kernel lacks for one, says nothing of the other family's.
+        if !is_taken(TableFlags::OwnerPersist)? && is_taken(TableFlags::Plain)? {
             self.claims.give_up();
         }
         Ok(())

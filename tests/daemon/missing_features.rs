@@ -57,7 +57,13 @@ fn has_a_table_without_flags_where_they_are_refused(reason: &str) {
 /// libnftables before 1.0.6 passes over the counter of a set without a word.
 #[test]
 fn sets_that_cannot_count_are_right_without_and_are_made_once() {
-    let hand = Hand::that_drops(r#""stmt":[{"counter":null}],"#);
+    // And a neighbour that commits each time, so that none of the worker's commits is known to be the only one.
+    let neighbour = "nft 'add table ip neighbour; delete table ip neighbour'";
+    let hand = Hand {
+        drops: Some(r#""stmt":[{"counter":null}],"#),
+        version: Some("1.0.5"),
+        ..Hand::after(r#""set""#, neighbour).times(1_000)
+    };
     let mut programmed = Programmed::with_a_hand(DAEMON, hand).unwrap();
     let report = programmed.sync(&ruleset()).unwrap();
     assert!(report.is_uncounted);

@@ -14,7 +14,7 @@ use non_masquerade_daemon::kernel::netlink::{Commit, Netlink, commit_of, is_afte
 use non_masquerade_daemon::kernel::observed::ObservedRule;
 use non_masquerade_daemon::kernel::pass::TableReport;
 use non_masquerade_daemon::policy::Policy;
-use non_masquerade_daemon::ruleset::{ChosenNames, Ruleset, Tables};
+use non_masquerade_daemon::ruleset::{ChosenNames, Family, Ruleset, Tables};
 
 /// In the document that declares the next set, in that which writes the rules, and in that which claims the table.
 const DECLARATION: &str = r#""set":{"#;
@@ -321,6 +321,20 @@ fn undisturbed_rules(wanted: &Ruleset) -> Vec<ObservedRule> {
 }
 
 /// In the root of Debian 13, which only root can make.
+/// Taken for the answer to the next request, it would put all that follow out of step, too.
+#[test]
+fn an_answer_that_is_lost_costs_one_pass() {
+    let mut failures = 0;
+    for answer in 1..=20 {
+        let hand = Hand::that_loses(answer);
+        let mut programmed = Programmed::with_a_hand(DAEMON, hand).unwrap();
+        failures += usize::from(programmed.sync(&ruleset()).is_err());
+        programmed.sync(&ruleset()).unwrap();
+        assert_is_right(&mut programmed, &ruleset());
+    }
+    assert!(failures >= 10, "{failures}");
+}
+
 mod needs_root {
     use non_masquerade_daemon::kernel::ownership::Protection;
 
@@ -352,6 +366,20 @@ mod needs_root {
         assert_eq!(table.header.owner, report.port);
         let result = report.tables.first().unwrap().result.as_ref().unwrap();
         assert_eq!(result.protection, Some(Protection::Owned));
+    }
+
+    /// As by a kernel without tables of IPv6.
+    #[test]
+    fn what_refuses_a_family_with_flags_and_without_does_not_end_the_other_s_claims() {
+        let hand = Hand::that_refuses(r#""family":"ip6""#, "Operation not supported");
+        let mut programmed = Programmed::with_a_hand_on_debian_13(DAEMON, hand).unwrap();
+        let of_ipv6 = Ruleset {
+            family: Family::Ip6,
+            ..ruleset()
+        };
+        programmed.sync(&of_ipv6).unwrap_err();
+        let report = programmed.sync(&ruleset()).unwrap();
+        assert_eq!(report.protection, Some(Protection::Owned));
     }
 
     #[test]

@@ -210,7 +210,7 @@ fn a_table_is_not_made_anew_however_often_workers_end() {
 /// A deadline that never grew would kill each worker before it is done.
 #[test]
 fn what_needs_longer_than_the_deadline_gets_longer() {
-    let hand = Hand::before("nftables", "sleep 5.5");
+    let hand = Hand::before(r#""add""#, "sleep 5.5");
     let mut programmed = Programmed::with_a_hand(DAEMON, hand).unwrap();
     let hung = programmed.sync(&ruleset(&[])).unwrap_err().to_string();
     assert!(hung.contains("no answer within 5 s"), "{hung}");

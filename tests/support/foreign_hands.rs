@@ -18,7 +18,7 @@ use super::wait_until;
 /// The set of exempt destinations in a table in which none was replaced yet.
 pub const FIRST_SET: &str = "non-masquerade-cidrs-1";
 
-const FOREIGN_HANDS: [&str; 31] = [
+const FOREIGN_HANDS: [&str; 34] = [
     "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs-1; add map ip TABLE non-masquerade-cidrs-1 { type ipv4_addr : verdict; }",
     "add table ip TABLE { flags dormant; }",
     "delete table ip TABLE",
@@ -50,6 +50,9 @@ const FOREIGN_HANDS: [&str; 31] = [
     "insert rule ip TABLE TABLE ip daddr { 1.2.3.4, 5.6.7.8 } accept",
     "flush chain ip TABLE postrouting; add rule ip TABLE postrouting fib daddr type != local jump TABLE comment \"foreign\"",
     "flush chain ip TABLE TABLE; delete counter ip TABLE masqueraded; add chain ip TABLE foreign",
+    "insert rule ip TABLE postrouting jump { accept; }",
+    "insert rule ip TABLE TABLE goto { counter accept; }",
+    "add chain ip TABLE foreign; add rule ip TABLE foreign jump { accept; }; insert rule ip TABLE TABLE jump { jump foreign; }",
 ];
 
 /// What a foreign hand does, as nft text, to a table in which no set was replaced yet; the set is expected to hold

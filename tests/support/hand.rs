@@ -35,6 +35,7 @@ exec unshare --mount sh -ceu '
 const LIBRARY: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +46,7 @@ const LIBRARY: &str = r#"
 struct nft_ctx;
 
 static const char *at, *does, *refuses, *drops, *version;
-static int is_late, acts;
+static int is_late, acts, answers_until_lost;
 static char refusal[256];
 
 __attribute__((constructor)) static void take_orders(void)
@@ -60,6 +61,8 @@ __attribute__((constructor)) static void take_orders(void)
 	is_late = getenv("HAND_IS_LATE") != NULL;
 	const char *times = getenv("HAND_ACTS");
 	acts = times ? atoi(times) : 0;
+	const char *lost = getenv("HAND_LOSES");
+	answers_until_lost = lost ? atoi(lost) : 0;
 }
 
 static void act(int is_met, int is_after)
@@ -132,6 +135,16 @@ ssize_t send(int socket, const void *bytes, size_t length, int flags)
 	act(is_met, 1);
 	return sent;
 }
+
+ssize_t recv(int socket, void *bytes, size_t length, int flags)
+{
+	ssize_t (*real)(int, void *, size_t, int) = dlsym(RTLD_NEXT, "recv");
+	if (answers_until_lost > 0 && --answers_until_lost == 0) {
+		errno = ENOBUFS;
+		return -1;
+	}
+	return real(socket, bytes, length, flags);
+}
 "#;
 
 /// What happens in the middle of a pass.
@@ -147,8 +160,10 @@ pub struct Hand<'a> {
     pub acts: u32,
     /// Libnftables does not see the document at all: it is refused, so often, for this reason of the kernel's.
     pub refuses: Option<&'a str>,
-    /// A part of each document that libnftables does not see.
+    /// A part of each document that libnftables passes over, as an older one does with what it does not know.
     pub drops: Option<&'a str>,
+    /// Which of the answers that the worker itself reads is lost, counted from 1; the socket keeps it. 0: none.
+    pub loses: u32,
     /// The version that libnftables tells of itself, in place of all that it lists.
     pub version: Option<&'a str>,
 }
@@ -168,6 +183,7 @@ impl<'a> Hand<'a> {
         acts: 0,
         refuses: None,
         drops: None,
+        loses: 0,
         version: None,
     };
 
@@ -199,10 +215,10 @@ impl<'a> Hand<'a> {
         }
     }
 
-    /// Has libnftables pass over this part of each document, as an older one does with what it does not know.
-    pub fn that_drops(part: &'a str) -> Self {
+    /// Loses one of the answers that the worker itself reads, counted from 1.
+    pub fn that_loses(answer: u32) -> Self {
         Self {
-            drops: Some(part),
+            loses: answer,
             ..Self::IDLE
         }
     }
@@ -258,7 +274,12 @@ impl<'a> Hand<'a> {
 
     /// As words of the shell's `export`.
     fn orders(self) -> String {
-        let mut orders = format!("HAND_AT={} HAND_ACTS={}", quoted(self.at), self.acts);
+        let mut orders = format!(
+            "HAND_AT={} HAND_ACTS={} HAND_LOSES={}",
+            quoted(self.at),
+            self.acts,
+            self.loses
+        );
         for (name, value) in [
             ("HAND_DOES", self.does),
             ("HAND_REFUSES", self.refuses),

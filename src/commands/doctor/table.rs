@@ -6,7 +6,7 @@ use crate::commands::holder::{Holder, HolderKind};
 use crate::daemon::worker::{PROCESS_LIMIT, WorkerError};
 use crate::kernel::difference::Difference;
 use crate::kernel::error::{self, KernelError};
-use crate::kernel::libnftables::{is_too_old, numbers};
+use crate::kernel::libnftables::{is_too_old, numbers, writes_counters};
 
 pub(super) const LIBRARY: &str = "libnftables";
 pub(super) const FEATURES: &str = "kernel-features";
@@ -15,9 +15,6 @@ pub(super) const OWNER: &str = "owner";
 
 /// The first libnftables that writes table flags by JSON.
 const WITH_FLAGS: [u32; 3] = [1, 1, 0];
-
-/// The first that writes the counter of a set by JSON.
-const WITH_COUNTERS: [u32; 3] = [1, 0, 6];
 
 const WORKER_REMEDY: &str = "update libnftables to 1.1.4 or later, or remove the set that it dies of (a newer nft lists it: nft list sets)";
 
@@ -56,7 +53,7 @@ pub(super) fn library(version: Option<&str>) -> Finding {
         );
     }
     if numbers < WITH_FLAGS {
-        let counts = match numbers < WITH_COUNTERS {
+        let counts = match !writes_counters(version) {
             true => "before 1.0.6 connections to exempt destinations are not counted, and ",
             false => "",
         };

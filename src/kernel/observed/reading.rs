@@ -5,8 +5,8 @@ use std::io;
 use nix::libc;
 
 use super::{
-    COUNTER, NFT_SET_INTERVAL, Object, Observed, ObservedChain, ObservedCounter, ObservedHook,
-    ObservedRule, ObservedSet, SetKind,
+    NFT_SET_INTERVAL, Object, Observed, ObservedChain, ObservedCounter, ObservedHook, ObservedRule,
+    ObservedSet, SetKind,
 };
 use crate::kernel::netlink::{
     NFTA_TABLE, Netlink, attributes_in, attributes_of, big_endian, number_of, packets_of, text,
@@ -20,7 +20,10 @@ pub(super) const NFTA_CHAIN_NAME: u16 = 3;
 const NFTA_CHAIN_HOOK: u16 = 4;
 const NFTA_CHAIN_POLICY: u16 = 5;
 const NFTA_CHAIN_TYPE: u16 = 7;
+const NFTA_CHAIN_FLAGS: u16 = 10;
 const NFTA_CHAIN_USERDATA: u16 = 12;
+/// A chain that a rule has in itself: `jump { … }`.
+const NFT_CHAIN_BINDING: u32 = 4;
 const NFTA_HOOK_HOOKNUM: u16 = 1;
 const NFTA_HOOK_PRIORITY: u16 = 2;
 pub(super) const NFTA_SET_NAME: u16 = 2;
@@ -133,6 +136,9 @@ impl Observed {
     }
 
     fn read_chain(&mut self, message: &[u8]) {
+        if number_of(message, NFTA_CHAIN_FLAGS) & NFT_CHAIN_BINDING != 0 {
+            return; // A part of the rule that jumps to it, and gone with it.
+        }
         let name = text_of(message, NFTA_CHAIN_NAME);
         let hook = value_of(message, NFTA_CHAIN_HOOK).map(|hook| {
             let number = |kind| value_in(hook, kind).and_then(big_endian);
@@ -200,25 +206,6 @@ pub(in crate::kernel) fn rules(
         });
     })?;
     Ok(rules)
-}
-
-/// Whether the set's elements count; `None`: there is no such set.
-pub(in crate::kernel) fn set_counts(
-    netlink: &Netlink,
-    family: Family,
-    table: &str,
-    set: &str,
-) -> io::Result<Option<bool>> {
-    let named = [
-        text_attribute(NFTA_TABLE, table),
-        text_attribute(NFTA_SET_NAME, set),
-    ]
-    .concat();
-    let mut counts = false;
-    let is_there = netlink.get(libc::NFT_MSG_GETSET, family.name(), &named, |set| {
-        counts = statements(set).iter().any(|name| name == COUNTER);
-    })?;
-    Ok(is_there.then_some(counts))
 }
 
 /// What a rule does and is called, without its handle and place: each attribute with its type and length.
