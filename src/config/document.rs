@@ -2,7 +2,8 @@
 //! as the YAML that it is.
 //!
 //! Any text of [`MAX_FILE_BYTES`] is read or refused within a second, and what is kept of it is little: what would cost more is
-//! counted and refused, brackets before it is parsed, keys and items meanwhile.
+//! refused: keys and items are counted, and the YAML reader lets no more than 255 `[` and `{` be open, each of which it looks
+//! at again for each token.
 
 use std::borrow::Cow;
 
@@ -14,9 +15,6 @@ use super::finding::{Advice, shown_message};
 use super::lookalike::Lookalike;
 use super::manifest::Manifest;
 use super::node::{Content, Entry, Node};
-
-/// How many `[` and `{` a text may hold that is no JSON: the YAML reader looks at each open one again for each token.
-const MAX_BRACKETS: usize = 256;
 
 /// How many keys, values and items all files may hold together, at any depth: room for any list of distinct CIDRs of
 /// [`MAX_FILE_BYTES`].
@@ -63,7 +61,7 @@ pub(super) fn entries<'a>(
     let looks_like_json = text.trim_start().starts_with(['{', '[']);
     let json = looks_like_json.then(|| serde_json::from_str::<IgnoredAny>(text));
     if !matches!(json, Some(Ok(_))) {
-        refuse_costly(text)?;
+        refuse_directives(text)?;
     }
     let root = Reader::new(text, json.and_then(Result::err), nodes_left).root()?;
     if let Some(manifest) = Manifest::of(&root) {
@@ -102,31 +100,35 @@ pub(super) fn text(bytes: &[u8]) -> Result<Cow<'_, str>, Unreadable> {
     })?;
     // Editors put a byte order mark there.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    // JSON and YAML have a tab where saphyr wants a space. No value that is good holds this within quotes.
-    if text.contains(":\t") {
-        return Ok(Cow::Owned(text.replace(":\t", ": ")));
-    }
-    Ok(Cow::Borrowed(text))
+    Ok(as_saphyr_takes_it(text))
 }
 
-fn refuse_costly(text: &str) -> Result<(), Unreadable> {
-    let mut brackets = 0;
-    for (line, written) in (1..).zip(text.split('\n')) {
-        if written.starts_with('%') {
-            let reason = "a line that begins with %, a directive of YAML";
-            return Err(Unreadable::line(line, reason, "remove the line"));
-        }
-        brackets += written.matches(['[', '{']).count();
-        if brackets > MAX_BRACKETS {
-            let reason = format!("more than {MAX_BRACKETS} [ and {{, and not JSON");
-            return Err(Unreadable::line(
-                line,
-                reason,
-                "write each item on a line of its own",
-            ));
-        }
+/// JSON and YAML have a tab behind a colon, where saphyr wants a space, and the end of a list at the start of a line, where it
+/// wants one if the last item is quoted. No value that is good holds either within quotes.
+fn as_saphyr_takes_it(text: &str) -> Cow<'_, str> {
+    let is_of_an_end = |line: &str| line.trim_start().starts_with([']', '}']);
+    if !text.contains(":\t") && !text.lines().any(is_of_an_end) {
+        return Cow::Borrowed(text);
     }
-    Ok(())
+    let mut taken = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        if is_of_an_end(line) {
+            taken.push(' ');
+        }
+        taken.push_str(line);
+    }
+    Cow::Owned(taken.replace(":\t", ": "))
+}
+
+fn refuse_directives(text: &str) -> Result<(), Unreadable> {
+    match text.split('\n').position(|line| line.starts_with('%')) {
+        Some(before) => Err(Unreadable::line(
+            before + 1,
+            "a line that begins with %, a directive of YAML",
+            "remove the line",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// A walk over the events of one text.

@@ -26,6 +26,9 @@ pub enum InterfaceNameError {
     /// `.` and `..`, which the kernel refuses; `@eth0`, which nft takes for a set.
     #[error("not the name of an interface")]
     NotAName,
+    /// `tcp`: no quotes keep libnftables from taking it for the protocol.
+    #[error("a name that libnftables takes for a protocol")]
+    Protocol,
     /// More than 15 bytes.
     #[error("longer than {MAX_BYTES} characters, which no name of an interface is")]
     TooLong,
@@ -41,10 +44,16 @@ impl InterfaceNameError {
             Self::Several => "write each name as an item of its own".into(),
             Self::Wildcard => "write it at the end, as in eth*".into(),
             Self::Holds(_) | Self::NotAName => EXAMPLE.into(),
+            Self::Protocol => "give the interface another name".into(),
             Self::TooLong => "write the name that `ip link` shows, or its beginning and *".into(),
         }
     }
 }
+
+/// What libnftables reads in JSON as protocols, wherever it stands alone (`json_parse_immediate`, src/parser_json.c).
+const PROTOCOLS: [&str; 10] = [
+    "ah", "comp", "dccp", "esp", "icmp", "icmpv6", "sctp", "tcp", "udp", "udplite",
+];
 
 /// What to write where nothing says which name is meant.
 pub(super) const EXAMPLE: &str = "write a name such as eth0";
@@ -75,6 +84,9 @@ pub fn parse_interface_name(text: &str) -> Result<String, InterfaceNameError> {
     }
     if text.strip_suffix('*').unwrap_or(text).contains('*') {
         return Err(InterfaceNameError::Wildcard);
+    }
+    if PROTOCOLS.contains(&text) {
+        return Err(InterfaceNameError::Protocol);
     }
     if text.len() > MAX_BYTES {
         return Err(InterfaceNameError::TooLong);

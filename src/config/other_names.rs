@@ -121,6 +121,12 @@ pub(super) fn unknown(key: &Node<'_>) -> Advice {
     let Some(name) = key.text().filter(|name| name.len() <= MAX_NAME_BYTES) else {
         return Advice::new("unknown key", "remove it");
     };
+    if name == "<<" {
+        return Advice::new(
+            "a merge key of YAML, which is not read",
+            "write its keys out",
+        );
+    }
     let advice = hint(&plain(&Lookalike::mended(name)));
     match Lookalike::all_in(name).next() {
         Some(found) => Advice::new(
@@ -150,8 +156,11 @@ fn nearest(plain: &str) -> Option<String> {
         .filter_map(|key| Some((distance(plain, key)?, key)));
     let (_, key) = alike.min_by_key(|(distance, _)| *distance)?;
     let name = key.name;
-    if is_negated(plain) == is_negated(&self::plain(name)) {
-        return Some(format!("the nearest known key is {name}"));
+    let known = self::plain(name);
+    if is_negated(plain) == is_negated(&known) {
+        // `exMasqueradeCIDRs`: what stands before a name may say the opposite in more words than are known.
+        let has_more_before = plain.len() > known.len() && plain.ends_with(&known);
+        return (!has_more_before).then(|| format!("the nearest known key is {name}"));
     }
     matches!(key.field, Field::Boolean(_)).then(|| format!("write {name} with the opposite value"))
 }
@@ -168,9 +177,19 @@ fn distance(plain: &str, key: &Key) -> Option<usize> {
         "dnat",
         "pod",
         "dropvalid",
+        "off",
     ]
     .iter()
     .all(|word| plain.contains(word) == known.contains(word));
+    // `masqNoLinkLocal`; a negation at the start is looked at by itself.
+    let negations_within = |name: &str| {
+        name.chars()
+            .skip(1)
+            .collect::<String>()
+            .matches("no")
+            .count()
+    };
+    let is_of_the_same = is_of_the_same && negations_within(plain) == negations_within(&known);
     let short = |name: &str| name.replace("masquerade", "masq");
     if !is_of_the_same || plain.len().abs_diff(known.len()) > MAX_NAME_BYTES {
         return None;

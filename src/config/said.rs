@@ -163,7 +163,9 @@ impl<'a> Judging<'a, '_> {
         what_is_wrong: fn(&Node<'_>) -> Advice,
     ) -> Vec<Item<T>> {
         let Content::Sequence(items) = &node.content else {
-            self.refuse(key, node, || value::not_a_list(key, node));
+            self.refuse(key, node, || {
+                value::with_lookalike(node.text(), value::not_a_list(key, node))
+            });
             return Vec::new();
         };
         let items = items.iter().map(|item| {

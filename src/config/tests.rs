@@ -227,15 +227,15 @@ fn no_control_character_reaches_the_log() {
 }
 
 #[test]
-fn limits_are_counted_before_a_text_is_parsed() {
+fn what_is_too_much_is_refused() {
     for (text, said) in [
         (
             format!("#{}", "x".repeat(MAX_FILE_BYTES)),
             "f: larger than 1 MiB, which no ConfigMap holds; write a shorter file",
         ),
         (
-            "a: [\n".repeat(300),
-            "f:257: more than 256 [ and {, and not JSON; write each item on a line of its own",
+            format!("a: {}", "[".repeat(300)),
+            "f:1: not valid YAML: recursion limit exceeded; write keys with values, as YAML or JSON",
         ),
         (
             "a:\n".repeat(MAX_FILE_BYTES / 7),
@@ -244,7 +244,11 @@ fn limits_are_counted_before_a_text_is_parsed() {
     ] {
         assert_eq!(bad(text), said);
     }
-    // JSON is nested as deep as its reader lets it, and has as many lists as it likes.
+    // One behind the other, lists may be as many as one likes, and all the more in comments.
+    good(&format!(
+        "nonMasqueradeCIDRs:\n{}",
+        "- 10.0.0.0/8 # [a] {b}\n".repeat(1_000)
+    ));
     good(&format!(
         "{{\"nonMasqueradeCIDRs\": [{}\"::/0\"], \"enableIPv6\": true}}",
         "\"10.0.0.0/8\",".repeat(1_000)

@@ -83,7 +83,7 @@ pub(super) fn scalar(key: &Key, node: &Node<'_>) -> Read<Value> {
 }
 
 /// A character that nobody sees in `text` comes before all else that is wrong with it.
-fn with_lookalike(text: Option<&str>, advice: Advice) -> Advice {
+pub(super) fn with_lookalike(text: Option<&str>, advice: Advice) -> Advice {
     match text.and_then(|text| Lookalike::all_in(text).next()) {
         Some(found) => {
             let reason = format!("{}: it holds {found}", advice.reason);
@@ -125,7 +125,7 @@ pub(super) fn cidr(node: &Node<'_>) -> Option<IpNet> {
 /// What is wrong with an item that is no CIDR.
 pub(super) fn not_a_cidr(node: &Node<'_>) -> Advice {
     if let Some(address) = address_without_length(node) {
-        let length = 128 - u128::from(address).trailing_zeros().min(112) / 16 * 16;
+        let length = 128 - u128::from(address).trailing_zeros() / 16 * 16;
         return Advice::new(
             format!("{address} ends in a colon, so that YAML takes it for a key"),
             format!("quote it and give the length of its prefix, as in \"{address}/{length}\""),

@@ -10,24 +10,29 @@ use super::ReadError;
 /// How many files are read. As many ConfigMaps are in nobody's volume.
 pub const MAX_FILES: usize = 64;
 
-/// The files that `paths` stand for, in the order in which they are read: a path itself, or the regular files in the
-/// directory that it names. Not all of them need be there.
+/// The files that `paths` stand for, in the order in which they are read, each once: a path itself, or the regular files in
+/// the directory that it names. Not all of them need be there.
 ///
 /// # Errors
 /// [`ReadError::TooMany`], and [`ReadError::Read`] of a directory.
 pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ReadError> {
-    let mut files = Vec::new();
+    let mut files: Vec<PathBuf> = Vec::new();
     for path in paths {
-        if path.is_dir() {
+        let named = if path.is_dir() {
             let cannot_read = |source| ReadError::Read {
                 path: path.clone(),
                 source,
             };
             let entries = candidates(path).map_err(cannot_read)?;
             let entries = entries.into_iter().filter(|entry| may_be_a_file(entry));
-            files.extend(entries.take(MAX_FILES + 1));
+            entries.take(MAX_FILES + 1).collect()
         } else {
-            files.push(path.clone());
+            vec![path.clone()]
+        };
+        for file in named {
+            if !files.contains(&file) {
+                files.push(file);
+            }
         }
         if files.len() > MAX_FILES {
             return Err(ReadError::TooMany);

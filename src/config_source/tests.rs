@@ -425,6 +425,16 @@ fn a_named_directory_must_be_there() {
     );
 }
 
+#[test]
+fn a_file_that_is_named_twice_is_read_once() {
+    let directory = Directory::new();
+    let text = format!("cidrLimit: 1\n{}", list("10.0.0.0/8"));
+    let file = directory.named("a", text);
+    let paths = [directory.0.clone(), file, directory.0.clone()];
+    let loaded = load(&paths, &Flags::default()).unwrap();
+    assert_eq!(loaded.config.non_masquerade_cidrs.len(), 1);
+}
+
 /// As the kubelet swaps a ConfigMap volume with two keys that must agree.
 #[test]
 fn a_volume_that_is_swapped_while_it_is_read_gives_files_of_one_version() {

@@ -256,4 +256,7 @@ pub(crate) const HOSTILE: &[Hostile] = hostile! {
     "yes" => |n| fill("masqLinkLocal: yes\nmasqLinkLocalIPv6: ", "\n", n - 3) + "on",
     "interfaces" => |n| numbered("outputInterfaces:\n", n, |i| format!("- e{i}\n")),
     "interfaces that begin so" => |n| numbered("outputInterfaces:\n", n, |i| format!("- e{i:06}*\n- e{i:06}1\n")),
+    "items of one digit, 250 brackets" => |n| around(&format!("a: {}", "[".repeat(250)), "1,", &("1".to_owned() + &"]".repeat(250)), n),
+    "empty lists, 250 brackets" => |n| around(&format!("a: {}", "[".repeat(250)), "[],", &("1".to_owned() + &"]".repeat(250)), n),
+    "ends at the starts of lines" => |n| fill("nonMasqueradeCIDRs: [", "\n]", n),
 };

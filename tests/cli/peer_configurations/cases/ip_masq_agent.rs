@@ -325,6 +325,18 @@ pub(super) const CASES: &[Case] = &[
         refused("a number where a CIDR must stand")
     ),
     agent!(
+        "a list in brackets over several lines, the last one with the end alone",
+        "nonMasqueradeCIDRs: [\n  \"192.0.2.0/24\",\n# the office [1]\n  \"198.51.100.0/24\",\n]\nmasqLinkLocal: true\n",
+        There::Exempt(&["192.0.2.0/24", "198.51.100.0/24"]),
+        SAME
+    ),
+    agent!(
+        "an empty list in brackets over two lines",
+        "nonMasqueradeCIDRs: [\n]\nmasqLinkLocal: true\n",
+        There::Exempt(&[]),
+        SAME
+    ),
+    agent!(
         "an unknown key",
         "nonMasqueradeCIDR: [192.0.2.0/24]\n",
         There::Exempt(DEFAULT),
@@ -339,7 +351,7 @@ pub(super) const CASES: &[Case] = &[
         There::Exempt(&["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]),
         Here::RefusedOnPurpose {
             row: UNKNOWN_KEY,
-            said: "<<: unknown key"
+            said: "<<: a merge key of YAML, which is not read; write its keys out"
         }
     ),
     agent!(
