@@ -169,6 +169,8 @@ async fn converse(stream: TcpStream, asker: mpsc::Sender<Question>, has_asked: A
         .max_buf_size(MOST_HEAD_BYTES)
         .max_headers(MOST_HEAD_FIELDS)
         .keep_alive(false)
+        // `nc -N` ends its half of the connection with the request, and waits for the answer.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     // What goes wrong here is the client's affair: it sent what is no HTTP, was too slow, or has gone.
     let _ = timeout(CONNECTION_TIME, connection).await;

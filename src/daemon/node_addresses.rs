@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
-use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::info;
 
 use super::repetitions::Repetitions;
+use super::work::{InAThread, end_of, in_a_thread};
 use crate::kernel::conntrack::{self, Filter};
 use crate::kernel::notifications::AddressNotifications;
 use crate::kernel::routing;
@@ -42,7 +42,7 @@ pub(super) struct NodeAddresses {
 
 /// A thread that ends the connections that were given addresses which have left.
 struct Ending {
-    thread: JoinHandle<io::Result<u64>>,
+    thread: InAThread<u64>,
     /// Those that have left, and have not come back meanwhile.
     gone: Arc<Mutex<HashSet<IpAddr>>>,
     /// Of these families it is not known which were given.
@@ -129,7 +129,7 @@ impl NodeAddresses {
         };
         tokio::select! {
             () = told => {}
-            ended = ended => self.have_ended(ended.unwrap_or_else(|panic| Err(io::Error::other(panic)))),
+            ended = ended => self.have_ended(end_of(ended)),
         }
     }
 
@@ -182,7 +182,7 @@ impl NodeAddresses {
         self.ending = Some(Ending {
             gone: Arc::clone(&gone),
             unknown,
-            thread: spawn_blocking(move || end_connections(&gone, &may_have_left, &there)),
+            thread: in_a_thread(move || end_connections(&gone, &may_have_left, &there)),
         });
     }
 }

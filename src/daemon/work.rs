@@ -3,11 +3,11 @@
 
 use std::io;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::Signal;
-use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
+use tokio::sync::{mpsc, oneshot};
 
 use super::configuration::Desired;
 use super::connections::{self, Counters};
@@ -77,8 +77,8 @@ pub(super) async fn work(
                     })
                 }
                 Some(Order::Count { tables, reply }) => {
-                    let read = in_a_thread(move || connections::read(&tables)).await;
-                    WorkEvent::Counted(read, reply)
+                    let read = in_a_thread(move || connections::read(&tables));
+                    WorkEvent::Counted(end_of(read.await), reply)
                 }
             },
             () = worker.ended() => WorkEvent::WorkerEnded,
@@ -99,13 +99,31 @@ pub(super) fn beside_all_orders<T: Send + 'static>(
     let events = events.clone();
     tokio::spawn(async move {
         // Nobody listens any more where the daemon ends.
-        let _ = events.send(event(in_a_thread(task).await)).await;
+        let _ = events.send(event(end_of(in_a_thread(task).await))).await;
     });
 }
 
-async fn in_a_thread<T: Send + 'static>(
+/// What a thread tells at its end: see [`end_of`].
+pub(super) type InAThread<T> = oneshot::Receiver<io::Result<T>>;
+
+/// Has a thread of its own do this, from now on. Tokio's `spawn_blocking` ends its caller where the kernel gives no thread, as at
+/// the limit of processes; here that is the task's error.
+pub(super) fn in_a_thread<T: Send + 'static>(
     task: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    let done = spawn_blocking(task).await;
-    done.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+) -> InAThread<T> {
+    let (tell, told) = oneshot::channel();
+    // Nobody listens any more where the daemon ends.
+    let thread = move || drop(tell.send(task()));
+    let Err(error) = thread::Builder::new().spawn(thread) else {
+        return told;
+    };
+    let (tell, told) = oneshot::channel();
+    let text = format!("no thread can be started: {error}");
+    drop(tell.send(Err(io::Error::new(error.kind(), text))));
+    told
+}
+
+/// What the thread came to.
+pub(super) fn end_of<T>(told: Result<io::Result<T>, oneshot::error::RecvError>) -> io::Result<T> {
+    told.unwrap_or_else(|_| Err(io::Error::other("the thread for it has panicked")))
 }

@@ -420,6 +420,42 @@ fn other_nat_chains_are_judged_by_what_their_rules_are_limited_to() {
     }
 }
 
+/// libnftables lists a chain that a rule has in itself as text.
+#[test]
+fn what_masquerades_in_a_rule_s_own_chain_may_decide() {
+    let host = Host::new(CONFIGURATION);
+    host.apply();
+    host.nft(
+        "table ip vpn { chain other { masquerade; }; chain c { type nat hook postrouting priority 90; \
+         oifname \"eth0\" jump { masquerade; }; }; };
+         table ip far { chain other { masquerade; }; chain c { type nat hook postrouting priority 91; \
+         goto { tcp dport 80 jump other; }; }; };
+         table ip limited { chain c { type nat hook postrouting priority 92; quota over 10 mbytes accept; masquerade; }; };",
+    );
+    let chains = host.answer("10.1.2.3")["other_chains"].take();
+    let chains = chains.as_array().unwrap().iter();
+    let are_rivals = chains.map(|chain| (&chain["table"], &chain["is_rival"]));
+    let yes = json!(true);
+    let [vpn, far, limited] = [json!("vpn"), json!("far"), json!("limited")];
+    let expected = [(&vpn, &yes), (&far, &yes), (&limited, &yes)];
+    assert_eq!(are_rivals.collect::<Vec<_>>(), expected);
+}
+
+/// Of the traffic of pods it is not one; of the source that is asked for it is.
+#[test]
+fn a_rule_that_another_needs_for_its_sources_decides_over_these() {
+    let host = Host::new(CONFIGURATION);
+    host.apply();
+    host.nft(
+        "table inet netavark { chain POSTROUTING { type nat hook postrouting priority 100; \
+         ip saddr 10.88.0.0/16 masquerade; }; }",
+    );
+    let chains = |arguments: &str| host.answer(arguments)["other_chains"].take();
+    assert_eq!(chains("10.1.2.3")[0]["is_rival"], false);
+    assert_eq!(chains("--from 10.88.0.5 10.1.2.3")[0]["is_rival"], true);
+    assert_eq!(chains("--from 10.244.0.5 10.1.2.3"), json!([]));
+}
+
 /// What cannot be read may decide.
 #[test]
 fn a_chain_whose_rules_cannot_be_listed_is_named_with_the_reason() {

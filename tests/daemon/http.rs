@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpListener};
 use std::time::{Duration, Instant};
 
 use crate::DAEMON;
@@ -492,6 +492,20 @@ fn is_undisturbed(namespace: &Namespace, daemon: &Daemon) {
     }
 }
 
+/// As by `nc -N`.
+#[test]
+fn who_has_no_more_to_send_gets_an_answer() {
+    let (namespace, _daemon) = start("", &[]);
+    for page in ["/healthz", "/metrics"] {
+        let mut stream = connect(&namespace).unwrap();
+        write!(stream, "GET {page} HTTP/1.0\r\n\r\n").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.0 200 OK"), "{page}: {answer}");
+    }
+}
+
 #[test]
 fn a_silent_connection_is_ended() {
     let (namespace, _daemon) = start("", &[]);
@@ -535,4 +549,32 @@ fn switched_off_nothing_is_served() {
     let (namespace, daemon) = start("", &["--http-address=off"]);
     assert!(http::connect(&namespace).is_err());
     assert!(!daemon.log().contains("serving"), "{}", daemon.log());
+}
+
+/// There is no other user in a user namespace.
+mod needs_root {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::support::netns::succeed;
+
+    #[test]
+    fn a_scrape_at_the_limit_of_processes_does_not_end_the_daemon() {
+        // The daemon and its worker. The processes of a user are counted, getrlimit(2): no other test has this one.
+        const AS_ANOTHER: &str = "--reuid=65532 --regid=65532 --clear-groups \
+             --inh-caps=-all,+net_admin --ambient-caps=+net_admin prlimit --nproc=2";
+        let namespace = Namespace::new().unwrap();
+        let directory = TemporaryDirectory::new().unwrap();
+        let copy = directory.path().join("daemon");
+        succeed(Command::new("cp").arg(DAEMON).arg(&copy)).unwrap();
+        let mut limited = namespace.command("setpriv");
+        limited.args(AS_ANOTHER.split_whitespace()).arg(&copy);
+        let _daemon = Daemon::start_logging_to(Stdio::null(), limited, &namespace, "").unwrap();
+        wait_for_readiness(&namespace, 200);
+        for _ in 0..4 {
+            let page = get(&namespace, "/metrics").unwrap();
+            assert_eq!(page.status, 200, "{}", page.body);
+        }
+        wait_for_readiness(&namespace, 200);
+    }
 }

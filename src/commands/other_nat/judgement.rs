@@ -125,6 +125,10 @@ fn of_known(
     match writer.role {
         Role::Wrong { setting } => Meaning::Rival(WayOut::Setting(setting)),
         Role::Right { what } => Meaning::Right(what),
+        // The one source that is meant.
+        Role::Needed { .. } if traffic.source.is_some() && rule.is_for_sources() => {
+            Meaning::Rival(WayOut::Deletion)
+        }
         Role::Needed { what, harm } => Meaning::OfOthers {
             what,
             harm: traffic.suffers(harm, rule),
@@ -183,6 +187,15 @@ pub(in crate::commands) const OF_OTHERS: &str = "traffic of others than pods";
 
 fn is_towards_pods(interface: &Value) -> bool {
     pods::is_towards_pods(&interface.to_string())
+}
+
+impl SourceNatRule {
+    /// It names the sources that it is for.
+    fn is_for_sources(&self) -> bool {
+        let names_them =
+            |limit: &Limit| limit.subject == Subject::Source && limit.sense == Sense::Only;
+        self.limits.iter().any(names_them)
+    }
 }
 
 fn is_host_to_itself(rule: &SourceNatRule, sources: &[Value]) -> bool {

@@ -186,7 +186,8 @@ impl fmt::Display for Limit {
     }
 }
 
-/// The limit that a statement is; `None`: it is none. `sets`: the table's, name and elements.
+/// The limit that a statement is; `None`: it is none. What libnftables lists as text, as it has no JSON for it, may be one.
+/// `sets`: the table's, name and elements.
 pub(super) fn of_statement(
     statement: &Listed,
     sets: &HashMap<String, Vec<Listed>>,
@@ -205,7 +206,12 @@ pub(super) fn of_statement(
     }
     match statement.get("match") {
         Some(matched) => Some(of_match(matched, sets).unwrap_or_else(other)),
-        None => statement.get("limit").map(|_| other()),
+        None => {
+            let is_limit = |name: &&str| statement.get(name).is_some();
+            let is_one =
+                statement.is_string() || ["limit", "quota", "ct count"].iter().any(is_limit);
+            is_one.then(other)
+        }
     }
 }
 

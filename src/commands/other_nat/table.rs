@@ -265,7 +265,8 @@ fn targets(value: &Value) -> Vec<String> {
     found.into_iter().map(str::to_owned).collect()
 }
 
-/// The chains that any `jump` or `goto` in `value` names. No deeper than serde_json reads, 128 levels.
+/// The chains that any `jump` or `goto` in `value` names. No deeper than serde_json reads, 128 levels. A chain that a rule has in
+/// itself is listed as text: `jump { ip daddr 10.0.0.0/8 jump other }`.
 fn collect_targets<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| collect_targets(item, found)),
@@ -277,12 +278,25 @@ fn collect_targets<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
                 }
             }
         }
+        Value::String(text) => {
+            let words: Vec<&str> = text.split_whitespace().collect();
+            let targets = words.windows(2).filter_map(|pair| match *pair {
+                ["jump" | "goto", target] if target != "{" => Some(target),
+                _ => None,
+            });
+            found.extend(targets);
+        }
         _ => {}
     }
 }
 
 /// Whether a statement masquerades; `None`: it translates no source address.
 fn source_nat(statement: &Value) -> Option<bool> {
+    if let Some(text) = statement.as_str() {
+        let mut words = text.split_whitespace();
+        let nat = words.find(|word| ["masquerade", "snat"].contains(word))?;
+        return Some(nat == "masquerade");
+    }
     if statement.get("masquerade").is_some() {
         return Some(true);
     }
