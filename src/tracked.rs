@@ -19,8 +19,8 @@ pub struct ThisNode {
     /// Routes to single addresses: with IPVS there are thousands.
     addresses: HashMap<IpAddr, AddressKind>,
     networks: Vec<(IpNet, AddressKind)>,
-    /// What was asked for, by address.
-    interfaces: RefCell<HashMap<IpAddr, Option<String>>>,
+    /// What was asked for, by source and destination.
+    interfaces: RefCell<HashMap<(IpAddr, IpAddr), Option<String>>>,
 }
 
 impl ThisNode {
@@ -64,10 +64,11 @@ impl Node for ThisNode {
         kind.unwrap_or(AddressKind::Other)
     }
 
-    fn interface_to(&self, address: IpAddr) -> Option<String> {
+    fn interface_to(&self, source: IpAddr, destination: IpAddr) -> Option<String> {
         let mut interfaces = self.interfaces.borrow_mut();
-        let asked = || Some(routing::route_to(address).ok()??.interface);
-        interfaces.entry(address).or_insert_with(asked).clone()
+        let asked = || Some(routing::route_from(source, destination).ok()??.interface);
+        let interface = interfaces.entry((source, destination));
+        interface.or_insert_with(asked).clone()
     }
 }
 

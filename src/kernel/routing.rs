@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use nix::libc::{self, c_int};
-use nix::net::if_::if_indextoname;
+use nix::net::if_::{if_indextoname, if_nametoindex};
 use nix::sys::socket::{SockFlag, SockProtocol};
 
 use super::netlink::{Netlink, attribute, body_of, is_interrupted, request, text, value_in};
@@ -72,13 +72,45 @@ pub fn route_to(address: IpAddr) -> io::Result<Option<Route>> {
     if address.is_unspecified() {
         return Ok(None);
     }
-    let destination = IpNet::from(address);
-    let mut body = vec![family_number(Family::of(address)), destination.prefix_len()];
+    chosen(address, None, None)
+}
+
+/// The way of what comes from `source`, also by rules that look at where it comes from (ip-rule(8): `from`, `iif`; those by mark
+/// are not known). Where the kernel lets nothing through from there, the way to the destination.
+///
+/// # Errors
+/// Where the kernel does not answer.
+pub fn route_from(source: IpAddr, destination: IpAddr) -> io::Result<Option<Route>> {
+    if let Some(back) = route_to(source)? {
+        let came_by = match back.is_local {
+            true => None,
+            false => Some(if_nametoindex(back.interface.as_str())?),
+        };
+        if let Ok(Some(way)) = chosen(destination, Some(source), came_by) {
+            return Ok(Some(way));
+        }
+    }
+    route_to(destination)
+}
+
+/// `came_by`: the index of the interface by which the host has got it; `None`: it sends it itself.
+fn chosen(
+    destination: IpAddr,
+    source: Option<IpAddr>,
+    came_by: Option<u32>,
+) -> io::Result<Option<Route>> {
+    let length = |address: IpAddr| IpNet::from(address).prefix_len();
+    let mut body = vec![
+        family_number(Family::of(destination)),
+        length(destination),
+        source.map_or(0, length),
+    ];
     body.resize(ROUTE_BYTES, 0);
-    body.extend(match address {
-        IpAddr::V4(v4) => attribute(libc::RTA_DST, &v4.octets()),
-        IpAddr::V6(v6) => attribute(libc::RTA_DST, &v6.octets()),
-    });
+    body.extend(address_attribute(libc::RTA_DST, destination));
+    body.extend(source.map_or_else(Vec::new, |source| address_attribute(libc::RTA_SRC, source)));
+    body.extend(came_by.map_or_else(Vec::new, |index| {
+        attribute(libc::RTA_IIF, &index.to_ne_bytes())
+    }));
     let mut found = None;
     let answered = asked(&request(libc::RTM_GETROUTE.into(), 0, &body)?, |answer| {
         found = ways(answer).into_iter().next();
@@ -95,6 +127,13 @@ pub fn route_to(address: IpAddr) -> io::Result<Option<Route>> {
             | libc::EAFNOSUPPORT,
         ) => Ok(None),
         _ => answered.map(|()| found),
+    }
+}
+
+fn address_attribute(kind: u16, address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => attribute(kind, &v4.octets()),
+        IpAddr::V6(v6) => attribute(kind, &v6.octets()),
     }
 }
 

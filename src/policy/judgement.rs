@@ -162,8 +162,8 @@ pub enum AddressKind {
 pub trait Node {
     /// What the address is to it.
     fn kind_of(&self, address: IpAddr) -> AddressKind;
-    /// By which interface it sends to the address today; `None`: there is no route.
-    fn interface_to(&self, address: IpAddr) -> Option<String>;
+    /// By which interface it sends today what comes from `source`; `None`: there is no route.
+    fn interface_to(&self, source: IpAddr, destination: IpAddr) -> Option<String>;
 }
 
 /// What became of a connection.
@@ -307,7 +307,7 @@ pub fn judge(policy: &Policy, connection: Connection, node: &impl Node) -> Judge
         None if connection.is_translated => Became::Service,
         None if connection.is_beside => Became::NotJudged(Unknown::ZoneWithoutNat),
         None if kind == AddressKind::Shared => Became::NotJudged(Unknown::SharedDestination),
-        None if !may_leave_by(&policy.output_interfaces, destination, node) => {
+        None if !may_leave_by(&policy.output_interfaces, source, destination, node) => {
             Became::NotJudged(Unknown::OutputInterface)
         }
         None if is_kept => Became::Kept,
@@ -337,11 +337,16 @@ pub fn judge(policy: &Policy, connection: Connection, node: &impl Node) -> Judge
 }
 
 /// By today's route: an entry of conntrack holds no interface.
-fn may_leave_by(interfaces: &Interfaces, destination: IpAddr, node: &impl Node) -> bool {
+fn may_leave_by(
+    interfaces: &Interfaces,
+    source: IpAddr,
+    destination: IpAddr,
+    node: &impl Node,
+) -> bool {
     match interfaces {
         Interfaces::Any => true,
         only @ Interfaces::Only(_) => {
-            let interface = node.interface_to(destination);
+            let interface = node.interface_to(source, destination);
             interface.is_some_and(|interface| only.contain(&interface))
         }
     }

@@ -376,6 +376,51 @@ fn what_leaves_by_none_of_output_interfaces_today_is_left_alone() {
     assert_eq!(nowhere["conditions"], json!([condition]));
 }
 
+/// As the VPC CNI of AWS has it for the pods of further network interfaces, and nodes with several uplinks.
+#[test]
+fn a_way_that_is_chosen_by_the_source_is_the_one_that_counts() {
+    let host = Host::new("enableIPv6: true\noutputInterfaces: [eth0]\n");
+    for words in [
+        "link add eth0 up type bridge",
+        "link add eth1 up type bridge",
+        "link add cni0 up type bridge",
+        "address add 192.0.2.1/24 dev eth0",
+        "address add 203.0.113.1/24 dev eth1",
+        "address add 10.244.1.1/24 dev cni0",
+        "route add default via 192.0.2.254",
+        "route add default via 203.0.113.254 table 100",
+        "rule add from 10.244.1.2 iif cni0 table 100",
+        "rule add from 203.0.113.1 table 100",
+        "address add 2001:db8:1::1/64 dev eth0 nodad",
+        "address add 2001:db8:2::1/64 dev eth1 nodad",
+        "address add fd00:10:244:1::1/64 dev cni0 nodad",
+        "-6 route add default via 2001:db8:1::2",
+        "-6 route add default via 2001:db8:2::2 table 100",
+        "-6 rule add from fd00:10:244:1::2 iif cni0 table 100",
+    ] {
+        host.namespace.ip(words).unwrap();
+    }
+    for forwarding in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        host.namespace.sysctl(forwarding, "1").unwrap();
+    }
+    for (arguments, interface) in [
+        ("198.51.100.1", "eth0"),
+        ("--from 10.244.1.2 198.51.100.1", "eth1"),
+        ("--from 10.244.1.3 198.51.100.1", "eth0"),
+        ("--from 203.0.113.1 198.51.100.1", "eth1"),
+        ("--from fd00:10:244:1::2 2001:db8:9::1", "eth1"),
+        ("--from fd00:10:244:1::3 2001:db8:9::1", "eth0"),
+    ] {
+        let answer = host.answer(arguments);
+        let is_left_alone = answer["verdict"] == "left_alone";
+        assert_eq!(is_left_alone, interface == "eth1", "{arguments}: {answer}");
+    }
+    // Where nothing is forwarded, the way of the node itself counts.
+    host.namespace.sysctl("net/ipv4/ip_forward", "0").unwrap();
+    let answer = host.answer("--from 10.244.1.2 198.51.100.1");
+    assert_eq!(answer["verdict"], "masqueraded", "{answer}");
+}
+
 /// As `doctor` judges them, for these addresses.
 #[test]
 fn other_nat_chains_are_judged_by_what_their_rules_are_limited_to() {

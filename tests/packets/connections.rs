@@ -296,7 +296,7 @@ impl Node for Sixteenth {
         }
     }
 
-    fn interface_to(&self, _: IpAddr) -> Option<String> {
+    fn interface_to(&self, _: IpAddr, _: IpAddr) -> Option<String> {
         None
     }
 }

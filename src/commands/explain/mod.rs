@@ -215,10 +215,13 @@ fn decided(policy: &Policy, from: Option<IpAddr>, to: IpAddr) -> Result<Decided,
             "no packet goes from {from} to {to}: give --from an address of the same family"
         ));
     }
-    let way = way(to);
+    let way = way(from, to);
     let is_local = |way: &Route| way.is_local;
     let locality = Locality {
-        source: from.and_then(self::way).as_ref().is_some_and(is_local),
+        source: from
+            .and_then(|from| self::way(None, from))
+            .as_ref()
+            .is_some_and(is_local),
         destination: way.as_ref().is_some_and(is_local),
     };
     let interface = way.as_ref().map(|way| way.interface.as_str());
@@ -228,8 +231,12 @@ fn decided(policy: &Policy, from: Option<IpAddr>, to: IpAddr) -> Result<Decided,
     })
 }
 
-fn way(to: IpAddr) -> Option<Route> {
-    routing::route_to(to).unwrap_or_else(|error| {
+fn way(from: Option<IpAddr>, to: IpAddr) -> Option<Route> {
+    let way = match from {
+        Some(from) => routing::route_from(from, to),
+        None => routing::route_to(to),
+    };
+    way.unwrap_or_else(|error| {
         warn!("the way to {to} is not known, so it is taken for another host's: {error}");
         None
     })

@@ -68,8 +68,8 @@ impl Node for Small {
         }
     }
 
-    fn interface_to(&self, address: IpAddr) -> Option<String> {
-        let is_tunnel = address.to_string().starts_with("198.");
+    fn interface_to(&self, _source: IpAddr, destination: IpAddr) -> Option<String> {
+        let is_tunnel = destination.to_string().starts_with("198.");
         Some(if is_tunnel { "wg0" } else { "eth0" }.to_owned())
     }
 }
