@@ -7,9 +7,11 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::observed::{
-    NFT_OBJECT_COUNTER, Object, Observed, ObservedChain, ObservedElement, ObservedSet,
+    NFT_OBJECT_COUNTER, NamesInRules, Object, Observed, ObservedChain, ObservedElement, ObservedSet,
 };
-use crate::ruleset::{AddressField, Chain, Element, Family, Ruleset, Set, SetNames, names};
+use crate::ruleset::{
+    AddressField, Chain, Element, Family, Ruleset, Set, SetNames, Statement, names,
+};
 use crate::{in_words, ruleset};
 
 /// One thing in which the kernel's table differs.
@@ -109,6 +111,8 @@ pub struct Comparison<'a> {
     /// Sets and maps to delete that no rule names: at first, for they may stand under the next set's name, or be what
     /// libnftables dies of.
     pub unnamed_sets: Vec<Object>,
+    /// Maps of others that rules name: they go with these, for they may name what is to be made anew.
+    pub maps_in_rules: Vec<String>,
     /// What is to be deleted once the rules are right, in this order: what others made, and the sets that rules looked up
     /// before.
     pub objects_to_delete: Vec<Object>,
@@ -130,15 +134,17 @@ impl<'a> Comparison<'a> {
             sets_to_make: Vec::new(),
             rules_are_to_be_written: false,
             unnamed_sets: Vec::new(),
+            maps_in_rules: Vec::new(),
             objects_to_delete: Vec::new(),
         };
         if observed.header.is_dormant() {
             comparison.differences.push(Difference::TableDormant);
         }
-        let names_now = comparison.compare_sets(ruleset, observed, sets_may_lack_counters);
+        let named = observed.names_in_rules();
+        let names_now = comparison.compare_sets(ruleset, observed, &named, sets_may_lack_counters);
         comparison.compare_counters(ruleset, observed);
         comparison.compare_chains(ruleset, observed, |chain| rules_are(chain, &names_now));
-        comparison.find_foreign_sets(ruleset, observed, &names_now);
+        comparison.find_foreign_sets(ruleset, observed, &named, &names_now);
         comparison.find_foreign_objects(ruleset, observed);
         comparison
     }
@@ -175,18 +181,20 @@ impl<'a> Comparison<'a> {
         &mut self,
         ruleset: &'a Ruleset,
         observed: &Observed,
+        named: &NamesInRules<'_>,
         may_lack_counters: bool,
     ) -> SetNames {
         let mut names_now = SetNames::first();
         for set in &ruleset.sets {
-            let (found, differences) = found(ruleset.family, observed, set, may_lack_counters);
+            let (found, differences) =
+                found(ruleset.family, observed, named, set, may_lack_counters);
             let found = found.map(|found| found.name.clone());
             let next = match found.clone().filter(|_| differences.is_empty()) {
                 Some(right) => right,
                 None => {
                     self.sets_to_make.push(set);
                     self.rules_are_to_be_written = true;
-                    free_name(observed, set.field)
+                    free_name(named, set.field)
                 }
             };
             names_now.put(set.field, found.unwrap_or_else(|| next.clone()));
@@ -228,7 +236,11 @@ impl<'a> Comparison<'a> {
             if found.hook.as_ref().is_some_and(|hook| !hook.accepts) {
                 self.note_with_rules(Difference::PolicyDiffers(name.clone()));
             }
-            match rules_are(chain) {
+            let rules_are = match found.uses == uses_of(chain, &ruleset.chains) {
+                true => rules_are(chain),
+                false => RulesAre::Other,
+            };
+            match rules_are {
                 RulesAre::Right => {}
                 RulesAre::Other => self.note_with_rules(Difference::RulesDiffer(name.clone())),
                 RulesAre::Unknown => {
@@ -240,7 +252,13 @@ impl<'a> Comparison<'a> {
     }
 
     /// Maps first, which may name chains and objects.
-    fn find_foreign_sets(&mut self, ruleset: &Ruleset, observed: &Observed, names_now: &SetNames) {
+    fn find_foreign_sets(
+        &mut self,
+        ruleset: &Ruleset,
+        observed: &Observed,
+        named: &NamesInRules<'_>,
+        names_now: &SetNames,
+    ) {
         let is_made = |set: &Set| self.sets_to_make.iter().any(|made| made.field == set.field);
         let kept = ruleset.sets.iter().filter(|set| !is_made(set));
         let kept: Vec<String> = kept
@@ -251,7 +269,11 @@ impl<'a> Comparison<'a> {
             if !set.is_map && kept.contains(&set.name) {
                 continue;
             }
-            match observed.has_a_rule_that_names(&set.name) {
+            match named.contain(&set.name) {
+                true if set.is_map => {
+                    self.maps_in_rules.push(set.name.clone());
+                    self.rules_are_to_be_written = true;
+                }
                 true => self.objects_to_delete.push(set.object()),
                 false => self.unnamed_sets.push(set.object()),
             }
@@ -285,6 +307,15 @@ impl<'a> Comparison<'a> {
     }
 }
 
+/// What the kernel counts of a chain: its rules, and those that jump to it. A rule whose dump is larger than the kernel's buffer
+/// of 32 KiB is in no listing, nor is what stands behind it (netlink_dump, net/netlink/af_netlink.c), but it is counted.
+pub(super) fn uses_of(chain: &Chain, chains: &[Chain]) -> usize {
+    let rules = chains.iter().flat_map(|other| &other.rules);
+    let statements = rules.flat_map(|rule| &rule.statements);
+    let jumps = statements.filter(|it| matches!(it, Statement::Jump(to) if *to == chain.name));
+    chain.rules.len() + jumps.count()
+}
+
 fn missing(kind: &str, name: &str) -> Difference {
     Difference::Missing(kind.to_owned(), name.to_owned())
 }
@@ -302,6 +333,7 @@ fn foreign(object: &Object) -> Difference {
 fn found<'o>(
     family: Family,
     observed: &'o Observed,
+    named: &NamesInRules<'_>,
     wanted: &Set,
     may_lack_counter: bool,
 ) -> (Option<&'o ObservedSet>, Vec<Difference>) {
@@ -309,7 +341,7 @@ fn found<'o>(
     let compared =
         candidates.map(|set| (set, differences_of(family, set, wanted, may_lack_counter)));
     let best = compared.min_by_key(|(set, differences)| {
-        let is_looked_up = observed.has_a_rule_that_names(&set.name);
+        let is_looked_up = named.contain(&set.name);
         (!differences.is_empty(), !is_looked_up)
     });
     match best {
@@ -382,9 +414,9 @@ fn elements_too_many_and_missing(
 }
 
 /// The first name that no rule holds, whatever else stands under it.
-fn free_name(observed: &Observed, field: AddressField) -> String {
+fn free_name(named: &NamesInRules<'_>, field: AddressField) -> String {
     let mut names = (1..).map(|number| names::numbered(field.set(), number));
-    let free = names.find(|name| !observed.has_a_rule_that_names(name));
+    let free = names.find(|name| !named.contain(name));
     // There are more numbers than rules.
     free.unwrap_or_default()
 }

@@ -35,13 +35,21 @@ impl Memory {
         rules: Vec<ObservedRule>,
         is_alone: bool,
     ) {
-        let written = Some(Written {
+        let written = Written {
             chains: ruleset.chains.clone(),
             set_names: set_names.clone(),
             rules,
-        });
-        self.are_ours = is_alone || self.written == written;
-        self.written = written;
+        };
+        let before = self.written.as_ref();
+        let is_known = |before: &Written| {
+            before.chains == written.chains && before.set_names == written.set_names
+        };
+        // Another daemon that writes after each of these writes would have its rules taken for ours.
+        if !is_alone && self.are_ours && before.is_some_and(is_known) {
+            return;
+        }
+        self.are_ours = is_alone || before == Some(&written);
+        self.written = Some(written);
     }
 
     /// How the rules of `chain` compare that are there now.
@@ -74,4 +82,45 @@ fn rules_of<'a>(
     rules: &'a [ObservedRule],
 ) -> impl Iterator<Item = &'a ObservedRule> {
     rules.iter().filter(|rule| rule.chain == chain.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Flags, defaults};
+    use crate::policy::Policy;
+    use crate::ruleset::ChosenNames;
+
+    /// Two daemons with other policies on one table, of which each writes right after the other.
+    #[test]
+    fn what_another_writes_after_each_write_is_not_taken_for_ours() {
+        let policy = Policy::new(&defaults(&Flags::default()));
+        let ruleset = Ruleset::ipv4(&policy, &ChosenNames::default());
+        let names = SetNames::first();
+        let rules_by = |who: &str| -> Vec<ObservedRule> {
+            let chains = ruleset.chains.iter();
+            let rules = chains.flat_map(|chain| chain.rules.iter().map(|_| chain.name.clone()));
+            let mut observed = Observed::default();
+            rules.for_each(|chain| observed.add_rule(&chain, [who]));
+            observed.rules
+        };
+        let mut memory = Memory::default();
+        memory.wrote(&ruleset, &names, rules_by("us"), true);
+        for _ in 0..3 {
+            memory.wrote(&ruleset, &names, rules_by("them"), false);
+        }
+        for (who, expected) in [("us", RulesAre::Right), ("them", RulesAre::Other)] {
+            let observed = Observed {
+                rules: rules_by(who),
+                ..Observed::default()
+            };
+            for chain in &ruleset.chains {
+                assert_eq!(
+                    memory.rules_are(chain, &names, &observed),
+                    expected,
+                    "{who}"
+                );
+            }
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod made_by_tests;
 mod object;
 mod reading;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -50,6 +51,8 @@ pub struct ObservedChain {
     pub name: String,
     /// Present in a base chain.
     pub hook: Option<ObservedHook>,
+    /// How many rules it has, and how many rules and elements jump to it: `NFTA_CHAIN_USE`.
+    pub uses: usize,
     /// It has a comment, which the daemon never gives.
     pub is_commented: bool,
 }
@@ -199,25 +202,37 @@ impl fmt::Display for ObservedElement {
     }
 }
 
-impl Observed {
-    /// Whether a rule names the set. Its name is looked for in the rules' bytes, whatever they do with it.
+/// What rules name: what stands between NULs in their bytes, whatever they do with it. Others may have thousands of rules and
+/// of sets.
+#[derive(Debug)]
+pub struct NamesInRules<'a>(HashSet<&'a [u8]>);
+
+impl NamesInRules<'_> {
+    /// Whether a rule names the set or map.
     #[must_use]
-    pub fn has_a_rule_that_names(&self, set: &str) -> bool {
-        let wanted = [set.as_bytes(), &[0]].concat();
-        let names_it = |rule: &ObservedRule| {
-            let mut places = rule.bytes.windows(wanted.len());
-            places.any(|bytes| bytes == wanted)
-        };
-        self.rules.iter().any(names_it)
+    pub fn contain(&self, set: &str) -> bool {
+        self.0.contains(set.as_bytes())
+    }
+}
+
+impl Observed {
+    /// What rules name.
+    #[must_use]
+    pub fn names_in_rules(&self) -> NamesInRules<'_> {
+        let bytes = self.rules.iter().map(|rule| rule.bytes.as_slice());
+        NamesInRules(
+            bytes
+                .flat_map(|bytes| bytes.split(|byte| *byte == 0))
+                .collect(),
+        )
     }
 
     /// The set of exempt destinations that rules look up, or the only one.
     #[must_use]
     pub fn set_in_use(&self, field: AddressField) -> Option<&ObservedSet> {
         let mut sets = self.sets.iter().filter(|set| set.is_for(field));
-        let first = sets.clone().next();
-        sets.find(|set| self.has_a_rule_that_names(&set.name))
-            .or(first)
+        let (first, named) = (sets.clone().next(), self.names_in_rules());
+        sets.find(|set| named.contain(&set.name)).or(first)
     }
 
     /// How many connections were masqueraded; `None`: the counter is not there.

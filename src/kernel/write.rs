@@ -53,7 +53,11 @@ impl Kernel {
             if !is_of_one_chain && std::mem::take(&mut self.packets_may_be_under_way) {
                 ffi::wait_for_packets_under_way();
             }
-            self.write_rules(&transaction(rules_in_place_of(table, ruleset)))?;
+            self.write_rules(&transaction(rules_in_place_of(
+                table,
+                ruleset,
+                &comparison.maps_in_rules,
+            )))?;
             if is_of_one_chain {
                 self.packets_may_be_under_way = true;
             } else if comparison.has_other_rules() {
@@ -211,7 +215,11 @@ impl Kernel {
 
 /// All rules of the ruleset, in place of those that stand in the table. What is of a wrong kind is made anew with them: a
 /// base chain, a counter with a comment; so that it can be, nothing refers to it meanwhile.
-fn rules_in_place_of<'a>(table: &'a Observed, ruleset: &'a Ruleset) -> Vec<Command<'a>> {
+fn rules_in_place_of<'a>(
+    table: &'a Observed,
+    ruleset: &'a Ruleset,
+    maps: &'a [String],
+) -> Vec<Command<'a>> {
     let chain_is_wrong = |chain: &&Chain| {
         let mut chains = table.chains.iter();
         chains.any(|found| found.name == chain.name && !found.is_right_for(chain))
@@ -224,10 +232,7 @@ fn rules_in_place_of<'a>(table: &'a Observed, ruleset: &'a Ruleset) -> Vec<Comma
             .iter()
             .map(|chain| Command::FlushChain(&chain.name)),
     );
-    if !wrong_chains.is_empty() {
-        let maps = table.sets.iter().filter(|set| set.is_map);
-        commands.extend(maps.map(|map| Command::FlushMap(&map.name)));
-    }
+    commands.extend(maps.iter().map(|map| Command::DeleteMap(map)));
     commands.extend(
         wrong_chains
             .iter()

@@ -75,7 +75,7 @@ fn written(
             command_of("add", "rule", rule(ruleset, set_names, chain, of)?)
         }
         Command::AddCounter(name) => by_name("add", "counter", name),
-        Command::FlushMap(name) => by_name("flush", "map", name),
+        Command::DeleteMap(name) => by_name("delete", "map", name),
         Command::FlushChain(name) => by_name("flush", "chain", name),
         Command::DeleteChain(name) => by_name("delete", "chain", name),
         Command::DeleteCounter(name) => by_name("delete", "counter", name),

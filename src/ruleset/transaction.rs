@@ -46,8 +46,8 @@ pub enum Command<'a> {
     FlushChain(&'a str),
     /// Appends a rule.
     AddRule(&'a str, &'a Rule),
-    /// Removes all elements of a map, so that nothing refers to the chains named in it.
-    FlushMap(&'a str),
+    /// Removes a map, so that nothing refers to the chains and objects named in it. No rule may name it.
+    DeleteMap(&'a str),
     /// Removes a chain.
     DeleteChain(&'a str),
     /// Removes a named counter.

@@ -18,7 +18,7 @@ use super::wait_until;
 /// The set of exempt destinations in a table in which none was replaced yet.
 pub const FIRST_SET: &str = "non-masquerade-cidrs-1";
 
-const FOREIGN_HANDS: [&str; 34] = [
+const FOREIGN_HANDS: [&str; 36] = [
     "flush chain ip TABLE TABLE; delete set ip TABLE non-masquerade-cidrs-1; add map ip TABLE non-masquerade-cidrs-1 { type ipv4_addr : verdict; }",
     "add table ip TABLE { flags dormant; }",
     "delete table ip TABLE",
@@ -53,14 +53,23 @@ const FOREIGN_HANDS: [&str; 34] = [
     "insert rule ip TABLE postrouting jump { accept; }",
     "insert rule ip TABLE TABLE goto { counter accept; }",
     "add chain ip TABLE foreign; add rule ip TABLE foreign jump { accept; }; insert rule ip TABLE TABLE jump { jump foreign; }",
+    "flush chain ip TABLE TABLE; delete counter ip TABLE masqueraded; add counter ip TABLE masqueraded { comment \"foreign\"; }; add map ip TABLE m { type ipv4_addr : counter; elements = { 1.2.3.4 : \"masqueraded\" }; }; add rule ip TABLE TABLE counter name ip daddr map @m",
+    "flush chain ip TABLE postrouting; delete chain ip TABLE postrouting; add chain ip TABLE postrouting { type filter hook forward priority 0; }; add chain ip TABLE z; add map ip TABLE m { type ipv4_addr : verdict; flags constant; elements = { 1.2.3.4 : jump z }; }; add rule ip TABLE TABLE ip daddr vmap @m",
 ];
 
 /// What a foreign hand does, as nft text, to a table in which no set was replaced yet; the set is expected to hold
 /// 10.0.0.0/8.
 pub fn foreign_hands() -> impl Iterator<Item = String> {
-    FOREIGN_HANDS
-        .iter()
-        .map(|hand| hand.replace("TABLE", TABLE))
+    let hands = FOREIGN_HANDS.iter().map(|hand| (*hand).to_owned());
+    let hands = hands.chain([a_rule_that_no_listing_shows()]);
+    hands.map(|hand| hand.replace("TABLE", TABLE))
+}
+
+/// Its dump is larger than the 32 KiB that the kernel has room for.
+fn a_rule_that_no_listing_shows() -> String {
+    let counter = "a".repeat(255);
+    let counters = format!("counter name {counter} ").repeat(120);
+    format!("add counter ip TABLE {counter}; add rule ip TABLE postrouting {counters} masquerade")
 }
 
 /// The same for the set that is in use now.

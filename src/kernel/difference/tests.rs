@@ -2,11 +2,14 @@
 //! another file is there when the next one starts.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
 
 use super::*;
 use crate::config::{Flags, judge};
 use crate::policy::Policy;
-use crate::ruleset::{ChosenNames, Family, Statement};
+use crate::ruleset::ChosenNames;
 
 /// Each differs from each other in one or more of two sets and the rules.
 const FILES: [&str; 8] = [
@@ -46,7 +49,7 @@ impl Table {
             observed.add_counter(counter);
         }
         for chain in &self.chains {
-            observed.add_chain(chain);
+            observed.add_chain(chain, &self.chains);
             for rule in &chain.rules {
                 let looked_up = looked_up(rule).map(|field| names.of(field));
                 observed.add_rule(&chain.name, looked_up);
@@ -200,10 +203,27 @@ fn whatever_stands_under_the_next_name_does_not_keep_a_change_from_coming() {
         assert_eq!(goes_first, !is_held, "{next}");
         let number = if is_held { 3 } else { 2 };
         assert_eq!(next, names::numbered(names::EXEMPT_SET, number));
-        let goes_last = comparison
-            .objects_to_delete
-            .iter()
-            .any(|o| o.name == held[0]);
-        assert_eq!(goes_last, is_held);
+        let goes_with_the_rules = comparison.maps_in_rules.contains(&held[0]);
+        assert_eq!(goes_with_the_rules, is_held);
     }
+}
+
+/// Others' sets times others' rules would be minutes.
+#[test]
+fn thousands_of_sets_and_of_rules_are_compared_in_time_that_grows_with_their_sum() {
+    let wanted = ruleset(FILES[0]);
+    let mut observed = Observed::default();
+    for number in 0..3_000 {
+        observed.add_set(Family::Ip, &format!("set-{number}"), &wanted.sets[0]);
+    }
+    for number in 0..5_000 {
+        let names: Vec<String> = (0..20).map(|it| format!("other-{number}-{it}")).collect();
+        observed.add_rule("foreign", names.iter().map(String::as_str));
+    }
+    let clock = ClockId::CLOCK_THREAD_CPUTIME_ID;
+    let began: Duration = clock_gettime(clock).unwrap().into();
+    let comparison = Comparison::new(&wanted, &observed, false, |_, _| RulesAre::Other);
+    let took = Duration::from(clock_gettime(clock).unwrap()) - began;
+    assert_eq!(comparison.unnamed_sets.len(), 3_000);
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }

@@ -4,7 +4,7 @@ use super::{
     Observed, ObservedChain, ObservedCounter, ObservedElement, ObservedHook, ObservedRule,
     ObservedSet, SetKind,
 };
-use crate::kernel::difference::POSTROUTING;
+use crate::kernel::difference::{POSTROUTING, uses_of};
 use crate::ruleset::{Chain, Family, Set};
 
 impl Observed {
@@ -42,7 +42,8 @@ impl Observed {
         });
     }
 
-    pub(in crate::kernel) fn add_chain(&mut self, chain: &Chain) {
+    /// One of the table's `chains`.
+    pub(in crate::kernel) fn add_chain(&mut self, chain: &Chain, chains: &[Chain]) {
         self.chains.push(ObservedChain {
             name: chain.name.clone(),
             hook: chain.hook.map(|hook| ObservedHook {
@@ -51,6 +52,7 @@ impl Observed {
                 priority: hook.priority,
                 accepts: true,
             }),
+            uses: uses_of(chain, chains),
             is_commented: false,
         });
     }

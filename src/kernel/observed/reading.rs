@@ -19,6 +19,7 @@ const NFT_MSG_GETFLOWTABLE: libc::c_int = 23;
 pub(super) const NFTA_CHAIN_NAME: u16 = 3;
 const NFTA_CHAIN_HOOK: u16 = 4;
 const NFTA_CHAIN_POLICY: u16 = 5;
+const NFTA_CHAIN_USE: u16 = 6;
 const NFTA_CHAIN_TYPE: u16 = 7;
 const NFTA_CHAIN_FLAGS: u16 = 10;
 const NFTA_CHAIN_USERDATA: u16 = 12;
@@ -152,6 +153,7 @@ impl Observed {
         self.chains.push(ObservedChain {
             name,
             hook,
+            uses: number_of(message, NFTA_CHAIN_USE) as usize,
             is_commented: value_of(message, NFTA_CHAIN_USERDATA).is_some(),
         });
     }
