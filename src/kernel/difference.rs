@@ -236,9 +236,10 @@ impl<'a> Comparison<'a> {
             if found.hook.as_ref().is_some_and(|hook| !hook.accepts) {
                 self.note_with_rules(Difference::PolicyDiffers(name.clone()));
             }
-            let rules_are = match found.uses == uses_of(chain, &ruleset.chains) {
-                true => rules_are(chain),
-                false => RulesAre::Other,
+            // Fewer: a jump of another chain is missing, which is told of that one.
+            let rules_are = match found.uses > uses_of(chain, &ruleset.chains) {
+                true => RulesAre::Other,
+                false => rules_are(chain),
             };
             match rules_are {
                 RulesAre::Right => {}
