@@ -114,8 +114,8 @@ impl Log {
     }
 }
 
-/// A policy may have many CIDRs.
-fn shortened(line: &str) -> &str {
+/// A policy may have many CIDRs, and a foreign hand a long rule.
+pub(crate) fn shortened(line: &str) -> &str {
     line.char_indices()
         .nth(LONGEST_LINE)
         .map_or(line, |(end, _)| &line[..end])

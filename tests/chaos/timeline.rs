@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::log::shortened;
+
 /// How much of the timeline around a moment is shown.
 const AROUND: Duration = Duration::from_secs(1);
 
@@ -40,7 +42,7 @@ impl Timeline {
 fn shown(lines: &[(Duration, String)]) -> String {
     let lines = lines
         .iter()
-        .map(|(when, what)| format!("  {:9.3} s  {what}", when.as_secs_f64()));
+        .map(|(when, what)| format!("  {:9.3} s  {}", when.as_secs_f64(), shortened(what)));
     lines.collect::<Vec<_>>().join("\n")
 }
 
