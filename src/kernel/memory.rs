@@ -10,6 +10,8 @@ pub(super) struct Memory {
     written: Option<Written>,
     /// Nobody else can have written those rules.
     are_ours: bool,
+    /// That is certain, since nobody had committed meanwhile: no reading after another write of the same tells better.
+    was_alone: bool,
     /// The netlink port id of another who owns the table, where its process was to be seen.
     pub(super) owner_seen: Option<u32>,
     /// Elements of sets that are gone since the last report, which have counted connections.
@@ -45,10 +47,11 @@ impl Memory {
             before.chains == written.chains && before.set_names == written.set_names
         };
         // Another daemon that writes after each of these writes would have its rules taken for ours.
-        if !is_alone && self.are_ours && before.is_some_and(is_known) {
+        if !is_alone && self.was_alone && before.is_some_and(is_known) {
             return;
         }
         self.are_ours = is_alone || before == Some(&written);
+        self.was_alone = is_alone;
         self.written = Some(written);
     }
 
