@@ -553,22 +553,18 @@ fn switched_off_nothing_is_served() {
 
 /// There is no other user in a user namespace.
 mod needs_root {
-    use std::process::{Command, Stdio};
+    use std::process::Stdio;
 
     use super::*;
-    use crate::support::netns::succeed;
+    use crate::support::daemon::limited_to_processes;
 
     #[test]
     fn a_scrape_at_the_limit_of_processes_does_not_end_the_daemon() {
-        // The daemon and its worker. The processes of a user are counted, getrlimit(2): no other test has this one.
-        const AS_ANOTHER: &str = "--reuid=65532 --regid=65532 --clear-groups \
-             --inh-caps=-all,+net_admin --ambient-caps=+net_admin prlimit --nproc=2";
         let namespace = Namespace::new().unwrap();
         let directory = TemporaryDirectory::new().unwrap();
-        let copy = directory.path().join("daemon");
-        succeed(Command::new("cp").arg(DAEMON).arg(&copy)).unwrap();
-        let mut limited = namespace.command("setpriv");
-        limited.args(AS_ANOTHER.split_whitespace()).arg(&copy);
+        // The daemon and its worker.
+        let limits = (65532, 2);
+        let limited = limited_to_processes(&namespace, &directory, DAEMON, limits).unwrap();
         let _daemon = Daemon::start_logging_to(Stdio::null(), limited, &namespace, "").unwrap();
         wait_for_readiness(&namespace, 200);
         for _ in 0..4 {

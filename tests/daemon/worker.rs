@@ -359,24 +359,17 @@ fn tables_of_others_that_have_one_flag_corrupt_no_worker() {
 
 /// In a user namespace of its own, libnftables cannot send so much at once (EMSGSIZE), and there is no other user.
 mod needs_root {
-    use std::process::Command;
-
     use super::*;
-    use crate::support::netns::succeed;
+    use crate::support::daemon::limited_to_processes;
     use crate::support::outcome::Outcome;
 
     #[test]
     fn where_no_process_can_be_started_the_limit_is_named() {
-        // The processes of a user are counted, getrlimit(2): no other test has this one.
-        const AS_ANOTHER: &str = "--reuid=65531 --regid=65531 --clear-groups \
-             --inh-caps=-all,+net_admin --ambient-caps=+net_admin prlimit --nproc=1";
         let namespace = Namespace::new().unwrap();
         let directory = TemporaryDirectory::new().unwrap();
-        let copy = directory.path().join("daemon");
-        succeed(Command::new("cp").arg(DAEMON).arg(&copy)).unwrap();
         for command in ["doctor", "run --once"] {
-            let mut limited = namespace.command("setpriv");
-            limited.args(AS_ANOTHER.split_whitespace()).arg(&copy);
+            let limits = (65531, 1);
+            let mut limited = limited_to_processes(&namespace, &directory, DAEMON, limits).unwrap();
             limited.args(command.split_whitespace());
             let limited = Outcome::of(limited.arg("--config=/nonexistent"));
             limited.assert_code(1);

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::lab::Family;
-use super::netns::Namespace;
+use super::netns::{Namespace, succeed};
 use super::nft::{Nft, TABLE, debian_13_root};
 use super::wait_until;
 
@@ -316,6 +316,26 @@ pub fn on_debian_13(
         .arg(fs::canonicalize(program)?);
     command.arg(directory).args(arguments);
     Ok(command)
+}
+
+/// Has a user who may have no more than `processes` run a copy of the daemon in `directory`, with CAP_NET_ADMIN. The processes
+/// of a user are counted, getrlimit(2): each test has another `user`.
+pub fn limited_to_processes(
+    namespace: &Namespace,
+    directory: &TemporaryDirectory,
+    daemon: &str,
+    (user, processes): (u32, u32),
+) -> io::Result<Command> {
+    let copy = directory.path().join("daemon");
+    // By another process: what a test beside this one is just starting may hold a copy of what is open here (ETXTBSY).
+    succeed(Command::new("cp").arg(daemon).arg(&copy))?;
+    let words = format!(
+        "--reuid={user} --regid={user} --clear-groups --inh-caps=-all,+net_admin --ambient-caps=+net_admin \
+         prlimit --nproc={processes}"
+    );
+    let mut limited = namespace.command("setpriv");
+    limited.args(words.split_whitespace()).arg(copy);
+    Ok(limited)
 }
 
 /// Starts a process that ends with the thread that called this function.
