@@ -182,13 +182,7 @@ fn distance(plain: &str, key: &Key) -> Option<usize> {
     .iter()
     .all(|word| plain.contains(word) == known.contains(word));
     // `masqNoLinkLocal`; a negation at the start is looked at by itself.
-    let negations_within = |name: &str| {
-        name.chars()
-            .skip(1)
-            .collect::<String>()
-            .matches("no")
-            .count()
-    };
+    let negations_within = |name: &str| name.get(1..).map(|name| name.matches("no").count());
     let is_of_the_same = is_of_the_same && negations_within(plain) == negations_within(&known);
     let short = |name: &str| name.replace("masquerade", "masq");
     if !is_of_the_same || plain.len().abs_diff(known.len()) > MAX_NAME_BYTES {

@@ -10,7 +10,8 @@ pub(super) struct Memory {
     written: Option<Written>,
     /// Nobody else can have written those rules.
     are_ours: bool,
-    /// That is certain, since nobody had committed meanwhile: no reading after another write of the same tells better.
+    /// They were read while nobody else had committed, which is certain: what is read after another write of the same rules
+    /// is not believed instead.
     was_alone: bool,
     /// The netlink port id of another who owns the table, where its process was to be seen.
     pub(super) owner_seen: Option<u32>,

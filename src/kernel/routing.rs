@@ -68,10 +68,6 @@ pub struct Address {
 /// # Errors
 /// Where the kernel does not answer.
 pub fn route_to(address: IpAddr) -> io::Result<Option<Route>> {
-    // To the kernel a route to it is the default route.
-    if address.is_unspecified() {
-        return Ok(None);
-    }
     chosen(address, None, None)
 }
 
@@ -81,16 +77,17 @@ pub fn route_to(address: IpAddr) -> io::Result<Option<Route>> {
 /// # Errors
 /// Where the kernel does not answer.
 pub fn route_from(source: IpAddr, destination: IpAddr) -> io::Result<Option<Route>> {
-    if let Some(back) = route_to(source)? {
-        let came_by = match back.is_local {
-            true => None,
-            false => Some(if_nametoindex(back.interface.as_str())?),
-        };
-        if let Ok(Some(way)) = chosen(destination, Some(source), came_by) {
-            return Ok(Some(way));
-        }
+    let Some(back) = route_to(source)? else {
+        return route_to(destination);
+    };
+    let came_by = match back.is_local {
+        true => None,
+        false => Some(if_nametoindex(back.interface.as_str())?),
+    };
+    match chosen(destination, Some(source), came_by) {
+        Ok(Some(way)) => Ok(Some(way)),
+        _ => route_to(destination),
     }
-    route_to(destination)
 }
 
 /// `came_by`: the index of the interface by which the host has got it; `None`: it sends it itself.
@@ -99,6 +96,10 @@ fn chosen(
     source: Option<IpAddr>,
     came_by: Option<u32>,
 ) -> io::Result<Option<Route>> {
+    // To the kernel a route to it is the default route.
+    if destination.is_unspecified() {
+        return Ok(None);
+    }
     let length = |address: IpAddr| IpNet::from(address).prefix_len();
     let mut body = vec![
         family_number(Family::of(destination)),
